@@ -1,0 +1,77 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { z } from 'zod';
+import type { Contract } from './contract.ts';
+import type { Lifecycle } from './lifecycle.ts';
+import type { MessageDefinition, Received } from './message.ts';
+
+/** A class that the container makes; its constructor takes ports and contracts by token. */
+export type Injectable<T> = abstract new (...args: any[]) => T;
+
+/**
+ * Handles a message inside the transaction that records it as handled (the inbox), so that its effect happens once.
+ * A throw rolls back; a Fault `invalid` or `not_found` goes to the error queue at once, anything else is tried again.
+ */
+export interface TransactionalHandler<P, Tx = any> {
+  /** `tx` is the storage port's Transaction over the module's own tables. */
+  handle(received: Received<P>, tx: Tx): Promise<void>;
+}
+
+/**
+ * Handles a message whose effect lies outside the database (a mail). It is told of a message again after a crash and
+ * recognises it by `received.id` itself. Answers when to come again, or nothing when done.
+ */
+export interface EffectHandler<P> {
+  perform(received: Received<P>, signal: AbortSignal): Promise<{ readonly notBefore: number; readonly reason: string } | undefined>;
+}
+
+interface SubscriptionBase<P> {
+  readonly message: MessageDefinition<P>;
+  /** Messages of one queue under way at once. */
+  readonly concurrency: number;
+}
+export type Subscription<P = any> =
+  | (SubscriptionBase<P> & { readonly transactional: Injectable<TransactionalHandler<P>> })
+  | (SubscriptionBase<P> & { readonly effect: Injectable<EffectHandler<P>> });
+
+/** Serves what the module shows to browsers and programs. Answers false, at once, for a path that is not its own. */
+export interface HttpSurface {
+  handle(request: IncomingMessage, response: ServerResponse): boolean;
+}
+
+/** What a module needs and offers. Only src/app reads it. */
+export interface ModuleDefinition<T = any, S = any> {
+  readonly name: string;
+  readonly contract: Contract<T>;
+  readonly implementation: Injectable<T>;
+  /** Contracts that the module calls; anything else cannot be injected. */
+  readonly calls: readonly Contract<any>[];
+  /** The storage port's Migrations, in order. */
+  readonly migrations: readonly { readonly name: string; up(db: any): Promise<void> }[];
+  readonly subscriptions: readonly Subscription[];
+  /** Every message that the module publishes. */
+  readonly publishes: readonly MessageDefinition<any>[];
+  /** The module's own section of the configuration, `modules.<name>`; injected by the token `Settings`. */
+  readonly settings: z.ZodType<S>;
+  /** Other classes that its classes inject by class, each made once. */
+  readonly parts: readonly Injectable<unknown>[];
+  /** Those of `parts` that start (in this order) before the module is ready and stop in reverse. */
+  readonly lifecycles: readonly Injectable<Lifecycle>[];
+  readonly http?: Injectable<HttpSurface>;
+}
+
+/** Keeps the types of a definition while checking it. */
+export function defineModule<T, S>(definition: ModuleDefinition<T, S>): ModuleDefinition<T, S> {
+  return definition;
+}
+
+/** The module's own settings, as its schema parsed them. */
+export const Settings = Symbol.for('multilith.Settings');
+
+/** What the whole installation has in common. */
+export interface Installation {
+  /** The address that people reach this installation at, e.g. `https://mail.agency.example`; no slash at the end. */
+  readonly publicUrl: string;
+  /** 32 random bytes made at the first start, from which each part derives its own key (HKDF, RFC 5869). */
+  readonly secret: Uint8Array;
+}
+export const Installation = Symbol.for('multilith.Installation');

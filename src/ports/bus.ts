@@ -1,0 +1,131 @@
+import type { Trace } from '../kernel/call.ts';
+import type { EpochMs } from '../kernel/clock.ts';
+import type { Lifecycle } from '../kernel/lifecycle.ts';
+import type { Backoff, Lane } from '../kernel/message.ts';
+
+/** A message on its way to the bus. The payload is JSON text. */
+export interface Outgoing {
+  /** The same id twice in one queue is stored once while the first is still there. */
+  readonly id: string;
+  readonly name: string;
+  /** Where to: a job's queue, or an event's topic. */
+  readonly to: { readonly queue: string } | { readonly topic: string };
+  readonly workspace: string | null;
+  /** Messages with the same key are handled one at a time, in order, on queues declared `ordered`. */
+  readonly key: string | null;
+  readonly lane: Lane;
+  readonly time: EpochMs;
+  readonly trace: Trace;
+  readonly notBefore?: EpochMs;
+  readonly payload: string;
+}
+
+export interface Incoming extends Omit<Outgoing, 'to'> {
+  readonly queue: string;
+  /** 1 at the first delivery; survives a crash of the process. */
+  readonly attempt: number;
+}
+
+/** What a queue is. Declaring it again with other settings changes them; messages stay. */
+export interface QueueSettings {
+  readonly name: string;
+  /** Events that arrive here, each a topic. A topic with no queue keeps nothing. */
+  readonly topics: readonly string[];
+  readonly ordered: boolean;
+  /** Tries before the error queue, the first included. */
+  readonly attempts: number;
+  readonly backoff: Backoff;
+  /** Every message becomes due this long after it was published. */
+  readonly delayMs: number;
+  /** Top-level payload fields that `browse` redacts. */
+  readonly personal: readonly string[];
+}
+
+export type Outcome =
+  | { readonly kind: 'done' }
+  /** Another try after the queue's backoff (or at `notBefore`, which does not count as a try); on the last one, the error queue. */
+  | { readonly kind: 'retry'; readonly reason: string; readonly notBefore?: EpochMs }
+  /** To the error queue at once: trying again cannot help. */
+  | { readonly kind: 'dead'; readonly reason: string };
+
+/**
+ * Called for each message, at most `concurrency` at a time, always after the message is committed and never inside
+ * the publisher's own call. One owner per message at a time. A throw counts as `retry`.
+ */
+export type Handler = (message: Incoming) => Promise<Outcome>;
+
+export interface Consumer {
+  /** Takes no new messages, waits for those under way (at most `deadlineMs`), gives the rest back. */
+  stop(deadlineMs: number): Promise<void>;
+}
+
+export interface QueueState {
+  readonly name: string;
+  /** Due now and not yet taken, by lane. */
+  readonly ready: Readonly<Record<Lane, number>>;
+  /** Not yet due: delayed or waiting for another try. */
+  readonly waiting: number;
+  readonly inFlight: number;
+  readonly dead: number;
+  /** Age of the oldest message that is due, ms; null when there is none. */
+  readonly oldestMs: number | null;
+  readonly paused: boolean;
+  /** Workspaces paused one by one. */
+  readonly pausedWorkspaces: readonly string[];
+  readonly consumers: number;
+  readonly concurrency: number;
+  readonly lastPublished: EpochMs | null;
+  readonly lastTaken: EpochMs | null;
+}
+
+/** Which messages. Fields are joined by and; an empty filter is every message of the queue. */
+export interface MessageFilter {
+  readonly workspace?: string;
+  readonly ids?: readonly string[];
+  readonly name?: string;
+  /** Part of the reason, as text; dead messages only. */
+  readonly reason?: string;
+  readonly before?: EpochMs;
+}
+
+export interface BrowsedMessage {
+  readonly id: string;
+  readonly name: string;
+  readonly workspace: string | null;
+  readonly key: string | null;
+  readonly lane: Lane;
+  readonly time: EpochMs;
+  readonly due: EpochMs;
+  readonly attempts: number;
+  /** Why the last try failed; null before the first failure. */
+  readonly reason: string | null;
+  /** JSON text; personal fields redacted. */
+  readonly payload: string;
+}
+
+export interface BusCapabilities {
+  readonly spansHosts: boolean;
+}
+
+/**
+ * Durable messages, at least once. Faults: `exhausted` (backlog at its limit or disk full; details.retryAfterMs),
+ * `unavailable`, `not_found` (queue), `invalid` (payload larger than `maxBytes`).
+ */
+export interface Bus extends Lifecycle {
+  readonly capabilities: BusCapabilities;
+  /** Before `publish` and `consume`; durable, so that a subscriber that is away misses nothing. Idempotent. */
+  declare(queue: QueueSettings): Promise<void>;
+  /** Resolves when all of them are safely on disk; all or none of one call. */
+  publish(messages: readonly Outgoing[]): Promise<void>;
+  consume(queue: string, options: { readonly concurrency: number }, handler: Handler): Promise<Consumer>;
+  inspect(): Promise<QueueState[]>;
+  browse(queue: string, which: { readonly dead: boolean; readonly filter?: MessageFilter; readonly after?: string; readonly limit: number }): Promise<{ messages: BrowsedMessage[]; next: string | null }>;
+  /** Survives a restart. Messages under way finish. */
+  pause(queue: string, workspace?: string): Promise<void>;
+  resume(queue: string, workspace?: string): Promise<void>;
+  /** Dead messages back into their queue with their tries counted anew. Answers how many. */
+  requeue(queue: string, filter: MessageFilter): Promise<number>;
+  /** Deletes for good; messages under way stay. Answers how many. */
+  purge(queue: string, which: { readonly dead: boolean; readonly filter: MessageFilter }): Promise<number>;
+}
+export const Bus = Symbol.for('multilith.Bus');

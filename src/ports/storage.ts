@@ -1,0 +1,115 @@
+import type { Compilable, Kysely } from 'kysely';
+import type { Lifecycle } from '../kernel/lifecycle.ts';
+import type { MessageDefinition, PublishOptions } from '../kernel/message.ts';
+
+/*
+ * Storage in two faces. `Storage` is what an adapter implements: one module's database, nobody else's.
+ * `Store` is what a module injects: the same database with the module's outbox inside its transactions.
+ *
+ * Portable data, the same on every adapter: ids and JSON are text, times are whole epoch milliseconds, yes and no
+ * are 1 and 0, bytes are Uint8Array. Numbers come back as numbers (a value beyond 2^53 is a fault), never as strings.
+ */
+
+/** Where adapters differ. Checked at boot against what a module asks for, never discovered at run time. */
+export interface StorageCapabilities {
+  /** More than one process may open the same database. */
+  readonly shared: boolean;
+  /** Rows can be claimed with FOR UPDATE SKIP LOCKED; otherwise there is one writer at a time. */
+  readonly skipLocked: boolean;
+}
+
+/** A migration runs once, in a transaction of its own, in the order of the list. Released ones never change. */
+export interface Migration {
+  /** Unique within the database, e.g. `0001-people`. */
+  readonly name: string;
+  // A migration's schema is that of its day, not today's.
+  up(db: Kysely<any>): Promise<void>;
+}
+
+/** Stands for a value that is given when the statement runs. */
+export class Parameter {
+  readonly name: string;
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+/**
+ * A statement built once with Kysely and compiled once per adapter: about a tenth of the cost of building the
+ * query each time. For the hot paths; everything else uses `db`.
+ */
+export interface Statement<Params, Row> {
+  readonly build: (db: Kysely<any>) => Compilable<Row>;
+  /** Never set; carries the type. */
+  readonly params?: Params;
+}
+
+export type ParameterOf<Params> = <K extends keyof Params & string>(name: K) => Params[K];
+
+/**
+ * @example
+ * const byId = statement<Tables, { id: string }>()((db, p) =>
+ *   db.selectFrom('people').selectAll().where('id', '=', p('id')));
+ * const [row] = await tx.run(byId, { id });
+ */
+export function statement<DB, Params>() {
+  return <Row>(build: (db: Kysely<DB>, parameter: ParameterOf<Params>) => Compilable<Row>): Statement<Params, Row> => ({
+    // Kysely sees the placeholder as the value that it stands for; the adapter swaps it when the statement runs.
+    build: (db) => build(db as Kysely<DB>, ((name: string) => new Parameter(name)) as unknown as ParameterOf<Params>),
+  });
+}
+
+/** Reads committed state: what is read here has survived, or would survive, a power cut. */
+export interface Reader<DB> {
+  readonly db: Kysely<DB>;
+  run<Params, Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]>;
+}
+
+/** A transaction under way. Not to be kept or used once `work` has settled: a fault `internal` says so. */
+export interface StorageTransaction<DB> extends Reader<DB> {}
+
+export interface TransactionOptions {
+  /** Rolls back with a fault `deadline` when `work` has not settled by then. Default 5,000; at most 60,000. */
+  readonly timeoutMs?: number;
+}
+
+/**
+ * One module's database. Reads outside a transaction see what is committed; writes outside one are refused.
+ * Faults: `conflict` with reason `unique` (details.constraint), `conflict` with reason `foreign_key`, `not_null` or
+ * `check`, `unavailable` (locked by another process, disk read-only, failing or broken; details.remedy),
+ * `exhausted` (disk full, or too many transactions waiting), `deadline`.
+ */
+export interface Storage<DB = any> extends Reader<DB>, Lifecycle {
+  readonly capabilities: StorageCapabilities;
+  /**
+   * Runs `work` and commits; resolves when the commit would survive power loss. Concurrent transactions share one
+   * fsync; each commits or rolls back by itself, and they behave as if they had run one after the other.
+   * `work` talks to this database only: while it waits for anything else, every other writer waits too.
+   * A throw rolls back and rejects with what was thrown.
+   */
+  transaction<T>(work: (tx: StorageTransaction<DB>) => Promise<T>, options?: TransactionOptions): Promise<T>;
+  /**
+   * A long read off the event loop, in batches, over one snapshot. Memory is bounded by two batches; a consumer
+   * that stops early frees the reader.
+   */
+  scan<Row>(query: Compilable<Row>, options?: { readonly batchRows?: number; readonly signal?: AbortSignal }): AsyncIterable<Row[]>;
+  /** Applies what is missing. Refuses a database that has migrations which this build does not know. */
+  migrate(migrations: readonly Migration[]): Promise<void>;
+}
+
+/** A transaction as a module sees it: state and the messages that tell of it commit together. */
+export interface Transaction<DB> extends StorageTransaction<DB> {
+  /**
+   * Puts a message into the module's outbox; it leaves for the bus after the commit, and not at all without one.
+   * The payload is checked against the message's schema here.
+   */
+  publish<P>(message: MessageDefinition<P>, payload: P, options: PublishOptions): Promise<void>;
+}
+
+/** A module's own database with its outbox inside. Injected by this token. */
+export interface Store<DB> extends Reader<DB> {
+  readonly capabilities: StorageCapabilities;
+  transaction<T>(work: (tx: Transaction<DB>) => Promise<T>, options?: TransactionOptions): Promise<T>;
+  scan: Storage<DB>['scan'];
+}
+export const Store = Symbol.for('multilith.Store');
