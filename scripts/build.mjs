@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { dist, root, sourceFolders } from './paths.mjs';
+import { Problem, run, step } from './progress.mjs';
+
+const stamp = join(dist, '.build-stamp');
+const compilerState = join(dist, '.tsbuildinfo');
+/** Plain JavaScript that runs where it stands, with packages of its own. */
+const notOurs = new Set([join(root, 'test', 'bench', 'peers'), join(root, 'test', 'bench', 'node_modules')]);
+const packageFiles = new Set(['package.json', 'package-lock.json']);
+
+export function isBuilt() {
+  const sources = listSources();
+  return readStamp() === fingerprint(sources) && missingOutputs(sources).length === 0;
+}
+
+/** Compiles what changed, copies what is no TypeScript, and removes what has no source any more. */
+export async function build(node) {
+  if (isBuilt()) return;
+  await step('Building', () => compileAndCopy(node));
+}
+
+async function compileAndCopy(node) {
+  rmSync(stamp, { force: true });
+  const sources = listSources();
+  const mark = fingerprint(sources);
+  // The compiler trusts its own record, so outputs that somebody deleted would never come back.
+  if (missingOutputs(sources.filter(isTypeScript)).length > 0) rmSync(compilerState, { force: true });
+  await compile(node);
+  copyAssets(sources);
+  prune(new Set(sources.map(outputOf)));
+  writeFileSync(stamp, mark);
+}
+
+async function compile(node) {
+  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  const result = await run(node, [compiler, '-p', 'tsconfig.json', '--pretty', 'false'], { cwd: root });
+  if (!result.ok) throw new Problem(`The TypeScript compiler reports:\n${result.output}`, 'Correct these and run the same command again. On a fresh clone, please report them.');
+}
+
+/** All files below the source folders, relative to the project, with time and size. */
+function listSources() {
+  const found = [];
+  const visit = (folder) => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.name.startsWith('.') || entry.name === 'node_modules' || notOurs.has(path) || packageFiles.has(entry.name)) continue;
+      if (entry.isDirectory()) visit(path);
+      else found.push({ path: relative(root, path), stat: statSync(path) });
+    }
+  };
+  for (const folder of sourceFolders) if (existsSync(join(root, folder))) visit(join(root, folder));
+  return found.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+function fingerprint(sources) {
+  const hash = createHash('sha256');
+  for (const { path, stat } of sources) hash.update(`${path} ${stat.mtimeMs} ${stat.size}\n`);
+  for (const file of ['tsconfig.json', 'package-lock.json']) hash.update(readFileSync(join(root, file)));
+  return hash.digest('hex');
+}
+
+function readStamp() {
+  return existsSync(stamp) ? readFileSync(stamp, 'utf8') : undefined;
+}
+
+function missingOutputs(sources) {
+  return sources.map(outputOf).filter((path) => path && !existsSync(join(dist, path)));
+}
+
+function isTypeScript({ path }) {
+  return /\.[cm]?tsx?$/.test(path);
+}
+
+/** Where a source's result lies below `dist`; a declaration has none. */
+function outputOf({ path }) {
+  if (/\.d\.[cm]?ts$/.test(path)) return undefined;
+  return path.replace(/\.([cm]?)tsx?$/, '.$1js');
+}
+
+function copyAssets(sources) {
+  for (const source of sources) {
+    if (isTypeScript(source)) continue;
+    const target = join(dist, source.path);
+    mkdirSync(dirname(target), { recursive: true });
+    copyFileSync(join(root, source.path), target);
+  }
+}
+
+/** A test whose source is gone must not go on running. */
+function prune(outputs) {
+  const visit = (folder) => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) visit(path);
+      else if (!outputs.has(relative(dist, path).replace(/(\.[cm]?js)\.map$/, '$1'))) rmSync(path);
+    }
+  };
+  for (const folder of sourceFolders) if (existsSync(join(dist, folder))) visit(join(dist, folder));
+}

@@ -1,0 +1,54 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Problem, lastLines, run } from './progress.mjs';
+
+/**
+ * A person's own npm settings (production installs, no optional packages, strict engines, no lock file) must not
+ * decide what is installed here; where packages come from stays theirs.
+ */
+const ours = ['--include=dev', '--include=optional', '--package-lock', '--engine-strict=false', '--no-audit', '--no-fund', '--loglevel=error'];
+
+/** Runs the npm that runs us, else the one on the path. */
+export async function npm(args, cwd) {
+  const cli = process.env.npm_execpath;
+  const [program, first] = cli?.endsWith('npm-cli.js') ? [process.execPath, [cli]] : ['npm', []];
+  const env = { ...process.env, npm_config_update_notifier: 'false' };
+  return run(program, [...first, ...args, ...ours], { cwd, env });
+}
+
+/** Installs exactly what the lock file in `folder` says. */
+export async function installLocked(folder) {
+  const result = await npm(['ci'], folder);
+  if (!result.ok) throw new Problem(`npm ci failed in ${folder}:\n${lastLines(result.output, 25)}`, 'Check that npm reaches its registry ("npm ping") and that the disk has 500 MB free, then run the same command again.');
+}
+
+/**
+ * Whether `node_modules` holds what the lock file says. npm writes its own record, node_modules/.package-lock.json,
+ * after an installation succeeded; every locked package that belongs on this machine must stand there in the same version.
+ */
+export function isInstalled(folder) {
+  const record = join(folder, 'node_modules', '.package-lock.json');
+  const installed = existsSync(record) ? packagesOf(record) : {};
+  const locked = Object.entries(packagesOf(join(folder, 'package-lock.json')));
+  return locked.every(([path, wanted]) => path === '' || !belongsHere(wanted) || installed[path]?.integrity === wanted.integrity);
+}
+
+function packagesOf(lockFile) {
+  try {
+    return JSON.parse(readFileSync(lockFile, 'utf8')).packages ?? {};
+  } catch (error) {
+    throw new Problem(`${lockFile} cannot be read: ${error.message}`, 'Restore it from git (git checkout -- package-lock.json) or delete node_modules, then run the same command again.');
+  }
+}
+
+/** An optional package without a platform of its own may be missing: npm leaves it out when it fails to install. */
+function belongsHere({ optional, os, cpu, libc }) {
+  if (!optional) return true;
+  return Boolean(os || cpu) && !libc && matches(os, process.platform) && matches(cpu, process.arch);
+}
+
+function matches(wanted, actual) {
+  if (!wanted) return true;
+  const list = [wanted].flat();
+  return list.includes(actual) || (list.every((entry) => entry.startsWith('!')) && !list.includes(`!${actual}`));
+}

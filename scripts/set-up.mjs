@@ -1,0 +1,30 @@
+import { build, isBuilt } from './build.mjs';
+import { withLock } from './lock.mjs';
+import { findNode, provideNode } from './node.mjs';
+import { installLocked, isInstalled } from './npm.mjs';
+import { root } from './paths.mjs';
+import { step, stopUnderWay } from './progress.mjs';
+
+/** Brings a clone, fresh or not, to where the application can run; returns the Node to run it with. */
+export async function setUp() {
+  if (!isReady()) {
+    const onSignal = (signal) => {
+      stopUnderWay(signal);
+      process.exit(signal === 'SIGINT' ? 130 : 143);
+    };
+    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+    await withLock(makeReady);
+    process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal);
+  }
+  return findNode();
+}
+
+function isReady() {
+  return findNode() !== undefined && isInstalled(root) && isBuilt();
+}
+
+async function makeReady() {
+  await provideNode();
+  if (!isInstalled(root)) await step('Installing dependencies from package-lock.json', () => installLocked(root));
+  await build(findNode());
+}

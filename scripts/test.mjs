@@ -1,0 +1,65 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+import { join, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { launch } from './launch.mjs';
+import { dist, root } from './paths.mjs';
+import { providePrograms } from './programs.mjs';
+import { Problem } from './progress.mjs';
+import { setUp } from './set-up.mjs';
+
+const kinds = ['unit', 'arch', 'contracts', 'conformance', 'e2e', 'faults'];
+const minuteMs = 60_000;
+
+/** `npm test [-- part-of-a-path … --flags-of-node-test]` */
+export function test(args) {
+  return runTests(args, { kinds, fileTimeoutMs: 10 * minuteMs, faults: 'short' });
+}
+
+/** The long campaigns, for the night. */
+export function testFaults(args) {
+  return runTests(args, { kinds: ['faults'], fileTimeoutMs: 120 * minuteMs, faults: 'long' });
+}
+
+async function runTests(args, { kinds, fileTimeoutMs, faults }) {
+  const wanted = args.filter((arg) => !arg.startsWith('-'));
+  const flags = args.filter((arg) => arg.startsWith('-'));
+  await providePrograms('test');
+  const node = await setUp();
+  const files = testFiles(kinds).filter((file) => wanted.length === 0 || wanted.some((part) => matches(file, part)));
+  if (files.length === 0) throw new Problem(`No test file matches: ${wanted.join(' ') || kinds.join(' ')}`, 'Tests are test/<kind>/**/*.test.ts; name any part of such a path.');
+  process.chdir(root);
+  return launch(node, [...runner(fileTimeoutMs), ...flags, ...files], { MULTILITH_FAULTS: faults, NODE_TEST_CONTEXT: undefined });
+}
+
+function runner(fileTimeoutMs) {
+  const nothingSkipped = pathToFileURL(join(root, 'scripts', 'nothing-skipped.mjs')).href;
+  return [
+    '--enable-source-maps',
+    '--test',
+    `--test-concurrency=${(availableParallelism ?? (() => cpus().length))()}`,
+    `--test-timeout=${fileTimeoutMs}`,
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${nothingSkipped}`,
+    '--test-reporter-destination=stderr',
+  ];
+}
+
+function testFiles(kinds) {
+  const found = [];
+  const visit = (folder) => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) visit(path);
+      else if (entry.name.endsWith('.test.js')) found.push(path);
+    }
+  };
+  for (const kind of kinds) if (existsSync(join(dist, 'test', kind))) visit(join(dist, 'test', kind));
+  return found;
+}
+
+/** `test/unit/x.test.ts`, as the editor shows it, means the compiled file as well. */
+function matches(file, part) {
+  return relative(dist, file).includes(part.replace(/^\.?\//, '').replace(/^dist\//, '').replace(/\.ts$/, '.js'));
+}
