@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { SIZES, violationsIn } from './rules.ts';
+import { readTree } from './tree.ts';
+
+const root = join(import.meta.dirname, '..', '..', '..');
+const files = readTree(root);
+
+test('the tree keeps to the design', () => {
+  assert.ok(files.has('src/kernel/contract.ts'), 'the tree was read');
+  const lines = violationsIn(files).map(({ rule, file, line, message }) => `${file}:${line} [${rule}] ${message}`);
+  assert.deepEqual(lines, [], `${lines.length} violations:\n${lines.join('\n')}\n`);
+});
+
+test('the program imports only what is installed in production', () => {
+  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { dependencies: Record<string, string> };
+  const missing = [...files.values()].flatMap((file) =>
+    file.imports
+      .filter(({ specifier }) => specifier !== null && /^[@a-z]/.test(specifier) && !specifier.startsWith('node:'))
+      .filter(({ specifier }) => !Object.keys(dependencies).some((name) => specifier === name || specifier!.startsWith(`${name}/`)))
+      .map(({ specifier, line }) => `${file.path}:${line} ${specifier}`),
+  );
+  assert.deepEqual(missing, []);
+});
+
+test('the size of files', (t) => {
+  const sizes = [...files.values()].map(({ path, lines }) => ({ path, lines })).sort((a, b) => b.lines - a.lines);
+  const middle = sizes[Math.floor(sizes.length / 2)]!;
+  t.diagnostic(`${sizes.length} files, median ${middle.lines} lines`);
+  for (const { path, lines } of sizes) if (lines > SIZES.reportFrom) t.diagnostic(`${lines} lines: ${path}`);
+});
