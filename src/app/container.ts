@@ -1,0 +1,164 @@
+import 'reflect-metadata';
+import { Container } from 'inversify';
+import { Clock } from '../kernel/clock.ts';
+import type { Contract } from '../kernel/contract.ts';
+import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
+import { Publisher } from '../kernel/message.ts';
+import { type HttpSurface, type Injectable, Installation, type ModuleDefinition, Settings } from '../kernel/module.ts';
+import { Log, Metrics } from '../kernel/telemetry.ts';
+import type { Bus } from '../ports/bus.ts';
+import { Channels } from '../ports/channel.ts';
+import { Store, type Storage } from '../ports/storage.ts';
+import { InboxPruner } from '../fabric/inbox.ts';
+import { OutboxRelay, OutboxStore } from '../fabric/outbox.ts';
+import { type Placement, placements } from '../fabric/placements.ts';
+import { BusPublisher } from '../fabric/publisher.ts';
+import { Subscriber } from '../fabric/subscriber.ts';
+import { fabricMigrations } from '../fabric/tables.ts';
+import { Target } from '../fabric/target.ts';
+
+export interface CompositionOptions {
+  readonly modules: readonly ModuleDefinition[];
+  readonly placement: Placement;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly installation: Installation;
+  /** One database per module, by the module's name. */
+  readonly openStorage: (module: string) => Storage;
+  readonly bus: Bus;
+  readonly channels: Channels;
+  /** Each module's section of the configuration, parsed. */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** The modules of this host, wired. */
+export interface Composition extends Lifecycle {
+  /** What the modules show over HTTP, in the order of the modules. */
+  readonly http: readonly HttpSurface[];
+  /** The stub of a contract, as a module would have it injected. */
+  contract<T>(contract: Contract<T>): T;
+  /** A module's part, for the host's own use: set-up, the greeting, status. */
+  part<T>(module: string, part: Injectable<T>): T;
+}
+
+/** One module with all that the fabric puts around it. */
+interface Placed {
+  readonly definition: ModuleDefinition;
+  readonly container: Container;
+  readonly storage: Storage;
+  readonly relay: OutboxRelay;
+  readonly pruner: InboxPruner;
+  readonly lifecycles: readonly Lifecycle[];
+  readonly subscribers: readonly Subscriber[];
+}
+
+/**
+ * Builds the modules from their definitions. Each gets a container of its own that holds its ports, the contracts
+ * that it says it calls, and its own classes: what it did not ask for cannot be injected.
+ */
+export function compose(options: CompositionOptions): Composition {
+  const targets = new Map(options.modules.map((m) => [m.contract.name, new Target(m.contract)]));
+  const stubs = new Map<string, unknown>();
+  const stub = <T>(contract: Contract<T>): T => {
+    const target = targets.get(contract.name);
+    if (target === undefined) throw new TypeError(`No module of this host offers the contract ${contract.name}.`);
+    if (!stubs.has(contract.name)) stubs.set(contract.name, placements[options.placement](target, contract, options.log));
+    return stubs.get(contract.name) as T;
+  };
+  const placed = options.modules.map((definition) => place(definition, options, stub));
+  for (const { definition, container } of placed) targets.get(definition.contract.name)!.serve(container.get<object>(definition.implementation as never));
+
+  const life = new StartStop(
+    () => start(placed, options.bus),
+    (deadlineMs) => stop(placed, targets, options.bus, deadlineMs),
+  );
+  return {
+    http: placed.flatMap(({ definition, container }) => (definition.http === undefined ? [] : [container.get<HttpSurface>(definition.http as never)])),
+    contract: stub,
+    part: (module, part) => {
+      const found = placed.find(({ definition }) => definition.name === module);
+      if (found === undefined) throw new TypeError(`No module ${module} on this host.`);
+      return found.container.get(part as never);
+    },
+    start: () => life.start(),
+    stop: (deadlineMs) => life.stop(deadlineMs),
+  };
+}
+
+function place(definition: ModuleDefinition, options: CompositionOptions, stub: <T>(contract: Contract<T>) => T): Placed {
+  const { clock, metrics, bus } = options;
+  const log = options.log.child({ module: definition.name });
+  const publishes = new Set(definition.publishes.map((message) => message.name));
+  const strict = options.placement === 'inline-strict';
+  const storage = options.openStorage(definition.name);
+  const relay = new OutboxRelay(definition.name, storage, bus, clock, log, metrics);
+  const store = new OutboxStore<unknown>(storage, { module: definition.name, publishes, strict, clock }, relay.wake);
+
+  const container = new Container({ defaultScope: 'Singleton' });
+  container.bind(Clock).toConstantValue(clock);
+  container.bind(Log).toConstantValue(log);
+  container.bind(Metrics).toConstantValue(metrics);
+  container.bind(Installation).toConstantValue(options.installation);
+  container.bind(Channels).toConstantValue(options.channels);
+  container.bind(Settings).toConstantValue(options.settings[definition.name]);
+  container.bind(Store).toConstantValue(store);
+  container.bind(Publisher).toConstantValue(new BusPublisher(definition.name, publishes, bus, clock));
+  for (const contract of definition.calls) container.bind(contract.id).toConstantValue(stub(contract));
+  for (const part of classesOf(definition)) container.bind(part as never).toSelf();
+
+  const context = { module: definition.name, bus, store, clock, log, metrics, strict: strict || bus.capabilities.spansHosts };
+  return {
+    definition,
+    container,
+    storage,
+    relay,
+    pruner: new InboxPruner(storage, clock, log),
+    lifecycles: definition.lifecycles.map((part) => container.get<Lifecycle>(part as never)),
+    subscribers: definition.subscriptions.map((s) => new Subscriber(context, s, container.get(('transactional' in s ? s.transactional : s.effect) as never))),
+  };
+}
+
+function classesOf(definition: ModuleDefinition): Set<Injectable<unknown>> {
+  return new Set([
+    ...definition.parts,
+    ...definition.lifecycles,
+    definition.implementation,
+    ...(definition.http === undefined ? [] : [definition.http]),
+    ...definition.subscriptions.map((s) => ('transactional' in s ? s.transactional : s.effect)),
+  ]);
+}
+
+async function start(placed: readonly Placed[], bus: Bus): Promise<void> {
+  for (const { storage, definition } of placed) {
+    await storage.start();
+    await storage.migrate([...fabricMigrations, ...definition.migrations]);
+  }
+  await bus.start();
+  const subscribers = placed.flatMap((p) => p.subscribers);
+  for (const subscriber of subscribers) await subscriber.declare();
+  for (const { lifecycles } of placed) for (const part of lifecycles) await part.start();
+  for (const { relay, pruner } of placed) {
+    await relay.start();
+    await pruner.start();
+  }
+  for (const subscriber of subscribers) await subscriber.start();
+}
+
+/** In the reverse order of the start: first what takes in work, last what keeps it. Each part gets its try, whatever the others do. */
+async function stop(placed: readonly Placed[], targets: ReadonlyMap<string, Target>, bus: Bus, deadlineMs: number): Promise<void> {
+  const until = Date.now() + deadlineMs;
+  const problems: unknown[] = [];
+  const each = async (parts: readonly { stop(leftMs: number): Promise<void> }[]): Promise<void> => {
+    const results = await Promise.allSettled(parts.map((part) => part.stop(Math.max(until - Date.now(), 100))));
+    for (const result of results) if (result.status === 'rejected') problems.push(result.reason);
+  };
+  const reversed = [...placed].reverse();
+  await each(placed.flatMap((p) => p.subscribers));
+  for (const { lifecycles } of reversed) for (const part of [...lifecycles].reverse()) await each([part]);
+  await each(placed.flatMap((p) => [p.relay, p.pruner]));
+  for (const target of targets.values()) target.withdraw();
+  await each([bus]);
+  await each(placed.map((p) => p.storage));
+  if (problems.length > 0) throw new AggregateError(problems, 'Some parts did not stop as they should.');
+}

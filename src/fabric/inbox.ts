@@ -1,0 +1,67 @@
+import type { Clock, Timer } from '../kernel/clock.ts';
+import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
+import type { Log } from '../kernel/telemetry.ts';
+import { type Storage, type StorageTransaction, statement } from '../ports/storage.ts';
+import type { FabricTables } from './tables.ts';
+
+const record = statement<FabricTables, { queue: string; id: string; time: number }>()((db, p) =>
+  db
+    .insertInto('fabric_inbox')
+    .values({ queue: p('queue'), id: p('id'), time: p('time') })
+    .onConflict((c) => c.doNothing())
+    .returning('id'),
+);
+const prune = statement<FabricTables, { before: number; limit: number }>()((db, p) =>
+  db
+    .deleteFrom('fabric_inbox')
+    .where((eb) => eb(eb.refTuple('queue', 'id'), 'in', eb.selectFrom('fabric_inbox').select(['queue', 'id']).where('time', '<', p('before')).limit(p('limit')).$asTuple('queue', 'id')))
+    .returning('id'),
+);
+
+/** True when this message has had its effect before; otherwise notes, in this transaction, that it has it now. */
+export async function handledBefore(tx: StorageTransaction<any>, queue: string, id: string, now: number): Promise<boolean> {
+  return (await tx.run(record, { queue, id, time: now })).length === 0;
+}
+
+/** A repeat arrives within seconds, or after an outage; not after a week. */
+const KEEP_MS = 7 * 86_400_000;
+const EVERY_MS = 600_000;
+const BATCH_ROWS = 1_000;
+
+/** Forgets messages that were handled so long ago that no repeat of them can arrive. In small batches. */
+export class InboxPruner implements Lifecycle {
+  readonly #life: StartStop;
+  #timer: Timer | undefined;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(storage: Storage<FabricTables>, clock: Clock, log: Log) {
+    const round = async (): Promise<void> => {
+      const before = clock.now() - KEEP_MS;
+      let removed: number;
+      do {
+        removed = (await storage.transaction((tx) => tx.run(prune, { before, limit: BATCH_ROWS }))).length;
+      } while (removed === BATCH_ROWS && this.#life.state === 'running');
+    };
+    const arm = (): void => {
+      this.#timer = clock.at(clock.now() + EVERY_MS, () => {
+        this.#running = round()
+          .catch((err: unknown) => log.warn({ err }, 'inbox not pruned; tried again later'))
+          .finally(() => {
+            if (this.#life.state === 'running') arm();
+          });
+      });
+    };
+    this.#life = new StartStop(arm, async () => {
+      this.#timer?.cancel();
+      await this.#running;
+    });
+  }
+
+  start(): Promise<void> {
+    return this.#life.start();
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    return this.#life.stop(deadlineMs);
+  }
+}

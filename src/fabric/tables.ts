@@ -1,0 +1,56 @@
+import { sql, type Generated, type Kysely } from 'kysely';
+import type { Lane } from '../kernel/message.ts';
+import type { Migration } from '../ports/storage.ts';
+
+/** What the fabric keeps in each module's own database. */
+export interface FabricTables {
+  /** Messages of committed transactions on their way to the bus, in order of commit. */
+  fabric_outbox: {
+    seq: Generated<number>;
+    id: string;
+    kind: 'event' | 'job';
+    name: string;
+    workspace: string | null;
+    message_key: string | null;
+    lane: Lane;
+    time: number;
+    trace_id: string;
+    span_id: string;
+    not_before: number | null;
+    payload: string;
+  };
+  /** Messages whose effect is in this database. */
+  fabric_inbox: { queue: string; id: string; time: number };
+}
+
+export const fabricMigrations: readonly Migration[] = [
+  {
+    name: 'fabric-0001-outbox-and-inbox',
+    async up(db: Kysely<any>) {
+      await db.schema
+        .createTable('fabric_outbox')
+        .addColumn('seq', 'integer', (c) => c.primaryKey().autoIncrement())
+        .addColumn('id', 'text', (c) => c.notNull())
+        .addColumn('kind', 'text', (c) => c.notNull())
+        .addColumn('name', 'text', (c) => c.notNull())
+        .addColumn('workspace', 'text')
+        .addColumn('message_key', 'text')
+        .addColumn('lane', 'text', (c) => c.notNull())
+        .addColumn('time', 'integer', (c) => c.notNull())
+        .addColumn('trace_id', 'text', (c) => c.notNull())
+        .addColumn('span_id', 'text', (c) => c.notNull())
+        .addColumn('not_before', 'integer')
+        .addColumn('payload', 'text', (c) => c.notNull())
+        .execute();
+      await db.schema
+        .createTable('fabric_inbox')
+        .addColumn('queue', 'text', (c) => c.notNull())
+        .addColumn('id', 'text', (c) => c.notNull())
+        .addColumn('time', 'integer', (c) => c.notNull())
+        .addPrimaryKeyConstraint('fabric_inbox_pk', ['queue', 'id'])
+        .modifyEnd(sql`without rowid`)
+        .execute();
+      await db.schema.createIndex('fabric_inbox_time').on('fabric_inbox').column('time').execute();
+    },
+  },
+];
