@@ -1,0 +1,157 @@
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import type { QueryResult } from 'kysely';
+import type { Kysely } from 'kysely';
+import { Fault } from '../../../src/kernel/fault.ts';
+import { Parameter, type Statement } from '../../../src/ports/storage.ts';
+import { isWriteOnReader, sqliteFault } from './errors.ts';
+import { bindable } from './values.ts';
+
+/** Prepared statements kept per connection, by SQL text; some 3 KB each. */
+const STATEMENTS_KEPT = 200;
+
+/** What belongs to the storage itself: a module's own would end the transaction that its neighbours share. */
+const RESERVED = /^\s*(?:begin|commit|end|rollback|savepoint|release|attach|detach|pragma|vacuum)\b/i;
+
+export interface ConnectionOptions {
+  readonly path: string;
+  readonly role: 'writer' | 'reader';
+  readonly durability: 'power-loss' | 'process-crash';
+  readonly cacheKb: number;
+}
+
+interface Prepared {
+  readonly native: StatementSync;
+  readonly returnsRows: boolean;
+}
+
+interface Bound extends Prepared {
+  /** In the order of the placeholders: a parameter's name, or a constant that is bound as it is. */
+  readonly slots: readonly (Parameter | { readonly constant: SQLInputValue })[];
+}
+
+/** One connection of node:sqlite: opens it with the right pragmas, prepares once, binds with care, speaks in faults. */
+export class Connection {
+  readonly #database: DatabaseSync;
+  readonly #role: 'writer' | 'reader';
+  readonly #byText = new Map<string, Prepared>();
+  readonly #byStatement = new WeakMap<Statement<any, any>, Bound>();
+
+  constructor(options: ConnectionOptions) {
+    this.#role = options.role;
+    try {
+      this.#database = open(options);
+    } catch (error) {
+      throw sqliteFault(error, 'unsent');
+    }
+  }
+
+  /** False when SQLite has rolled the transaction back by itself, as it does when the disk fails in mid-statement. */
+  get inTransaction(): boolean {
+    return this.#database.isTransaction;
+  }
+
+  /** A statement of the storage's own, run without parameters or rows. Throws what node:sqlite throws. */
+  control(sql: string): () => void {
+    const native = this.#database.prepare(sql);
+    return () => void native.run();
+  }
+
+  /** Runs a statement that was built once. */
+  run<Params, Row>(statement: Statement<Params, Row>, params: Params, compiler: Kysely<any>): Row[] {
+    const bound = this.#byStatement.get(statement) ?? this.#bind(statement, compiler);
+    const { slots } = bound;
+    const values = new Array<SQLInputValue>(slots.length);
+    for (let i = 0; i < slots.length; i++) {
+      const slot = slots[i]!;
+      values[i] = slot instanceof Parameter ? bindable((params as Record<string, unknown>)[slot.name], slot.name) : slot.constant;
+    }
+    try {
+      if (bound.returnsRows) return bound.native.all(...values) as Row[];
+      bound.native.run(...values);
+      return [];
+    } catch (error) {
+      throw this.#fault(error);
+    }
+  }
+
+  /** Runs any SQL text; the way that Kysely's builders take. */
+  execute<Row>(sql: string, parameters: readonly unknown[]): QueryResult<Row> {
+    const values = parameters.map((value, i) => bindable(value, `parameter ${i + 1}`));
+    try {
+      const { native, returnsRows } = this.#prepare(sql);
+      if (returnsRows) return { rows: native.all(...values) as Row[] };
+      const { changes, lastInsertRowid } = native.run(...values);
+      return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
+    } catch (error) {
+      throw this.#fault(error);
+    }
+  }
+
+  /** Closing twice does nothing. */
+  close(): void {
+    this.#byText.clear();
+    if (this.#database.isOpen) this.#database.close();
+  }
+
+  #bind(statement: Statement<any, any>, compiler: Kysely<any>): Bound {
+    const { sql, parameters } = statement.build(compiler).compile();
+    const slots = parameters.map((value, i) => (value instanceof Parameter ? value : { constant: bindable(value, `parameter ${i + 1}`) }));
+    try {
+      const bound = { ...this.#compile(sql), slots };
+      this.#byStatement.set(statement, bound);
+      return bound;
+    } catch (error) {
+      throw this.#fault(error);
+    }
+  }
+
+  #prepare(sql: string): Prepared {
+    const known = this.#byText.get(sql);
+    if (known !== undefined) {
+      this.#byText.delete(sql);
+      this.#byText.set(sql, known);
+      return known;
+    }
+    const prepared = this.#compile(sql);
+    this.#byText.set(sql, prepared);
+    if (this.#byText.size > STATEMENTS_KEPT) this.#byText.delete(this.#byText.keys().next().value!);
+    return prepared;
+  }
+
+  #compile(sql: string): Prepared {
+    if (RESERVED.test(sql)) throw new Fault('internal', 'Transactions, pragmas and attached files are the storage adapter\'s business.', { reason: 'reserved_statement' });
+    if (!this.#database.isOpen) throw new Fault('unavailable', 'The database is closed.', { reason: 'stopped', origin: 'unsent' });
+    const native = this.#database.prepare(sql);
+    return { native, returnsRows: native.columns().length > 0 };
+  }
+
+  #fault(error: unknown): unknown {
+    if (this.#role === 'reader' && isWriteOnReader(error)) {
+      return new Fault('internal', 'A write outside a transaction: use `transaction`.', { reason: 'write_outside_transaction', cause: error });
+    }
+    if (!this.#database.isOpen) return new Fault('unavailable', 'The database is closed.', { reason: 'stopped', origin: 'unsent' });
+    return sqliteFault(error);
+  }
+}
+
+function open({ path, role, durability, cacheKb }: ConnectionOptions): DatabaseSync {
+  // The storage is the only process and has one writer, so that waiting for a lock would only block the event loop.
+  const database = new DatabaseSync(path, { timeout: 0, enableForeignKeyConstraints: true });
+  try {
+    database.exec(`PRAGMA cache_size = -${cacheKb}; PRAGMA mmap_size = 0;`);
+    if (role === 'writer') openForWriting(database, durability);
+    else database.exec('PRAGMA query_only = ON');
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+function openForWriting(database: DatabaseSync, durability: ConnectionOptions['durability']): void {
+  database.exec(`
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = ${durability === 'power-loss' ? 'FULL' : 'NORMAL'};
+    PRAGMA wal_autocheckpoint = 0;
+  `);
+}

@@ -1,0 +1,233 @@
+import { deadlines } from '../../../src/kernel/deadline.ts';
+import { Fault, type FaultOptions } from '../../../src/kernel/fault.ts';
+import type { Connection } from './connection.ts';
+import { sqliteFault } from './errors.ts';
+import { Slice, nextTurn } from './slice.ts';
+
+/** A group closes when nobody waits, or at the first of these. */
+const GROUP_TRANSACTIONS = 512;
+const GROUP_MS = 8;
+/** The longest that a transaction waits for its turn. */
+const WAIT_MS = 30_000;
+
+/** What a transaction under way may use; closed for good when it has settled. */
+export class Turn {
+  #fault: Fault | undefined;
+  readonly slice: Slice;
+
+  constructor(slice: Slice) {
+    this.slice = slice;
+  }
+
+  /** Throws when the transaction is over. */
+  check(): void {
+    if (this.#fault !== undefined) throw this.#fault;
+  }
+
+  close(fault: Fault): void {
+    this.#fault = fault;
+  }
+}
+
+type Outcome = { readonly value: unknown } | { readonly error: unknown };
+
+interface Job {
+  readonly work: (turn: Turn) => Promise<unknown>;
+  readonly timeoutMs: number;
+  readonly since: number;
+  readonly resolve: (value: any) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Done {
+  readonly job: Job;
+  readonly outcome: Outcome;
+}
+
+export interface GroupEvents {
+  /** After each commit, between two groups; the next group begins when it has resolved. */
+  committed(transactions: number, seconds: number): Promise<void> | undefined;
+  failed(fault: unknown, transactions: number): void;
+}
+
+/**
+ * Runs transactions one after the other, each in a savepoint, many in one BEGIN … COMMIT, so that one fsync serves
+ * them all. Nothing is answered before that commit, not even a failure: what a transaction saw of its neighbours (a
+ * row that is there already) must not be told while they may still vanish.
+ *
+ *   idle → (a transaction arrives; the rest of this turn of the event loop may join) → group → commit → idle or group
+ */
+export class GroupCommit {
+  readonly #connection: Connection;
+  readonly #events: GroupEvents;
+  readonly #maxWaiting: number;
+  readonly #control: { begin(): void; savepoint(): void; release(): void; undo(): void; commit(): void; rollback(): void };
+  readonly #slice = new Slice();
+  #waiting: Job[] = [];
+  #first = 0;
+  #pump: Promise<void> | undefined;
+  #refusal: Fault | undefined;
+  #expireCurrent: ((fault: Fault) => void) | undefined;
+
+  constructor(connection: Connection, maxWaiting: number, events: GroupEvents) {
+    this.#connection = connection;
+    this.#maxWaiting = maxWaiting;
+    this.#events = events;
+    this.#control = {
+      begin: connection.control('BEGIN IMMEDIATE'),
+      savepoint: connection.control('SAVEPOINT one'),
+      release: connection.control('RELEASE one'),
+      undo: connection.control('ROLLBACK TO one'),
+      commit: connection.control('COMMIT'),
+      rollback: connection.control('ROLLBACK'),
+    };
+  }
+
+  get waiting(): number {
+    return this.#waiting.length - this.#first;
+  }
+
+  run<T>(work: (turn: Turn) => Promise<T>, timeoutMs: number): Promise<T> {
+    if (this.#refusal !== undefined) return Promise.reject(this.#refusal);
+    if (this.waiting >= this.#maxWaiting) return Promise.reject(tooMany(`More than ${this.#maxWaiting} transactions wait for the database.`));
+    return new Promise<T>((resolve, reject) => {
+      this.#waiting.push({ work, timeoutMs, since: Date.now(), resolve, reject });
+      this.#pump ??= this.#run();
+    });
+  }
+
+  /** Takes nothing new and finishes what waits; after `deadlineMs` rolls back what is under way and refuses the rest. */
+  async stop(deadlineMs: number): Promise<void> {
+    const over = new Fault('unavailable', 'The storage is stopping.', { reason: 'stopped', origin: 'unsent' });
+    this.#refusal ??= over;
+    const timer = setTimeout(() => this.#giveUp(over), deadlineMs);
+    await this.#pump;
+    clearTimeout(timer);
+  }
+
+  #giveUp(fault: Fault): void {
+    for (const job of this.#waiting.splice(this.#first)) job.reject(fault);
+    this.#expireCurrent?.(new Fault('unavailable', 'The storage stopped before the transaction was done; it is rolled back.', { reason: 'stopped' }));
+  }
+
+  async #run(): Promise<void> {
+    do {
+      await nextTurn();
+      const after = await this.#group();
+      if (after !== undefined) await after;
+    } while (this.waiting > 0);
+    this.#pump = undefined;
+  }
+
+  async #group(): Promise<Promise<void> | undefined> {
+    const done: Done[] = [];
+    this.#slice.begin();
+    const started = performance.now();
+    try {
+      this.#control.begin();
+    } catch (error) {
+      for (let i = 0; i < GROUP_TRANSACTIONS && this.waiting > 0; i++) done.push({ job: this.#take(), outcome: { error: undefined } });
+      this.#fail(done, error, 'unsent');
+      return undefined;
+    }
+    do {
+      const job = this.#take();
+      if (Date.now() - job.since > WAIT_MS) job.reject(tooMany('The transaction waited too long for its turn.'));
+      else done.push({ job, outcome: await this.#attempt(job) });
+    } while (this.#connection.inTransaction && this.waiting > 0 && done.length < GROUP_TRANSACTIONS && performance.now() - started < GROUP_MS);
+    return this.#commit(done);
+  }
+
+  #commit(done: readonly Done[]): Promise<void> | undefined {
+    const started = performance.now();
+    try {
+      if (!this.#connection.inTransaction) throw lastError(done);
+      this.#control.commit();
+    } catch (error) {
+      this.#fail(done, error, 'lost');
+      return undefined;
+    }
+    const after = this.#events.committed(done.length, (performance.now() - started) / 1_000);
+    for (const { job, outcome } of done) {
+      if ('value' in outcome) job.resolve(outcome.value);
+      else job.reject(outcome.error);
+    }
+    return after;
+  }
+
+  /** All of the group are told the same: their own outcomes stood on ground that is gone. */
+  #fail(done: readonly Done[], error: unknown, origin: FaultOptions['origin']): void {
+    try {
+      if (this.#connection.inTransaction) this.#control.rollback();
+    } catch {
+      // The first error says more; SQLite has no transaction left that could be rolled back.
+    }
+    const fault = sqliteFault(error, origin);
+    this.#events.failed(fault, done.length);
+    for (const { job } of done) job.reject(fault);
+  }
+
+  async #attempt(job: Job): Promise<Outcome> {
+    const turn = new Turn(this.#slice);
+    let outcome: Outcome;
+    try {
+      this.#control.savepoint();
+      outcome = await this.#settle(job, turn);
+      if (!this.#connection.inTransaction) return outcome;
+      if ('error' in outcome) this.#control.undo();
+      this.#control.release();
+    } catch (error) {
+      outcome = { error: sqliteFault(error) };
+    }
+    return outcome;
+  }
+
+  /** The work's outcome, or its deadline's. Never rejects. */
+  #settle(job: Job, turn: Turn): Promise<Outcome> {
+    return new Promise((resolve) => {
+      const finish = (outcome: Outcome, fault: Fault): void => {
+        deadlines.remove(entry);
+        this.#expireCurrent = undefined;
+        turn.close(fault);
+        resolve(outcome);
+      };
+      const expire = (fault: Fault): void => finish({ error: fault }, fault);
+      const entry = { slot: 0, index: -1, expire: () => expire(tookTooLong(job.timeoutMs)) };
+      deadlines.add(entry, Date.now() + job.timeoutMs);
+      this.#expireCurrent = expire;
+      start(job, turn).then(
+        (value) => finish({ value }, OVER),
+        (error: unknown) => finish({ error }, OVER),
+      );
+    });
+  }
+
+  #take(): Job {
+    const job = this.#waiting[this.#first++]!;
+    if (this.#first === this.#waiting.length) {
+      this.#waiting = [];
+      this.#first = 0;
+    }
+    return job;
+  }
+}
+
+const OVER = new Fault('internal', 'The transaction is over; its handle must not be kept.', { reason: 'transaction_over' });
+
+async function start(job: Job, turn: Turn): Promise<unknown> {
+  return job.work(turn);
+}
+
+function tookTooLong(timeoutMs: number): Fault {
+  return new Fault('deadline', `The transaction did not settle within ${timeoutMs} ms and was rolled back.`, { reason: 'transaction_timeout' });
+}
+
+function tooMany(message: string): Fault {
+  return new Fault('exhausted', message, { reason: 'transactions_waiting', details: { retryAfterMs: 1_000 }, origin: 'unsent' });
+}
+
+/** Why SQLite gave up the whole group: what the transaction that it happened in was told. */
+function lastError(done: readonly Done[]): unknown {
+  const outcome = done.at(-1)?.outcome;
+  return outcome !== undefined && 'error' in outcome ? outcome.error : new Fault('unavailable', 'The database rolled the transaction back.', { reason: 'storage' });
+}

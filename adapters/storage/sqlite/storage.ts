@@ -1,0 +1,139 @@
+import type { Compilable, Kysely } from 'kysely';
+import { Fault } from '../../../src/kernel/fault.ts';
+import { StartStop } from '../../../src/kernel/lifecycle.ts';
+import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
+import type { Migration, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
+import { Connection } from './connection.ts';
+import { kyselyOver } from './dialect.ts';
+import type { SqliteSettings } from './driver.ts';
+import { GroupCommit, type Turn } from './group-commit.ts';
+import { migrate } from './migrations.ts';
+
+const DEFAULT_TIMEOUT_MS = 5_000;
+const LONGEST_TIMEOUT_MS = 60_000;
+/** A migration may rewrite a table of millions of rows. */
+const MIGRATION_TIMEOUT_MS = 3_600_000;
+
+export interface SqliteStorageOptions {
+  readonly settings: SqliteSettings;
+  readonly name: string;
+  readonly path: string;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/** What is open while the storage runs. */
+interface Open {
+  readonly writer: Connection;
+  readonly reader: Connection;
+  readonly commits: GroupCommit;
+}
+
+/**
+ * One database file in WAL mode: one writer that commits in groups, one reader that sees what is committed, both on
+ * this thread; checkpoints and long reads on another.
+ */
+export class SqliteStorage implements Storage {
+  readonly capabilities: StorageCapabilities = { shared: false, skipLocked: false };
+  readonly db: Kysely<any>;
+  readonly #options: SqliteStorageOptions;
+  readonly #lifecycle: StartStop;
+  #open: Open | undefined;
+
+  constructor(options: SqliteStorageOptions) {
+    this.#options = options;
+    this.#lifecycle = new StartStop(
+      () => this.#start(),
+      (deadlineMs) => this.#stop(deadlineMs),
+    );
+    this.db = kyselyOver(async (sql, parameters) => this.#opened().reader.execute(sql, parameters));
+  }
+
+  start(): Promise<void> {
+    return this.#lifecycle.start();
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    return this.#lifecycle.stop(deadlineMs);
+  }
+
+  async run<Params, Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]> {
+    return this.#opened().reader.run(statement, params, this.db);
+  }
+
+  async transaction<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    const timeoutMs = Math.min(options.timeoutMs ?? DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS);
+    const { commits, writer } = this.#opened();
+    return commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db)), timeoutMs);
+  }
+
+  scan<Row>(_query: Compilable<Row>, _options?: { readonly batchRows?: number; readonly signal?: AbortSignal }): AsyncIterable<Row[]> {
+    throw new Fault('internal', 'Not yet.');
+  }
+
+  async migrate(migrations: readonly Migration[]): Promise<void> {
+    const { commits, writer } = this.#opened();
+    await migrate(
+      migrations,
+      (work) => commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db).db), MIGRATION_TIMEOUT_MS),
+      Date.now,
+    );
+  }
+
+  #opened(): Open {
+    if (this.#open === undefined) throw new Fault('unavailable', `Storage ${this.#options.name} is not started.`, { reason: 'stopped', origin: 'unsent' });
+    return this.#open;
+  }
+
+  #start(): void {
+    const { path, settings, log } = this.#options;
+    const writer = new Connection({ path, role: 'writer', durability: settings.durability, cacheKb: settings.cacheKb });
+    const reader = new Connection({ path, role: 'reader', durability: settings.durability, cacheKb: settings.cacheKb });
+    const commits = new GroupCommit(writer, settings.maxWaiting, {
+      committed: () => undefined,
+      failed: (fault, transactions) => log.error({ err: fault, transactions }, 'A group of transactions was not written; all of them were told.'),
+    });
+    this.#open = { writer, reader, commits };
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    const open = this.#open;
+    if (open === undefined) return;
+    await open.commits.stop(deadlineMs);
+    this.#open = undefined;
+    open.reader.close();
+    open.writer.close();
+  }
+}
+
+/** The handle of a transaction under way. */
+class SqliteTransaction implements StorageTransaction<any> {
+  readonly #writer: Connection;
+  readonly #turn: Turn;
+  readonly #compiler: Kysely<any>;
+  #db: Kysely<any> | undefined;
+
+  constructor(writer: Connection, turn: Turn, compiler: Kysely<any>) {
+    this.#writer = writer;
+    this.#turn = turn;
+    this.#compiler = compiler;
+  }
+
+  /** Made when first asked for: transactions of prepared statements alone do not pay for it. */
+  get db(): Kysely<any> {
+    return (this.#db ??= kyselyOver(async (sql, parameters) => {
+      this.#turn.check();
+      const result = this.#writer.execute<any>(sql, parameters);
+      await this.#turn.slice.pause();
+      return result;
+    }));
+  }
+
+  async run<Params, Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]> {
+    this.#turn.check();
+    const rows = this.#writer.run(statement, params, this.#compiler);
+    const pause = this.#turn.slice.pause();
+    if (pause !== undefined) await pause;
+    return rows;
+  }
+}

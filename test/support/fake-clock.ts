@@ -1,0 +1,64 @@
+import type { Clock, EpochMs, Timer } from '../../src/kernel/clock.ts';
+
+interface Alarm {
+  readonly time: EpochMs;
+  readonly order: number;
+  readonly fire: () => void;
+}
+
+/** A clock that stands still until it is told to go on. */
+export class FakeClock implements Clock {
+  #now: EpochMs;
+  #order = 0;
+  readonly #alarms = new Set<Alarm>();
+
+  constructor(now: EpochMs = Date.UTC(2026, 0, 1)) {
+    this.#now = now;
+  }
+
+  /** Timers that are set and have not fired. */
+  get pending(): number {
+    return this.#alarms.size;
+  }
+
+  now(): EpochMs {
+    return this.#now;
+  }
+
+  at(time: EpochMs, fire: () => void): Timer {
+    const alarm = { time, order: this.#order++, fire };
+    this.#alarms.add(alarm);
+    return { cancel: () => void this.#alarms.delete(alarm) };
+  }
+
+  /**
+   * Moves the time on, firing what becomes due in order of time, each at its own time. Between two of them promises
+   * settle, so that what one sets off may set the next.
+   */
+  async advance(ms: number): Promise<void> {
+    const until = this.#now + ms;
+    await settle();
+    for (let next = this.#next(until); next !== undefined; next = this.#next(until)) {
+      this.#alarms.delete(next);
+      this.#now = Math.max(this.#now, next.time);
+      next.fire();
+      await settle();
+    }
+    this.#now = until;
+    await settle();
+  }
+
+  #next(until: EpochMs): Alarm | undefined {
+    let first: Alarm | undefined;
+    for (const alarm of this.#alarms) {
+      if (alarm.time > until) continue;
+      if (first === undefined || alarm.time < first.time || (alarm.time === first.time && alarm.order < first.order)) first = alarm;
+    }
+    return first;
+  }
+}
+
+/** One turn of the event loop: every promise that can settle without I/O has. */
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
