@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { z } from 'zod';
+import type { Call } from './call.ts';
 import type { Contract } from './contract.ts';
+import type { Json } from './fault.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { MessageDefinition, Received } from './message.ts';
 
@@ -38,6 +40,21 @@ export interface HttpSurface {
   handle(request: IncomingMessage, response: ServerResponse): boolean;
 }
 
+/** What a module tells the person who starts the host, each time, on standard output only: never in the log. */
+export interface Greeting {
+  /** Called once the host is ready. No lines when there is nothing to say. */
+  lines(): Promise<readonly string[]>;
+}
+
+/**
+ * Something that only whoever has an account on this machine with access to the data directory may ask for, through
+ * the host's control socket: the command line's way in, with no password or key.
+ */
+export interface OperatorCommand {
+  /** Answers JSON; checks the request itself. Faults as of any call. */
+  run(request: Json, call: Call): Promise<Json>;
+}
+
 /** What a module needs and offers. Only src/app reads it. */
 export interface ModuleDefinition<T = any, S = any> {
   readonly name: string;
@@ -57,6 +74,10 @@ export interface ModuleDefinition<T = any, S = any> {
   /** Those of `parts` that start (in this order) before the module is ready and stop in reverse. */
   readonly lifecycles: readonly Injectable<Lifecycle>[];
   readonly http?: Injectable<HttpSurface>;
+  /** One of `parts`. */
+  readonly greeting?: Injectable<Greeting>;
+  /** By name, e.g. `demo-key`; each one of `parts`. */
+  readonly operator?: Readonly<Record<string, Injectable<OperatorCommand>>>;
 }
 
 /** Keeps the types of a definition while checking it. */
