@@ -1,0 +1,118 @@
+/*
+ * Every table of portal's database. Times are epoch milliseconds, `*_json` columns hold JSON text, yes and no are 1 and
+ * 0. Each query names the workspace in its WHERE clause, even where the id alone would find the row.
+ */
+
+export interface Tables {
+  workspaces: WorkspaceRow;
+  users: UserRow;
+  memberships: MembershipRow;
+  sessions: SessionRow;
+  setup_links: SetupLinkRow;
+  api_keys: ApiKeyRow;
+  audit_entries: AuditRow;
+  idempotency_keys: IdempotencyRow;
+  templates: TemplateRow;
+  template_versions: TemplateVersionRow;
+}
+
+export interface WorkspaceRow {
+  id: string;
+  name: string;
+  created_at: number;
+}
+
+export interface UserRow {
+  id: string;
+  /** As typed; shown. */
+  email: string;
+  /** In lower case; unique. */
+  email_key: string;
+  password_hash: string;
+  created_at: number;
+}
+
+export interface MembershipRow {
+  workspace_id: string;
+  user_id: string;
+  role: string;
+  created_at: number;
+}
+
+export interface SessionRow {
+  /** SHA-256 of the cookie's secret. */
+  secret_hash: string;
+  id: string;
+  user_id: string;
+  created_at: number;
+  last_seen_at: number;
+}
+
+export interface SetupLinkRow {
+  secret_hash: string;
+  expires_at: number;
+}
+
+export interface ApiKeyRow {
+  id: string;
+  workspace_id: string;
+  name: string;
+  prefix: string;
+  secret_hash: string;
+  scopes_json: string;
+  created_at: number;
+  /** Id of the user or key that made it. */
+  created_by: string;
+  last_used_at: number | null;
+  revoked_at: number | null;
+}
+
+export interface AuditRow {
+  id: string;
+  /** Null for what belongs to no workspace, such as a refused login. */
+  workspace_id: string | null;
+  actor_kind: string;
+  actor_id: string;
+  action: string;
+  target_id: string | null;
+  outcome: string;
+  /** The network address that the request came from. */
+  address: string;
+  call_id: string;
+  time: number;
+}
+
+export interface IdempotencyRow {
+  /** SHA-256 of workspace, actor and key: the key itself is not kept. */
+  id: string;
+  /** SHA-256 of method, path and body. */
+  fingerprint: string;
+  /** Null while the first request is under way. */
+  answer: Uint8Array | null;
+  /** When the row may be taken over (under way) or forgotten (answered). */
+  expires_at: number;
+}
+
+export interface TemplateRow {
+  id: string;
+  workspace_id: string;
+  name: string;
+  draft_json: string;
+  /** Rises by one with each change of name or draft. */
+  revision: number;
+  published_version: number | null;
+  created_at: number;
+  updated_at: number;
+}
+
+/** Never changes once written. */
+export interface TemplateVersionRow {
+  workspace_id: string;
+  template_id: string;
+  version: number;
+  name: string;
+  content_json: string;
+  compiled_json: string;
+  created_at: number;
+  created_by: string;
+}
