@@ -1,6 +1,7 @@
 import { createHash, randomFillSync } from 'node:crypto';
 
-const POOL_BYTES = 16 * 256;
+const BYTES_PER_ID = 10;
+const POOL_BYTES = BYTES_PER_ID * 400;
 const pool = Buffer.allocUnsafe(POOL_BYTES);
 let used = POOL_BYTES;
 let lastMs = 0;
@@ -26,9 +27,9 @@ export function newId(): string {
   }
   const time = lastMs.toString(16).padStart(12, '0');
   const tail = pool.toString('hex', used + 2, used + 10);
-  used += 16;
+  used += BYTES_PER_ID;
   const variant = ((parseInt(tail[0]!, 16) & 0x3) | 0x8).toString(16);
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${counter.toString(16).padStart(3, '0')}-${variant}${tail.slice(1, 4)}-${tail.slice(4)}${pool.toString('hex', used - 6, used - 4)}`;
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${counter.toString(16).padStart(3, '0')}-${variant}${tail.slice(1, 4)}-${tail.slice(4)}`;
 }
 
 /**

@@ -82,7 +82,7 @@ freeJson.add(AnyJson);
 
 /** The JSON Schema (draft 2020-12) of what goes in, with keys in a fixed order. */
 export function jsonSchemaOf(schema: z.ZodType): object {
-  return sortKeys(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })) as object;
+  return sortKeys(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any', override: ({ jsonSchema }) => void jsonSchema.required?.sort() })) as object;
 }
 
 /** The same for equal shapes, on every machine: SHA-256 of the schemas in canonical order, 16 hex digits. */

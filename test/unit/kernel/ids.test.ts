@@ -1,0 +1,20 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { idFrom, newId } from '../../../src/kernel/ids.ts';
+
+describe('newId', () => {
+  it('makes UUIDs of version 7 that rise strictly, far beyond what one millisecond holds', () => {
+    const ids = Array.from({ length: 50_000 }, newId);
+    for (const id of ids) assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    assert.deepEqual([...ids].sort(), ids);
+    assert.equal(new Set(ids).size, ids.length);
+  });
+});
+
+describe('idFrom', () => {
+  it('is the same for the same parts and for no others', () => {
+    assert.match(idFrom('a', 1), /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    assert.equal(idFrom('a', 1), idFrom('a', 1));
+    assert.equal(new Set([idFrom('a', 1), idFrom('a', '1'), idFrom('a1'), idFrom('a', 1, ''), idFrom(1, 'a')]).size, 5);
+  });
+});
