@@ -1,9 +1,10 @@
-import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
-import type { QueryResult } from 'kysely';
-import type { Kysely } from 'kysely';
+import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite';
+import type { Kysely, QueryResult } from 'kysely';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { Parameter, type Statement } from '../../../src/ports/storage.ts';
 import { isWriteOnReader, sqliteFault } from './errors.ts';
+import { rowsOf } from './rows.ts';
+import type { WalState } from './side-protocol.ts';
 import { bindable } from './values.ts';
 
 /** Prepared statements kept per connection, by SQL text; some 3 KB each. */
@@ -11,6 +12,12 @@ const STATEMENTS_KEPT = 200;
 
 /** What belongs to the storage itself: a module's own would end the transaction that its neighbours share. */
 const RESERVED = /^\s*(?:begin|commit|end|rollback|savepoint|release|attach|detach|pragma|vacuum)\b/i;
+
+/** After these the columns of a prepared statement may be others. */
+const CHANGES_SCHEMA = /^\s*(?:create|alter|drop)\b/i;
+
+/** The log is cut back to this when it starts again after a long read or a burst has made it longer. */
+const WAL_KEPT_BYTES = 67_108_864;
 
 export interface ConnectionOptions {
   readonly path: string;
@@ -21,7 +28,8 @@ export interface ConnectionOptions {
 
 interface Prepared {
   readonly native: StatementSync;
-  readonly returnsRows: boolean;
+  /** Names of what it returns; empty for what returns no rows. */
+  readonly columns: readonly string[];
 }
 
 interface Bound extends Prepared {
@@ -34,7 +42,8 @@ export class Connection {
   readonly #database: DatabaseSync;
   readonly #role: 'writer' | 'reader';
   readonly #byText = new Map<string, Prepared>();
-  readonly #byStatement = new WeakMap<Statement<any, any>, Bound>();
+  #byStatement = new WeakMap<Statement<any, any>, Bound>();
+  #walState: StatementSync | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#role = options.role;
@@ -66,7 +75,7 @@ export class Connection {
       values[i] = slot instanceof Parameter ? bindable((params as Record<string, unknown>)[slot.name], slot.name) : slot.constant;
     }
     try {
-      if (bound.returnsRows) return bound.native.all(...values) as Row[];
+      if (bound.columns.length > 0) return rowsOf(bound.columns, all(bound.native, values));
       bound.native.run(...values);
       return [];
     } catch (error) {
@@ -78,18 +87,26 @@ export class Connection {
   execute<Row>(sql: string, parameters: readonly unknown[]): QueryResult<Row> {
     const values = parameters.map((value, i) => bindable(value, `parameter ${i + 1}`));
     try {
-      const { native, returnsRows } = this.#prepare(sql);
-      if (returnsRows) return { rows: native.all(...values) as Row[] };
+      const { native, columns } = this.#prepare(sql);
+      if (columns.length > 0) return { rows: rowsOf(columns, all(native, values)) };
       const { changes, lastInsertRowid } = native.run(...values);
+      if (CHANGES_SCHEMA.test(sql)) this.#forget();
       return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
     } catch (error) {
       throw this.#fault(error);
     }
   }
 
+  /** How long the write-ahead log is; looks without touching it. */
+  walState(): WalState {
+    this.#walState ??= this.#database.prepare('PRAGMA wal_checkpoint(NOOP)');
+    return this.#walState.get() as unknown as WalState;
+  }
+
   /** Closing twice does nothing. */
   close(): void {
-    this.#byText.clear();
+    this.#forget();
+    this.#walState = undefined;
     if (this.#database.isOpen) this.#database.close();
   }
 
@@ -122,7 +139,13 @@ export class Connection {
     if (RESERVED.test(sql)) throw new Fault('internal', 'Transactions, pragmas and attached files are the storage adapter\'s business.', { reason: 'reserved_statement' });
     if (!this.#database.isOpen) throw new Fault('unavailable', 'The database is closed.', { reason: 'stopped', origin: 'unsent' });
     const native = this.#database.prepare(sql);
-    return { native, returnsRows: native.columns().length > 0 };
+    native.setReturnArrays(true);
+    return { native, columns: native.columns().map((column) => column.name) };
+  }
+
+  #forget(): void {
+    this.#byText.clear();
+    this.#byStatement = new WeakMap();
   }
 
   #fault(error: unknown): unknown {
@@ -134,9 +157,13 @@ export class Connection {
   }
 }
 
+function all(native: StatementSync, values: readonly SQLInputValue[]): SQLOutputValue[][] {
+  return native.all(...values) as unknown as SQLOutputValue[][];
+}
+
 function open({ path, role, durability, cacheKb }: ConnectionOptions): DatabaseSync {
   // The storage is the only process and has one writer, so that waiting for a lock would only block the event loop.
-  const database = new DatabaseSync(path, { timeout: 0, enableForeignKeyConstraints: true });
+  const database = new DatabaseSync(path, { timeout: 0, enableForeignKeyConstraints: true, defensive: true });
   try {
     database.exec(`PRAGMA cache_size = -${cacheKb}; PRAGMA mmap_size = 0;`);
     if (role === 'writer') openForWriting(database, durability);
@@ -149,9 +176,11 @@ function open({ path, role, durability, cacheKb }: ConnectionOptions): DatabaseS
 }
 
 function openForWriting(database: DatabaseSync, durability: ConnectionOptions['durability']): void {
+  const mode = database.prepare('PRAGMA journal_mode = WAL').get();
+  if (mode?.journal_mode !== 'wal') throw new Fault('unavailable', 'The file system of the data directory does not allow a write-ahead log.', { reason: 'storage', details: { remedy: 'Put the data directory on a local disk.' } });
   database.exec(`
-    PRAGMA journal_mode = WAL;
     PRAGMA synchronous = ${durability === 'power-loss' ? 'FULL' : 'NORMAL'};
     PRAGMA wal_autocheckpoint = 0;
+    PRAGMA journal_size_limit = ${WAL_KEPT_BYTES};
   `);
 }

@@ -44,7 +44,8 @@ export function sqliteFault(error: unknown, origin: FaultOptions['origin'] = 're
   if (!isSqliteError(error)) return error;
   const primary = error.errcode & 0xff;
   if (primary === PRIMARY.CONSTRAINT) return conflict(error);
-  if (primary === PRIMARY.FULL) return new Fault('exhausted', 'The disk is full.', { reason: 'disk_full', details: { remedy: 'Free space on the disk of the data directory.' }, origin, cause: error });
+  // A full disk is met before the commit mark is written: the transaction surely is not there.
+  if (primary === PRIMARY.FULL) return new Fault('exhausted', 'The disk is full.', { reason: 'disk_full', details: { remedy: 'Free space on the disk of the data directory.' }, cause: error });
   if (primary === PRIMARY.NOMEM || error.errcode === IOERR_NOMEM) return new Fault('exhausted', 'The database ran out of memory.', { reason: 'memory', origin, cause: error });
   if (primary === PRIMARY.TOOBIG) return new Fault('invalid', 'The value is larger than a row can hold.', { reason: 'too_big', cause: error });
   const remedy = REMEDIES[primary];
@@ -75,4 +76,8 @@ function constraintOf(message: string): string | undefined {
 /** True for the refusal of a write by a connection that only reads. */
 export function isWriteOnReader(error: unknown): boolean {
   return isSqliteError(error) && error.errcode === PRIMARY.READONLY;
+}
+
+export function isBusy(error: unknown): boolean {
+  return isSqliteError(error) && (error.errcode & 0xff) === PRIMARY.BUSY;
 }

@@ -45,7 +45,7 @@ interface Done {
 }
 
 export interface GroupEvents {
-  /** After each commit, between two groups; the next group begins when it has resolved. */
+  /** After each commit, between two groups; the next group begins when it has resolved. Must not throw or reject. */
   committed(transactions: number, seconds: number): Promise<void> | undefined;
   failed(fault: unknown, transactions: number): void;
 }
@@ -126,8 +126,9 @@ export class GroupCommit {
     try {
       this.#control.begin();
     } catch (error) {
-      for (let i = 0; i < GROUP_TRANSACTIONS && this.waiting > 0; i++) done.push({ job: this.#take(), outcome: { error: undefined } });
-      this.#fail(done, error, 'unsent');
+      const jobs: Job[] = [];
+      while (jobs.length < GROUP_TRANSACTIONS && this.waiting > 0) jobs.push(this.#take());
+      this.#fail(jobs, error, 'unsent');
       return undefined;
     }
     do {
@@ -144,27 +145,27 @@ export class GroupCommit {
       if (!this.#connection.inTransaction) throw lastError(done);
       this.#control.commit();
     } catch (error) {
-      this.#fail(done, error, 'lost');
+      this.#fail(done.map(({ job }) => job), error, 'lost');
       return undefined;
     }
-    const after = this.#events.committed(done.length, (performance.now() - started) / 1_000);
+    const seconds = (performance.now() - started) / 1_000;
     for (const { job, outcome } of done) {
       if ('value' in outcome) job.resolve(outcome.value);
       else job.reject(outcome.error);
     }
-    return after;
+    return this.#events.committed(done.length, seconds);
   }
 
   /** All of the group are told the same: their own outcomes stood on ground that is gone. */
-  #fail(done: readonly Done[], error: unknown, origin: FaultOptions['origin']): void {
+  #fail(jobs: readonly Job[], error: unknown, origin: FaultOptions['origin']): void {
     try {
       if (this.#connection.inTransaction) this.#control.rollback();
     } catch {
       // The first error says more; SQLite has no transaction left that could be rolled back.
     }
     const fault = sqliteFault(error, origin);
-    this.#events.failed(fault, done.length);
-    for (const { job } of done) job.reject(fault);
+    for (const job of jobs) job.reject(fault);
+    this.#events.failed(fault, jobs.length);
   }
 
   async #attempt(job: Job): Promise<Outcome> {

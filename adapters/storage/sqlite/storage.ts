@@ -3,16 +3,23 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import type { Migration, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { Connection } from './connection.ts';
 import { kyselyOver } from './dialect.ts';
 import type { SqliteSettings } from './driver.ts';
-import { GroupCommit, type Turn } from './group-commit.ts';
+import { GroupCommit, type GroupEvents, type Turn } from './group-commit.ts';
 import { migrate } from './migrations.ts';
+import { own, type Ownership } from './ownership.ts';
+import { scan } from './scan.ts';
+import { sideThread } from './side-thread.ts';
+import { bindable } from './values.ts';
 
 const DEFAULT_TIMEOUT_MS = 5_000;
 const LONGEST_TIMEOUT_MS = 60_000;
 /** A migration may rewrite a table of millions of rows. */
 const MIGRATION_TIMEOUT_MS = 3_600_000;
+const DEFAULT_BATCH_ROWS = 500;
+const MOST_BATCH_ROWS = 10_000;
 
 export interface SqliteStorageOptions {
   readonly settings: SqliteSettings;
@@ -24,9 +31,13 @@ export interface SqliteStorageOptions {
 
 /** What is open while the storage runs. */
 interface Open {
+  readonly ownership: Ownership;
   readonly writer: Connection;
   readonly reader: Connection;
   readonly commits: GroupCommit;
+  readonly checkpoints: Checkpoints;
+  /** Ends the scans under way. */
+  readonly stopping: AbortController;
 }
 
 /**
@@ -67,8 +78,18 @@ export class SqliteStorage implements Storage {
     return commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db)), timeoutMs);
   }
 
-  scan<Row>(_query: Compilable<Row>, _options?: { readonly batchRows?: number; readonly signal?: AbortSignal }): AsyncIterable<Row[]> {
-    throw new Fault('internal', 'Not yet.');
+  scan<Row>(query: Compilable<Row>, options: { readonly batchRows?: number; readonly signal?: AbortSignal } = {}): AsyncIterable<Row[]> {
+    const { path, settings } = this.#options;
+    const { stopping } = this.#opened();
+    const { sql, parameters } = query.compile();
+    return scan<Row>({
+      path,
+      sql,
+      values: parameters.map((value, i) => bindable(value, `parameter ${i + 1}`)),
+      batchRows: Math.min(options.batchRows ?? DEFAULT_BATCH_ROWS, MOST_BATCH_ROWS),
+      cacheKb: settings.cacheKb,
+      signal: options.signal === undefined ? stopping.signal : AbortSignal.any([options.signal, stopping.signal]),
+    });
   }
 
   async migrate(migrations: readonly Migration[]): Promise<void> {
@@ -86,14 +107,38 @@ export class SqliteStorage implements Storage {
   }
 
   #start(): void {
-    const { path, settings, log } = this.#options;
-    const writer = new Connection({ path, role: 'writer', durability: settings.durability, cacheKb: settings.cacheKb });
-    const reader = new Connection({ path, role: 'reader', durability: settings.durability, cacheKb: settings.cacheKb });
-    const commits = new GroupCommit(writer, settings.maxWaiting, {
-      committed: () => undefined,
-      failed: (fault, transactions) => log.error({ err: fault, transactions }, 'A group of transactions was not written; all of them were told.'),
-    });
-    this.#open = { writer, reader, commits };
+    const { path, settings } = this.#options;
+    const ownership = own(path);
+    try {
+      const writer = new Connection({ path, role: 'writer', durability: settings.durability, cacheKb: settings.cacheKb });
+      const reader = new Connection({ path, role: 'reader', durability: settings.durability, cacheKb: settings.cacheKb });
+      const checkpoints = new Checkpoints(writer, path, settings.checkpointKb, this.#options.log);
+      const commits = new GroupCommit(writer, settings.maxWaiting, this.#events(checkpoints));
+      sideThread.retain();
+      this.#open = { ownership, writer, reader, commits, checkpoints, stopping: new AbortController() };
+    } catch (error) {
+      ownership.release();
+      throw error;
+    }
+  }
+
+  #events(checkpoints: Checkpoints): GroupEvents {
+    const { log, metrics, name } = this.#options;
+    const labels = { storage: name };
+    const seconds = metrics.histogram('storage_commit_seconds', 'Time of one commit, which a group of transactions shares.', ['storage']);
+    const written = metrics.counter('storage_transactions_total', 'Transactions that were committed or rolled back.', ['storage']);
+    const lost = metrics.counter('storage_transactions_failed_total', 'Transactions whose group could not be committed.', ['storage']);
+    return {
+      committed(transactions, took) {
+        seconds.observe(took, labels);
+        written.add(transactions, labels);
+        return checkpoints.afterCommit();
+      },
+      failed(fault, transactions) {
+        lost.add(transactions, labels);
+        log.error({ err: fault, transactions }, 'A group of transactions was not committed; each of them was told.');
+      },
+    };
   }
 
   async #stop(deadlineMs: number): Promise<void> {
@@ -101,8 +146,13 @@ export class SqliteStorage implements Storage {
     if (open === undefined) return;
     await open.commits.stop(deadlineMs);
     this.#open = undefined;
+    open.stopping.abort(new Fault('unavailable', 'The storage is stopping.', { reason: 'stopped' }));
+    await open.checkpoints.finish();
+    await sideThread.close(this.#options.path).catch(() => {});
     open.reader.close();
     open.writer.close();
+    open.ownership.release();
+    await sideThread.release();
   }
 }
 

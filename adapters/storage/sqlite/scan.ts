@@ -1,0 +1,55 @@
+import type { SQLInputValue, SQLOutputValue } from 'node:sqlite';
+import { Fault } from '../../../src/kernel/fault.ts';
+import { sqliteFault } from './errors.ts';
+import { rowsOf } from './rows.ts';
+import type { Batch } from './side-protocol.ts';
+import { sideThread } from './side-thread.ts';
+
+export interface ScanRequest {
+  readonly path: string;
+  readonly sql: string;
+  readonly values: readonly SQLInputValue[];
+  readonly batchRows: number;
+  readonly cacheKb: number;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Reads over one snapshot in the side thread. One batch is with the consumer while the next is read; a third is not
+ * asked for before the consumer comes back. The snapshot is given up when the consumer stops, for whatever reason.
+ */
+export async function* scan<Row>({ signal, ...request }: ScanRequest): AsyncGenerator<Row[], void, void> {
+  if (signal.aborted) throw stopped(signal);
+  const cursor = sideThread.newCursor();
+  const aborted = whenAborted(signal);
+  try {
+    let batch: Batch | undefined = await Promise.race([sideThread.scan({ kind: 'scan', cursor, ...request }), aborted.promise]);
+    const columns = batch.columns!;
+    while (batch !== undefined) {
+      const ahead: Promise<Batch> | undefined = batch.done ? undefined : sideThread.next(cursor);
+      // Nobody waits for it while the consumer is busy, and maybe nobody ever will.
+      ahead?.catch(() => {});
+      if (batch.rows.length > 0) yield rowsOf<Row>(columns, batch.rows as SQLOutputValue[][]);
+      batch = ahead && (await Promise.race([ahead, aborted.promise]));
+    }
+  } catch (error) {
+    throw sqliteFault(error);
+  } finally {
+    aborted.forget();
+    sideThread.end(cursor).catch(() => {});
+  }
+}
+
+function whenAborted(signal: AbortSignal): { readonly promise: Promise<never>; forget(): void } {
+  let listener: () => void;
+  const promise = new Promise<never>((_, reject) => {
+    listener = () => reject(stopped(signal));
+    signal.addEventListener('abort', listener, { once: true });
+  });
+  promise.catch(() => {});
+  return { promise, forget: () => signal.removeEventListener('abort', listener) };
+}
+
+function stopped(signal: AbortSignal): Fault {
+  return Fault.is(signal.reason) ? signal.reason : new Fault('cancelled', 'The reader cancelled the scan.', { reason: 'cancelled' });
+}

@@ -1,0 +1,114 @@
+import { DatabaseSync, type SQLOutputValue } from 'node:sqlite';
+import { parentPort } from 'node:worker_threads';
+import { type Batch, type SideReply, type SideRequest, SNAPSHOT_GONE, type WalState } from './side-protocol.ts';
+
+/*
+ * The side thread: copies write-ahead logs into their databases and reads what takes long, so that neither holds up
+ * the event loop. It serves every database of the process, one request at a time.
+ */
+
+/** A batch also ends at about this size, so that few large rows do not become one large batch. */
+const BATCH_BYTES = 1_048_576;
+
+interface Cursor {
+  readonly path: string;
+  readonly database: DatabaseSync;
+  readonly rows: Iterator<readonly SQLOutputValue[]>;
+  readonly batchRows: number;
+}
+
+const checkpointers = new Map<string, DatabaseSync>();
+const cursors = new Map<number, Cursor>();
+
+function answer(request: SideRequest): WalState | Batch | undefined {
+  switch (request.kind) {
+    case 'checkpoint':
+      return checkpoint(request.path);
+    case 'scan':
+      return open(request);
+    case 'next':
+      return advance(request.cursor);
+    case 'end':
+      return end(request.cursor);
+    case 'close':
+      return close(request.path);
+  }
+}
+
+/** PASSIVE waits for nobody: it copies what no reader still needs and leaves the rest. */
+function checkpoint(path: string): WalState {
+  let database = checkpointers.get(path);
+  if (database === undefined) {
+    database = new DatabaseSync(path, { timeout: 0 });
+    database.exec('PRAGMA cache_size = -64');
+    checkpointers.set(path, database);
+  }
+  const { log, checkpointed } = database.prepare('PRAGMA wal_checkpoint(PASSIVE)').get() as unknown as WalState;
+  return { log, checkpointed };
+}
+
+function open({ cursor, path, sql, values, batchRows, cacheKb }: Extract<SideRequest, { kind: 'scan' }>): Batch {
+  const database = new DatabaseSync(path, { timeout: 0 });
+  try {
+    database.exec(`PRAGMA cache_size = -${cacheKb}; PRAGMA query_only = ON; BEGIN`);
+    const statement = database.prepare(sql);
+    statement.setReturnArrays(true);
+    const rows = statement.iterate(...values) as unknown as Iterator<readonly SQLOutputValue[]>;
+    cursors.set(cursor, { path, database, rows, batchRows });
+    return { columns: statement.columns().map((column) => column.name), ...advance(cursor) };
+  } catch (error) {
+    cursors.delete(cursor);
+    if (database.isOpen) database.close();
+    throw error;
+  }
+}
+
+function advance(id: number): Batch {
+  const cursor = cursors.get(id);
+  if (cursor === undefined) throw Object.assign(new Error('The snapshot is gone.'), { code: SNAPSHOT_GONE });
+  const rows: (readonly SQLOutputValue[])[] = [];
+  try {
+    for (let bytes = 0; rows.length < cursor.batchRows && bytes < BATCH_BYTES; ) {
+      const next = cursor.rows.next();
+      if (next.done === true) {
+        end(id);
+        return { rows, done: true };
+      }
+      rows.push(next.value);
+      bytes += sizeOf(next.value);
+    }
+    return { rows, done: false };
+  } catch (error) {
+    end(id);
+    throw error;
+  }
+}
+
+function sizeOf(row: readonly SQLOutputValue[]): number {
+  let bytes = 0;
+  for (const value of row) bytes += typeof value === 'string' ? value.length * 2 : value instanceof Uint8Array ? value.byteLength : 8;
+  return bytes;
+}
+
+function end(id: number): undefined {
+  const cursor = cursors.get(id);
+  cursors.delete(id);
+  cursor?.database.close();
+}
+
+function close(path: string): undefined {
+  for (const [id, cursor] of cursors) if (cursor.path === path) end(id);
+  checkpointers.get(path)?.close();
+  checkpointers.delete(path);
+}
+
+parentPort!.on('message', (request: SideRequest) => {
+  let reply: SideReply;
+  try {
+    reply = { id: request.id, value: answer(request) };
+  } catch (error) {
+    const { name, message, code, errcode } = error as Error & { code?: unknown; errcode?: unknown };
+    reply = { id: request.id, error: { name, message, code, errcode } };
+  }
+  parentPort!.postMessage(reply);
+});
