@@ -29,11 +29,11 @@ export const systemClock: Clock = {
   now: () => Date.now(),
   at(time, fire) {
     let handle: NodeJS.Timeout;
-    const nap = () => {
-      const leftMs = time - Date.now();
-      handle = setTimeout(leftMs > LONGEST_NAP_MS ? nap : fire, Math.min(Math.max(leftMs, 0), LONGEST_NAP_MS));
-      handle.unref();
+    const nap = (): void => {
+      handle = setTimeout(wake, Math.min(Math.max(time - Date.now(), 0), LONGEST_NAP_MS)).unref();
     };
+    // setTimeout counts monotonic time and may be a millisecond early by the wall clock.
+    const wake = (): void => (Date.now() >= time ? fire() : nap());
     nap();
     return { cancel: () => clearTimeout(handle) };
   },
