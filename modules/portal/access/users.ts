@@ -1,0 +1,117 @@
+import { inject, injectable } from 'inversify';
+import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
+import { newId } from '../../../src/kernel/ids.ts';
+import { Store, type Transaction } from '../../../src/ports/storage.ts';
+import type { Tables } from '../tables.ts';
+import { LoginThrottle, networkOf } from './login-throttle.ts';
+import { Passwords } from './passwords.ts';
+import { type Role } from './scopes.ts';
+import { type Session, Sessions } from './sessions.ts';
+
+export interface User {
+  readonly userId: string;
+  readonly email: string;
+}
+
+export const LEAST_PASSWORD = 12;
+export const LONGEST_PASSWORD = 200;
+
+/** One person mistypes a few times; past that each try waits, at most a quarter of an hour. */
+const BY_ACCOUNT = { free: 5, firstWaitMs: 2_000, longestWaitMs: 15 * 60_000, forgetMs: 60 * 60_000 };
+/** An office behind one address has many people. */
+const BY_ADDRESS = { free: 20, firstWaitMs: 2_000, longestWaitMs: 15 * 60_000, forgetMs: 60 * 60_000 };
+
+/** The people who work here: their passwords, logins and memberships. */
+@injectable()
+export class Users {
+  readonly #store: Store<Tables>;
+  readonly #clock: Clock;
+  readonly #passwords: Passwords;
+  readonly #sessions: Sessions;
+  readonly #byAccount = new LoginThrottle(BY_ACCOUNT);
+  readonly #byAddress = new LoginThrottle(BY_ADDRESS);
+
+  constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock, @inject(Passwords) passwords: Passwords, @inject(Sessions) sessions: Sessions) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#passwords = passwords;
+    this.#sessions = sessions;
+  }
+
+  /**
+   * A new session for the right password. Every refusal reads the same and takes as long, whether the user exists or
+   * not. Faults: `unauthenticated`/`wrong_login`, `exhausted`/`too_many_logins` (details.retryAfterMs).
+   */
+  async logIn(email: string, password: string, address: string): Promise<{ user: User; session: Session; secret: string }> {
+    const account = emailKey(email);
+    const network = networkOf(address);
+    this.#requirePatience(account, network);
+    const row = await this.#store.db.selectFrom('users').selectAll().where('email_key', '=', account).executeTakeFirst();
+    const right = await this.#passwords.matches(password, row?.password_hash ?? null);
+    if (!right || row === undefined) throw new Fault('unauthenticated', 'That e-mail address and password do not belong together.', { reason: 'wrong_login' });
+    this.#byAccount.forgive(account);
+    this.#byAddress.takeBack(network);
+    const begun = await this.#store.transaction(async (tx) => {
+      // The password may have been changed while this one was being hashed.
+      const same = await tx.db.selectFrom('users').select('id').where('id', '=', row.id).where('password_hash', '=', row.password_hash).executeTakeFirst();
+      if (same === undefined) throw new Fault('unauthenticated', 'That e-mail address and password do not belong together.', { reason: 'wrong_login' });
+      return this.#sessions.begin(tx, row.id);
+    });
+    return { user: { userId: row.id, email: row.email }, ...begun };
+  }
+
+  /** Ends every session of the user and begins a new one. Faults as of `logIn`. */
+  async changePassword(userId: string, current: string, next: string, address: string): Promise<{ session: Session; secret: string }> {
+    const row = await this.#store.db.selectFrom('users').selectAll().where('id', '=', userId).executeTakeFirstOrThrow();
+    const network = networkOf(address);
+    this.#requirePatience(row.email_key, network);
+    if (!(await this.#passwords.matches(current, row.password_hash))) throw new Fault('unauthenticated', 'The current password is not right.', { reason: 'wrong_password' });
+    this.#byAccount.forgive(row.email_key);
+    this.#byAddress.takeBack(network);
+    const hash = await this.#passwords.hash(next);
+    return this.#store.transaction(async (tx) => {
+      const { numUpdatedRows } = await tx.db.updateTable('users').set({ password_hash: hash }).where('id', '=', userId).where('password_hash', '=', row.password_hash).executeTakeFirstOrThrow();
+      if (numUpdatedRows === 0n) throw new Fault('conflict', 'The password was changed by somebody else meanwhile.', { reason: 'password_changed' });
+      await this.#sessions.endAll(tx, userId);
+      return this.#sessions.begin(tx, userId);
+    });
+  }
+
+  /** Inside the caller's transaction, with a password that has been hashed before it. Fault `conflict`/`unique`. */
+  async create(tx: Transaction<Tables>, email: string, passwordHash: string): Promise<User> {
+    const userId = newId();
+    await tx.db.insertInto('users').values({ id: userId, email, email_key: emailKey(email), password_hash: passwordHash, created_at: this.#clock.now() }).execute();
+    return { userId, email };
+  }
+
+  async get(userId: string): Promise<User> {
+    const row = await this.#store.db.selectFrom('users').select(['id', 'email']).where('id', '=', userId).executeTakeFirstOrThrow();
+    return { userId: row.id, email: row.email };
+  }
+
+  /** Oldest first. */
+  async memberships(userId: string): Promise<{ workspaceId: string; role: string }[]> {
+    const rows = await this.#store.db.selectFrom('memberships').select(['workspace_id', 'role']).where('user_id', '=', userId).orderBy('created_at').orderBy('workspace_id').execute();
+    return rows.map((row) => ({ workspaceId: row.workspace_id, role: row.role }));
+  }
+
+  async join(tx: Transaction<Tables>, userId: string, workspaceId: string, role: Role): Promise<void> {
+    await tx.db.insertInto('memberships').values({ user_id: userId, workspace_id: workspaceId, role, created_at: this.#clock.now() }).execute();
+  }
+
+  #requirePatience(account: string, network: string): void {
+    const now: EpochMs = this.#clock.now();
+    const waitMs = Math.max(this.#byAccount.waitMs(account, now), this.#byAddress.waitMs(network, now));
+    if (waitMs > 0) {
+      throw new Fault('exhausted', 'Too many logins have failed. Wait, then try again.', { reason: 'too_many_logins', details: { retryAfterMs: waitMs } });
+    }
+    this.#byAccount.count(account, now);
+    this.#byAddress.count(network, now);
+  }
+}
+
+/** Two spellings of one address are one user. */
+export function emailKey(email: string): string {
+  return email.trim().normalize('NFKC').toLowerCase();
+}

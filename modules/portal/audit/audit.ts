@@ -1,0 +1,103 @@
+import { inject, injectable } from 'inversify';
+import type { Actor } from '../../../src/kernel/call.ts';
+import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
+import { newId } from '../../../src/kernel/ids.ts';
+import { Store, type StorageTransaction } from '../../../src/ports/storage.ts';
+import type { AuditRow, Tables } from '../tables.ts';
+
+/**
+ * - `begun`: under way, or cut off by a crash: nobody knows how far it came.
+ * - `done`.
+ * - `refused`: changed nothing, with the reason after a colon, e.g. `refused:version_changed`.
+ * - `failed`: something went wrong on our side, or the outcome is not known.
+ */
+export type AuditOutcome = 'begun' | 'done' | `refused:${string}` | `failed:${string}`;
+
+export interface AuditEntry {
+  readonly entryId: string;
+  readonly actor: { readonly kind: string; readonly id: string };
+  readonly action: string;
+  readonly targetId: string | null;
+  readonly outcome: string;
+  readonly address: string;
+  readonly callId: string;
+  readonly time: EpochMs;
+}
+
+export interface AuditedAction {
+  readonly workspace: string | null;
+  readonly actor: Actor;
+  /** The operation's id, e.g. `publishTemplate`. */
+  readonly action: string;
+  /** Id of what it was done to; never an address or a name. */
+  readonly targetId: string | null;
+  readonly address: string;
+  readonly callId: string;
+}
+
+const KEPT_MS = 400 * 86_400_000;
+const FORGOTTEN_AT_ONCE = 50;
+
+/**
+ * Who did what, when, to what, and from where. An entry is written before the deed and completed after it, so that
+ * nothing is done unseen, not even across a crash. Kept for 400 days.
+ */
+@injectable()
+export class Audit {
+  readonly #store: Store<Tables>;
+  readonly #clock: Clock;
+
+  constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock) {
+    this.#store = store;
+    this.#clock = clock;
+  }
+
+  /** Answers the entry's id, for `complete`. */
+  async begin(tx: StorageTransaction<Tables>, action: AuditedAction, outcome: AuditOutcome = 'begun'): Promise<string> {
+    const now = this.#clock.now();
+    const old = tx.db.selectFrom('audit_entries').select('id').where('time', '<', now - KEPT_MS).limit(FORGOTTEN_AT_ONCE);
+    await tx.db.deleteFrom('audit_entries').where('id', 'in', old).execute();
+    const row: AuditRow = {
+      id: newId(),
+      workspace_id: action.workspace,
+      actor_kind: action.actor.kind,
+      actor_id: action.actor.id,
+      action: action.action,
+      target_id: action.targetId,
+      outcome,
+      address: action.address,
+      call_id: action.callId,
+      time: now,
+    };
+    await tx.db.insertInto('audit_entries').values(row).execute();
+    return row.id;
+  }
+
+  async complete(tx: StorageTransaction<Tables>, entryId: string, outcome: AuditOutcome, targetId: string | null): Promise<void> {
+    await tx.db.updateTable('audit_entries').set({ outcome, target_id: targetId }).where('id', '=', entryId).execute();
+  }
+
+  /** One entry for what is over already. */
+  async record(action: AuditedAction, outcome: AuditOutcome): Promise<void> {
+    await this.#store.transaction((tx) => this.begin(tx, action, outcome));
+  }
+
+  /** Newest first. */
+  async list(workspace: string, page: { before?: string | undefined; limit: number; actorId?: string | undefined; action?: string | undefined; targetId?: string | undefined }): Promise<AuditEntry[]> {
+    let query = this.#store.db.selectFrom('audit_entries').selectAll().where('workspace_id', '=', workspace).orderBy('id', 'desc').limit(page.limit);
+    if (page.before !== undefined) query = query.where('id', '<', page.before);
+    if (page.actorId !== undefined) query = query.where('actor_id', '=', page.actorId);
+    if (page.action !== undefined) query = query.where('action', '=', page.action);
+    if (page.targetId !== undefined) query = query.where('target_id', '=', page.targetId);
+    return (await query.execute()).map((row) => ({
+      entryId: row.id,
+      actor: { kind: row.actor_kind, id: row.actor_id },
+      action: row.action,
+      targetId: row.target_id,
+      outcome: row.outcome,
+      address: row.address,
+      callId: row.call_id,
+      time: row.time,
+    }));
+  }
+}
