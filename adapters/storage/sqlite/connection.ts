@@ -2,7 +2,7 @@ import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSy
 import type { Kysely, QueryResult } from 'kysely';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { Parameter, type Statement } from '../../../src/ports/storage.ts';
-import { isWriteOnReader, sqliteFault } from './errors.ts';
+import { isWriteOnReader, sqliteFault, writeOutsideTransaction } from './errors.ts';
 import { rowsOf } from './rows.ts';
 import type { WalState } from './side-protocol.ts';
 import { bindable } from './values.ts';
@@ -90,7 +90,7 @@ export class Connection {
       const { native, columns } = this.#prepare(sql);
       if (columns.length > 0) return { rows: rowsOf(columns, all(native, values)) };
       const { changes, lastInsertRowid } = native.run(...values);
-      if (CHANGES_SCHEMA.test(sql)) this.#forget();
+      if (CHANGES_SCHEMA.test(sql)) this.forget();
       return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
     } catch (error) {
       throw this.#fault(error);
@@ -103,10 +103,16 @@ export class Connection {
     return this.#walState.get() as unknown as WalState;
   }
 
+  /** Prepares anew what is asked for next: for when another connection has changed the tables. */
+  forget(): void {
+    this.#byText.clear();
+    this.#byStatement = new WeakMap();
+    // Only a step looks whether the tables are still those that this connection knows; preparing does not.
+    this.#database.prepare('SELECT count(*) FROM sqlite_schema').get();
+  }
+
   /** Closing twice does nothing. */
   close(): void {
-    this.#forget();
-    this.#walState = undefined;
     if (this.#database.isOpen) this.#database.close();
   }
 
@@ -143,15 +149,8 @@ export class Connection {
     return { native, columns: native.columns().map((column) => column.name) };
   }
 
-  #forget(): void {
-    this.#byText.clear();
-    this.#byStatement = new WeakMap();
-  }
-
   #fault(error: unknown): unknown {
-    if (this.#role === 'reader' && isWriteOnReader(error)) {
-      return new Fault('internal', 'A write outside a transaction: use `transaction`.', { reason: 'write_outside_transaction', cause: error });
-    }
+    if (this.#role === 'reader' && isWriteOnReader(error)) return writeOutsideTransaction(error);
     if (!this.#database.isOpen) return new Fault('unavailable', 'The database is closed.', { reason: 'stopped', origin: 'unsent' });
     return sqliteFault(error);
   }

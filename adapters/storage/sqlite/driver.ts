@@ -24,8 +24,8 @@ export type SqliteSettings = z.infer<typeof SqliteSettings>;
 export const sqlite: Driver<SqliteSettings, Storage, { readonly name: string }> = {
   name: 'sqlite',
   settings: SqliteSettings,
-  create(settings, { name, dataDir, log, metrics }) {
+  create(settings, { name, dataDir, clock, log, metrics }) {
     if (!/^[a-z][a-z0-9-]*$/.test(name)) throw new TypeError(`Storage name ${JSON.stringify(name)} must be lower case letters, digits and hyphens.`);
-    return new SqliteStorage({ settings, name, path: join(dataDir, `${name}.sqlite`), log: log.child({ storage: name }), metrics });
+    return new SqliteStorage({ settings, name, path: join(dataDir, `${name}.sqlite`), clock, log: log.child({ storage: name }), metrics });
   },
 };

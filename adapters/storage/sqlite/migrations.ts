@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely';
+import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { Migration } from '../../../src/ports/storage.ts';
 
@@ -6,7 +7,7 @@ import type { Migration } from '../../../src/ports/storage.ts';
 export type RunMigration = (work: (db: Kysely<any>) => Promise<void>) => Promise<void>;
 
 /** Applies what is missing, each migration with its own mark in one transaction. */
-export async function migrate(migrations: readonly Migration[], transaction: RunMigration, now: () => number): Promise<void> {
+export async function migrate(migrations: readonly Migration[], transaction: RunMigration, clock: Clock): Promise<void> {
   const done = await prepare(transaction);
   refuseUnknown(done, migrations);
   for (const migration of migrations) {
@@ -14,7 +15,7 @@ export async function migrate(migrations: readonly Migration[], transaction: Run
     await transaction(async (db) => {
       await migration.up(db);
       await refuseDeferred(db, migration.name);
-      await db.insertInto('migrations').values({ name: migration.name, applied: now() }).execute();
+      await db.insertInto('migrations').values({ name: migration.name, applied: clock.now() }).execute();
     });
   }
 }

@@ -1,6 +1,6 @@
 import type { SQLInputValue, SQLOutputValue } from 'node:sqlite';
 import { Fault } from '../../../src/kernel/fault.ts';
-import { sqliteFault } from './errors.ts';
+import { isWriteOnReader, sqliteFault, writeOutsideTransaction } from './errors.ts';
 import { rowsOf } from './rows.ts';
 import type { Batch } from './side-protocol.ts';
 import { sideThread } from './side-thread.ts';
@@ -33,7 +33,7 @@ export async function* scan<Row>({ signal, ...request }: ScanRequest): AsyncGene
       batch = ahead && (await Promise.race([ahead, aborted.promise]));
     }
   } catch (error) {
-    throw sqliteFault(error);
+    throw isWriteOnReader(error) ? writeOutsideTransaction(error) : sqliteFault(error);
   } finally {
     aborted.forget();
     sideThread.end(cursor).catch(() => {});

@@ -1,4 +1,5 @@
 import type { Compilable, Kysely } from 'kysely';
+import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
@@ -25,6 +26,7 @@ export interface SqliteStorageOptions {
   readonly settings: SqliteSettings;
   readonly name: string;
   readonly path: string;
+  readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
 }
@@ -75,6 +77,7 @@ export class SqliteStorage implements Storage {
   async transaction<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     const timeoutMs = Math.min(options.timeoutMs ?? DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS);
     const { commits, writer } = this.#opened();
+    if (this.#lifecycle.state === 'stopping') throw stopped(`Storage ${this.#options.name} is stopping.`);
     return commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db)), timeoutMs);
   }
 
@@ -93,16 +96,17 @@ export class SqliteStorage implements Storage {
   }
 
   async migrate(migrations: readonly Migration[]): Promise<void> {
-    const { commits, writer } = this.#opened();
-    await migrate(
-      migrations,
-      (work) => commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db).db), MIGRATION_TIMEOUT_MS),
-      Date.now,
-    );
+    const { commits, writer, reader } = this.#opened();
+    const transaction = (work: (db: Kysely<any>) => Promise<void>) => commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db).db), MIGRATION_TIMEOUT_MS);
+    try {
+      await migrate(migrations, transaction, this.#options.clock);
+    } finally {
+      reader.forget();
+    }
   }
 
   #opened(): Open {
-    if (this.#open === undefined) throw new Fault('unavailable', `Storage ${this.#options.name} is not started.`, { reason: 'stopped', origin: 'unsent' });
+    if (this.#open === undefined) throw stopped(`Storage ${this.#options.name} is not started.`);
     return this.#open;
   }
 
@@ -154,6 +158,10 @@ export class SqliteStorage implements Storage {
     open.ownership.release();
     await sideThread.release();
   }
+}
+
+function stopped(message: string): Fault {
+  return new Fault('unavailable', message, { reason: 'stopped', origin: 'unsent' });
 }
 
 /** The handle of a transaction under way. */

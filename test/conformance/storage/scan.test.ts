@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { sql } from 'kysely';
+import type { Storage } from '../../../src/ports/storage.ts';
+import { rejectsWith } from '../../support/faults.ts';
+import { onEachStorage, type Tables } from '../../support/storages.ts';
+
+async function fill(storage: Storage<Tables>, rows: number): Promise<void> {
+  const body = 'x'.repeat(100);
+  await storage.transaction(
+    (tx) => sql`insert into notes (id, n, body) with recursive c(i) as (select 0 union all select i + 1 from c where i + 1 < ${rows}) select 'n' || i, i, ${body} from c`.execute(tx.db),
+    { timeoutMs: 60_000 },
+  );
+}
+
+const all = (storage: Storage<Tables>) => storage.db.selectFrom('notes').select(['id', 'n']).orderBy('n');
+
+async function collect<Row>(batches: AsyncIterable<Row[]>): Promise<Row[][]> {
+  const found: Row[][] = [];
+  for await (const batch of batches) found.push(batch);
+  return found;
+}
+
+onEachStorage('scan', ({ open }) => {
+  test('gives every row once, in order, in batches of the size asked for', async (t) => {
+    const storage = await open(t);
+    await fill(storage, 1_050);
+    const batches = await collect(storage.scan(all(storage), { batchRows: 100 }));
+    assert.deepEqual(batches.map((batch) => batch.length), [...Array<number>(10).fill(100), 50]);
+    assert.deepEqual(batches.flat()[1_049], { id: 'n1049', n: 1_049 });
+    assert.deepEqual(batches.flat().map((row) => row.n), Array.from({ length: 1_050 }, (_, i) => i));
+  });
+
+  test('of nothing is nothing', async (t) => {
+    const storage = await open(t);
+    assert.deepEqual(await collect(storage.scan(all(storage))), []);
+  });
+
+  test('binds parameters and carries every kind of value', async (t) => {
+    const storage = await open(t);
+    const row = { id: 'a', body: '\u{1f600}', n: 5, r: 0.5, bytes: Uint8Array.of(1, 2) };
+    await storage.transaction((tx) => tx.db.insertInto('notes').values([row, { ...row, id: 'b', body: null }]).execute());
+    const [found] = (await collect(storage.scan(storage.db.selectFrom('notes').selectAll().where('body', '=', row.body)))).flat();
+    assert.deepEqual({ ...found, bytes: new Uint8Array(found!.bytes!) }, row);
+  });
+
+  test('is one snapshot, whatever is written meanwhile', async (t) => {
+    const storage = await open(t);
+    await fill(storage, 1_000);
+    let seen = 0;
+    for await (const batch of storage.scan(all(storage), { batchRows: 100 })) {
+      seen += batch.length;
+      await storage.transaction(async (tx) => {
+        await tx.db.insertInto('notes').values({ id: `new${seen}`, body: null, n: 10_000 + seen, r: null, bytes: null }).execute();
+        await tx.db.deleteFrom('notes').where('n', '=', 1_000 - seen / 100).execute();
+      });
+    }
+    assert.equal(seen, 1_000);
+    assert.equal((await collect(storage.scan(all(storage)))).flat().length, 1_000);
+  });
+
+  test('sees what was committed before it began', async (t) => {
+    const storage = await open(t);
+    for (let i = 1; i <= 20; i++) {
+      await storage.transaction((tx) => tx.db.insertInto('notes').values({ id: `${i}`, body: null, n: i, r: null, bytes: null }).execute());
+      assert.equal((await collect(storage.scan(all(storage)))).flat().length, i);
+    }
+  });
+
+  test('a consumer that stops early frees the reader', async (t) => {
+    const storage = await open(t);
+    await fill(storage, 2_000);
+    for (let i = 0; i < 100; i++) {
+      for await (const batch of storage.scan(all(storage), { batchRows: 10 })) {
+        assert.equal(batch.length, 10);
+        break;
+      }
+    }
+    await storage.transaction((tx) => tx.db.deleteFrom('notes').execute());
+    assert.deepEqual(await collect(storage.scan(all(storage))), []);
+  });
+
+  test('one that is never read costs nothing', async (t) => {
+    const storage = await open(t);
+    for (let i = 0; i < 1_000; i++) storage.scan(all(storage));
+  });
+
+  test('ends at the abort signal: before, and in the middle', async (t) => {
+    const storage = await open(t);
+    await fill(storage, 5_000);
+    await rejectsWith('cancelled', collect(storage.scan(all(storage), { signal: AbortSignal.abort() })));
+    const controller = new AbortController();
+    let batches = 0;
+    const reading = (async () => {
+      for await (const _ of storage.scan(all(storage), { batchRows: 10, signal: controller.signal })) if (++batches === 3) controller.abort();
+    })();
+    await rejectsWith('cancelled', reading);
+    assert.ok(batches <= 4, `${batches} batches`);
+  });
+
+  test('a wrong query is a fault of the first read', async (t) => {
+    const storage = await open(t);
+    await rejectsWith('internal', collect(storage.scan(storage.db.selectFrom('nowhere' as 'notes').selectAll())));
+  });
+
+  test('cannot write', async (t) => {
+    const storage = await open(t);
+    await rejectsWith('internal', collect(storage.scan(storage.db.insertInto('counters').values({ id: 'a', n: 1 }).returningAll())), 'write_outside_transaction');
+    assert.deepEqual(await storage.db.selectFrom('counters').selectAll().execute(), []);
+  });
+
+  test('several at once, with writers among them', async (t) => {
+    const storage = await open(t);
+    await fill(storage, 3_000);
+    const scans = Array.from({ length: 5 }, () => collect(storage.scan(all(storage), { batchRows: 250 })));
+    const writes = Array.from({ length: 50 }, (_, i) => storage.transaction((tx) => tx.db.insertInto('counters').values({ id: `w${i}`, n: i }).execute()));
+    for (const batches of await Promise.all(scans)) assert.equal(batches.flat().length, 3_000);
+    await Promise.all(writes);
+  });
+
+  test('stopping the storage ends it', async (t) => {
+    const storage = await open(t);
+    await fill(storage, 5_000);
+    const reading = (async () => {
+      for await (const _ of storage.scan(all(storage), { batchRows: 10 })) await storage.stop(1_000);
+    })();
+    await rejectsWith('unavailable', reading);
+  });
+
+  test('200,000 rows without holding up the event loop', async (t) => {
+    const storage = await open(t);
+    await fill(storage, 200_000);
+    let longest = 0;
+    let last = performance.now();
+    const look = () => {
+      const now = performance.now();
+      longest = Math.max(longest, now - last);
+      last = now;
+    };
+    const beat = setInterval(look, 1);
+    t.after(() => clearInterval(beat));
+    let rows = 0;
+    for await (const batch of storage.scan(storage.db.selectFrom('notes').selectAll().orderBy('body'))) rows += batch.length;
+    look();
+    assert.equal(rows, 200_000);
+    assert.ok(longest < 50, `the event loop waited ${longest} ms`);
+  });
+});
