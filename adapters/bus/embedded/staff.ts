@@ -1,0 +1,129 @@
+import { LANES } from '../../../src/kernel/message.ts';
+import type { Json } from '../../../src/kernel/fault.ts';
+import type { BrowsedMessage, MessageFilter } from '../../../src/ports/bus.ts';
+import type { Reader } from '../../../src/ports/storage.ts';
+import { type BusMemory, type Tx, readNextDue, readStreams, unblock } from './memory.ts';
+import type { Pump } from './pump.ts';
+import type { Queue } from './queue.ts';
+import { BLOCKED, DEAD, WAITING } from './schema.ts';
+import * as sql from './statements.ts';
+import { walk } from './walk.ts';
+
+/** Messages that one transaction looks at: a few milliseconds. */
+const STRETCH = 500;
+/** Messages that one page looks at, at most; a page may be shorter than asked for, or empty, with more to follow. */
+const LOOKED_AT_A_PAGE = 2_000;
+
+export interface Page {
+  readonly messages: BrowsedMessage[];
+  readonly next: string | null;
+}
+
+export async function browse(reader: Reader<unknown>, memory: BusMemory, queue: Queue, which: { dead: boolean; filter?: MessageFilter; after?: string; limit: number }): Promise<Page> {
+  const { dead, filter = {}, limit } = which;
+  const found: sql.BrowsedRow[] = [];
+  let next = which.after ?? null;
+  for (let looked = 0; looked < LOOKED_AT_A_PAGE && found.length < limit; ) {
+    // Never more rows than the page still lacks: the cursor stands behind the last row that was looked at.
+    const look = Math.min(limit - found.length, LOOKED_AT_A_PAGE - looked);
+    const stretch = await walk(reader, memory, queue, { dead, filter, after: next, look });
+    found.push(...stretch.rows);
+    looked += look;
+    next = stretch.next;
+    if (next === null) break;
+  }
+  const rows = found.slice(0, limit);
+  const payloads = new Map((await reader.run(sql.payloadsOf, { seqs: JSON.stringify(rows.map((row) => row.seq)) })).map((row) => [row.seq, row.payload]));
+  const messages = rows.flatMap((row) => {
+    const payload = payloads.get(row.seq);
+    return payload === undefined ? [] : [browsed(row, redact(payload, queue.settings.personal), memory)];
+  });
+  return { messages, next };
+}
+
+function browsed({ id, name, workspace, key, lane, time, due, attempts, reason }: sql.BrowsedRow, payload: string, memory: BusMemory): BrowsedMessage {
+  return { id, name, workspace: memory.workspaceName(workspace), key, lane: LANES[lane]!, time, due, attempts, reason, payload };
+}
+
+/** Personal fields replaced. What is not a JSON object has no fields to keep and is left out whole when any are personal. */
+export function redact(payload: string, personal: readonly string[]): string {
+  if (personal.length === 0) return payload;
+  let value: Json;
+  try {
+    value = JSON.parse(payload) as Json;
+  } catch {
+    return '"[redacted]"';
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return '"[redacted]"';
+  const hidden = new Set(personal);
+  return JSON.stringify(Object.fromEntries(Object.entries(value).map(([field, inner]) => [field, hidden.has(field) ? '[redacted]' : inner])));
+}
+
+/** Dead messages that pass go back into their queue. Stretch by stretch, each a transaction of its own. */
+export function requeue(pump: Pump, memory: BusMemory, queue: Queue, filter: MessageFilter): Promise<number> {
+  return eachStretch(pump, memory, queue, true, filter, async (tx, rows, now) => {
+    await tx.run(sql.revive, { seqs: seqsOf(rows), due: now });
+    for (const { seq, lane, workspace } of rows) {
+      queue.dead--;
+      queue.lanes[lane]!++;
+      queue.ready(lane, workspace, seq, now);
+    }
+  });
+}
+
+export function purge(pump: Pump, memory: BusMemory, queue: Queue, dead: boolean, filter: MessageFilter): Promise<number> {
+  return eachStretch(pump, memory, queue, dead, filter, async (tx, rows) => {
+    await tx.run(sql.remove, { seqs: seqsOf(rows) });
+    for (const { state, lane } of rows) {
+      if (state === DEAD) queue.dead--;
+      else if (state === WAITING) queue.waiting--;
+      else queue.lanes[lane]!--;
+      if (state === BLOCKED) queue.blocked--;
+    }
+    if (dead) return;
+    for (const { workspace, key } of rows) if (key !== null && queue.settings.ordered) await unblock(tx, queue, workspace, key);
+  }, async (tx) => {
+    await readStreams(tx, queue);
+    await readNextDue(tx, queue);
+  });
+}
+
+async function eachStretch(
+  pump: Pump, memory: BusMemory, queue: Queue, dead: boolean, filter: MessageFilter,
+  work: (tx: Tx, rows: readonly sql.BrowsedRow[], now: number) => Promise<void>,
+  last?: (tx: Tx) => Promise<void>,
+): Promise<number> {
+  let total = 0;
+  let after: string | null = null;
+  do {
+    after = await pump.perform(async (tx, now): Promise<string | null> => {
+      const { rows, next } = await walk(tx, memory, queue, { dead, filter, after, look: STRETCH });
+      const still = rows.filter((row) => !queue.flights.has(row.seq));
+      if (still.length > 0) {
+        await work(tx, still, now);
+        queue.changed = true;
+        total += still.length;
+      }
+      if (next === null) await last?.(tx);
+      return next;
+    });
+  } while (after !== null);
+  return total;
+}
+
+function seqsOf(rows: readonly sql.BrowsedRow[]): string {
+  return `[${rows.map((row) => row.seq).join(',')}]`;
+}
+
+/** A queue that is no longer ordered has nothing to block. */
+export async function releaseBlocked(pump: Pump, queue: Queue): Promise<void> {
+  while (queue.blocked > 0) {
+    await pump.perform(async (tx) => {
+      const places = await tx.run(sql.blockedOf, { queue: queue.id, limit: STRETCH });
+      await tx.run(sql.moveTo, { seqs: `[${places.map((place) => place.seq).join(',')}]`, state: 0 });
+      for (const { seq, lane, workspace, due } of places) queue.ready(lane, workspace, seq, due);
+      queue.blocked -= places.length;
+      queue.changed = true;
+    });
+  }
+}

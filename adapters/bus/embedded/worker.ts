@@ -1,0 +1,89 @@
+import { type Clock, type EpochMs, type Timer } from '../../../src/kernel/clock.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
+import type { Log } from '../../../src/kernel/telemetry.ts';
+import type { Consumer, Handler, Outcome } from '../../../src/ports/bus.ts';
+import type { Flight, Queue } from './queue.ts';
+
+/** `returned`: the consumer stopped first. Counts as a try, but the message is due at once. */
+export type Ending = Outcome | { readonly kind: 'returned' };
+
+/** How long a stopping consumer waits, beyond its deadline, for the disk to take back what it gives back. */
+const GIVE_BACK_MS = 1_000;
+
+export interface WorkerContext {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Takes the outcome of a flight; it lands when that is on disk. */
+  end(flight: Flight, ending: Ending): void;
+}
+
+/** One consumer of one queue: runs the handler on what it is given, up to `concurrency` at a time. */
+export class Worker implements Consumer {
+  readonly queue: Queue;
+  readonly concurrency: number;
+  /** What it owns, the outcomes that are not yet on disk included. */
+  readonly flights = new Set<Flight>();
+  readonly #handler: Handler;
+  readonly #context: WorkerContext;
+  #stopping: Promise<void> | undefined;
+  #landed: (() => void) | undefined;
+
+  constructor(queue: Queue, concurrency: number, handler: Handler, context: WorkerContext) {
+    this.queue = queue;
+    this.concurrency = concurrency;
+    this.#handler = handler;
+    this.#context = context;
+  }
+
+  get free(): number {
+    return this.#stopping === undefined ? this.concurrency - this.flights.size : 0;
+  }
+
+  /** The flight's taking is on disk: the handler may run. */
+  async run(flight: Flight): Promise<void> {
+    let outcome: Outcome;
+    try {
+      outcome = await this.#handler(flight.message);
+    } catch (thrown) {
+      outcome = { kind: 'retry', reason: this.#reasonOf(thrown, flight) };
+    }
+    if (!flight.ended) this.#context.end(flight, outcome);
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    return (this.#stopping ??= this.#stop(this.#context.clock.now() + deadlineMs));
+  }
+
+  /** Called after each transaction that may have landed some. */
+  noteLanding(): void {
+    if (this.flights.size === 0) this.#landed?.();
+  }
+
+  async #stop(deadline: EpochMs): Promise<void> {
+    if (!(await this.#allLanded(deadline))) {
+      for (const flight of this.flights) if (!flight.ended) this.#context.end(flight, { kind: 'returned' });
+      await this.#allLanded(this.#context.clock.now() + GIVE_BACK_MS);
+    }
+    this.queue.workers.delete(this);
+  }
+
+  async #allLanded(deadline: EpochMs): Promise<boolean> {
+    if (this.flights.size === 0) return true;
+    let timer: Timer | undefined;
+    await new Promise<void>((resolve) => {
+      this.#landed = resolve;
+      timer = this.#context.clock.at(deadline, resolve);
+    });
+    timer?.cancel();
+    this.#landed = undefined;
+    return this.flights.size === 0;
+  }
+
+  /** What staff may read: a fault says so itself; anything else may hold personal data and goes to the log alone. */
+  #reasonOf(thrown: unknown, flight: Flight): string {
+    if (Fault.is(thrown)) return `${thrown.code}/${thrown.reason}: ${thrown.message}`;
+    const { id, attempt } = flight.message;
+    this.#context.log.error({ queue: this.queue.name, messageId: id, attempt, err: thrown }, 'a message handler threw');
+    return `internal: ${thrown instanceof Error ? thrown.name : typeof thrown}`;
+  }
+}
