@@ -1,0 +1,154 @@
+import { resolve } from 'node:path';
+import type { z } from 'zod';
+import type { ModuleDefinition } from '../../kernel/module.ts';
+import { check, reject, type Checking } from './check.ts';
+import { environmentLayers } from './environment.ts';
+import { fileLayers, joinLayers, setLayers } from './layers.ts';
+import { parseListen, urlOf, type ListenAddress } from './listen.ts';
+import type { Catalog, Chosen, Parts } from './parts.ts';
+import { ConfigError, type Problem } from './problem.ts';
+import { ConfigSchema, type ConfigShape } from './schema.ts';
+import { resolveSecrets } from './secrets.ts';
+import { didYouMean } from './suggest.ts';
+import { checkTopology } from './topology.ts';
+import type { Tree } from './tree.ts';
+
+export interface HostConfig {
+  readonly modules: readonly string[];
+  readonly listen?: string;
+  readonly replicas: number;
+}
+
+/** A configuration that has been checked. */
+export interface Config {
+  /** The topology as it was asked for, e.g. `default`. */
+  readonly topology: string;
+  /** Absolute. */
+  readonly dataDir: string;
+  readonly publicUrl: string;
+  /** False when `publicUrl` was made from `http.listen`. */
+  readonly publicUrlGiven: boolean;
+  readonly http: Omit<ConfigShape['http'], 'listen'> & { readonly listen: ListenAddress };
+  readonly hosts: Readonly<Record<string, HostConfig>>;
+  readonly calls: ConfigShape['calls'];
+  readonly registry: Chosen;
+  /** By module. */
+  readonly storage: Readonly<Record<string, Chosen>>;
+  readonly bus: Chosen;
+  readonly channels: Readonly<Record<string, Chosen>>;
+  /** Each module's settings as its own schema parsed them. */
+  readonly modules: Readonly<Record<string, unknown>>;
+  readonly log: ConfigShape['log'];
+  readonly shutdown: ConfigShape['shutdown'];
+  /** All of it as text may show it: secrets redacted. */
+  readonly shown: Tree;
+}
+
+/** How hosts find each other. The topology file is the only way that this build has, and it has no settings. */
+const REGISTRIES: Partial<Catalog<unknown>> = { static: undefined };
+
+export interface ConfigSources {
+  /** Default: the variable MULTILITH_TOPOLOGY, then `default`. */
+  readonly topology?: string | undefined;
+  /** `path=value`, each on top of everything else. */
+  readonly sets?: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  /** The folder that relative paths count from. */
+  readonly cwd: string;
+}
+
+/** A configuration as far as it could be read, and everything that is wrong with it. */
+export interface ReadConfig {
+  readonly config: Config | undefined;
+  readonly problems: readonly Problem[];
+}
+
+/** Files, then the environment, then `--set`; later ones win. Never throws for what a person wrote. */
+export function readConfig(sources: ConfigSources, parts: Parts): ReadConfig {
+  const problems: Problem[] = [];
+  const { env, cwd } = sources;
+  const topology = sources.topology || env.MULTILITH_TOPOLOGY || 'default';
+  const layers = [...fileLayers(topology, cwd, problems), ...environmentLayers(env, cwd, problems), ...setLayers(sources.sets ?? [], cwd, problems)];
+  const secrets = resolveSecrets(joinLayers(layers), layers, env, problems);
+  const checking = { layers, secrets, problems };
+  const shape = check(ConfigSchema, secrets.tree, [], checking) ?? salvage(secrets.tree);
+  const config = finish(shape, topology, cwd, parts, checking);
+  return { config: problems.some(isError) ? undefined : config, problems };
+}
+
+/** The same for whoever cannot go on without. */
+export function requireConfig(sources: ConfigSources, parts: Parts): { readonly config: Config; readonly warnings: readonly Problem[] } {
+  const { config, problems } = readConfig(sources, parts);
+  if (config === undefined) throw new ConfigError(problems);
+  return { config, warnings: problems };
+}
+
+function isError({ severity }: Problem): boolean {
+  return severity === 'error';
+}
+
+/** The sections that fit, the defaults for those that do not: so that one mistake does not hide those in other sections. */
+function salvage(tree: Tree): ConfigShape {
+  const fitting = Object.entries(ConfigSchema.shape).filter(([key, schema]) => Object.hasOwn(tree, key) && schema.safeParse(tree[key]).success);
+  return ConfigSchema.parse(Object.fromEntries(fitting.map(([key]) => [key, tree[key]])));
+}
+
+function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts, checking: Checking): Config {
+  const { data, http, publicUrl, hosts, calls, log, shutdown } = shape;
+  const listen = parseListen(http.listen)!;
+  const before = checking.problems.filter(isError).length;
+  const bus = choose(shape.bus, ['bus'], parts.bus, checking);
+  const storage = storageOf(shape.storage, parts, checking);
+  checkTopology(shape, { bus, storage, complete: checking.problems.filter(isError).length === before }, parts, checking);
+  return {
+    topology,
+    dataDir: resolve(cwd, data),
+    publicUrl: publicUrl?.replace(/\/+$/, '') ?? urlOf(listen),
+    publicUrlGiven: publicUrl !== undefined,
+    http: { ...http, listen },
+    hosts: hosts as Config['hosts'],
+    calls,
+    registry: choose(shape.registry, ['registry'], REGISTRIES, checking),
+    storage,
+    bus,
+    channels: mapEntries(shape.channels, (section, name) => choose(section, ['channels', name], parts.channel, checking)),
+    modules: modulesOf(shape.modules, parts.modules, checking),
+    log,
+    shutdown,
+    shown: checking.secrets.redact(checking.secrets.tree) as Tree,
+  };
+}
+
+function choose(section: { readonly driver: string }, path: readonly string[], catalog: Partial<Catalog<unknown>>, checking: Checking): Chosen {
+  const { driver: name, ...rest } = section;
+  if (!Object.hasOwn(catalog, name)) {
+    const known = Object.keys(catalog);
+    reject([...path, 'driver'], `must be a driver that this build has: ${known.join(', ')}.${didYouMean(name, known)}`, checking);
+    return { driver: name, settings: {} };
+  }
+  const driver = catalog[name];
+  if (driver === undefined) for (const key of Object.keys(rest)) reject([...path, key], 'no such setting.', checking);
+  return { driver: name, settings: driver === undefined ? {} : check(driver.settings as z.ZodType<unknown>, rest, path, checking) };
+}
+
+function storageOf(sections: ConfigShape['storage'], parts: Parts, checking: Checking): Config['storage'] {
+  const names = parts.modules.map(({ name }) => name);
+  for (const name of Object.keys(sections)) {
+    if (name !== 'default' && !names.includes(name)) reject(['storage', name], `no such module.${didYouMean(name, ['default', ...names])} There are: ${names.join(', ')}, and default.`, checking);
+  }
+  const chosen = mapEntries({ default: { driver: 'sqlite' }, ...sections }, (section, name) => choose(section, ['storage', name], parts.storage, checking));
+  return Object.fromEntries(names.map((name) => [name, chosen[name] ?? chosen.default!]));
+}
+
+function modulesOf(sections: ConfigShape['modules'], modules: readonly ModuleDefinition[], checking: Checking): Config['modules'] {
+  const names = modules.map(({ name }) => name);
+  for (const name of Object.keys(sections)) {
+    if (!names.includes(name)) reject(['modules', name], `no such module.${didYouMean(name, names)} There are: ${names.join(', ')}.`, checking);
+  }
+  return Object.fromEntries(modules.map(({ name, settings }) => [name, check(settings as z.ZodType<unknown>, sections[name] ?? {}, ['modules', name], checking)]));
+}
+
+function mapEntries<A, B>(record: Readonly<Record<string, A>>, change: (value: A, key: string) => B): Record<string, B> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, change(value, key)]));
+}
+

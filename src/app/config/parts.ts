@@ -1,0 +1,32 @@
+import { systemClock } from '../../kernel/clock.ts';
+import type { Driver, DriverContext } from '../../kernel/driver.ts';
+import type { ModuleDefinition } from '../../kernel/module.ts';
+import type { Log, Metrics } from '../../kernel/telemetry.ts';
+import type { Bus } from '../../ports/bus.ts';
+import type { Channel } from '../../ports/channel.ts';
+import type { Storage } from '../../ports/storage.ts';
+
+/** A driver that the configuration chose, with its settings parsed. */
+export interface Chosen {
+  readonly driver: string;
+  readonly settings: unknown;
+}
+
+/** Drivers by name. Settings and needs differ from one to the next; the driver's own schema has checked them. */
+export type Catalog<Port> = Readonly<Record<string, Driver<any, Port, any>>>;
+
+/** What there is to configure. */
+export interface Parts {
+  readonly modules: readonly ModuleDefinition[];
+  readonly storage: Catalog<Storage>;
+  readonly bus: Catalog<Bus>;
+  readonly channel: Catalog<Channel>;
+}
+
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
+const unmeasured: Metrics = { counter: () => ({ add() {} }), histogram: () => ({ observe() {} }), gauge() {} };
+
+/** For asking a driver what it can do, or whether the other side can be reached, without running a host. */
+export function probe(dataDir: string): DriverContext & { readonly name: string } {
+  return { clock: systemClock, log: silent, metrics: unmeasured, dataDir, name: 'probe' };
+}

@@ -1,0 +1,65 @@
+import { z } from 'zod';
+import { parseListen } from './listen.ts';
+
+/** A driver by name, with its own settings beside it; those are checked by the driver's schema. */
+const DriverSection = z.looseObject({ driver: z.string() });
+const Name = z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, 'must be lower case letters, digits and hyphens, 40 at most');
+const Listen = z.string().refine((text) => parseListen(text) !== undefined, 'must be address:port, e.g. 127.0.0.1:8080 or [::]:8080');
+
+const Http = z.strictObject({
+  /** Where people, browsers and programs reach this host. Port 0 takes any that is free. */
+  listen: Listen.default('127.0.0.1:8080'),
+  /** Connections open at once; more are refused. */
+  maxConnections: z.int().min(1).max(1_000_000).default(10_000),
+  /** The most that a client may take to send the head of a request. */
+  headersTimeoutMs: z.int().min(100).max(600_000).default(10_000),
+  /** The most that a client may take to send a whole request. */
+  requestTimeoutMs: z.int().min(100).max(3_600_000).default(60_000),
+  /** How long a connection without a request stays open. */
+  keepAliveTimeoutMs: z.int().min(0).max(600_000).default(65_000),
+});
+
+/** One process. */
+const Host = z.strictObject({
+  modules: z.array(z.string()).min(1, 'must name at least one module'),
+  /** Where other hosts reach this one. */
+  listen: Listen.optional(),
+  /** How many processes run it. */
+  replicas: z.int().min(1).max(100).default(1),
+});
+
+const CallCache = z.strictObject({
+  /** Answers kept in this process. */
+  entries: z.int().min(1).max(10_000_000),
+  /** A second tier that hosts have in common. */
+  shared: z.string().optional(),
+});
+
+/** How other modules reach one module. */
+const CallRule = z.strictObject({ via: z.string().default('inline'), cache: CallCache.optional() });
+
+/**
+ * The whole of a configuration but for what drivers and modules define themselves. An empty file is one process with
+ * everything embedded.
+ */
+export const ConfigSchema = z.strictObject({
+  /** The folder for durable files; a relative one counts from where the command is run. */
+  data: z.string().min(1).default('./data'),
+  /** The address that people reach this installation at; links in mails begin with it. Left out: that of `http.listen`. */
+  publicUrl: z.url({ protocol: /^https?$/, error: 'must be an http or https URL, e.g. https://mail.agency.example' }).optional(),
+  http: Http.prefault({}),
+  hosts: z.record(Name, Host).default({ app: { modules: ['portal', 'trigger', 'notification'], replicas: 1 } }),
+  calls: z.record(Name, CallRule).default({}),
+  registry: DriverSection.default({ driver: 'static' }),
+  /** Databases by module; `default` is for those without a line of their own. */
+  storage: z.record(Name, DriverSection).default({ default: { driver: 'sqlite' } }),
+  bus: DriverSection.default({ driver: 'embedded' }),
+  /** Ways out of the house by the name that automations use. */
+  channels: z.record(Name, DriverSection).default({ email: { driver: 'outbox' } }),
+  /** Each module's own settings. */
+  modules: z.record(Name, z.record(z.string(), z.unknown())).default({}),
+  log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
+  /** How long a stop waits for what is under way. */
+  shutdown: z.strictObject({ deadlineMs: z.int().min(0).max(600_000).default(20_000) }).prefault({}),
+});
+export type ConfigShape = z.infer<typeof ConfigSchema>;
