@@ -43,10 +43,13 @@ export function seal<P>(message: MessageDefinition<P>, payload: P, json: string 
   };
 }
 
-/** @throws Fault `invalid` that names every wrong field, never its value: payloads hold personal data. */
-export function requireValid<P>(message: MessageDefinition<P>, payload: unknown): void {
+/**
+ * @param code `invalid` for what arrives; `internal` for what a module of ours publishes: its own defect.
+ * @throws Fault that names every wrong field, never its value: payloads hold personal data.
+ */
+export function requireValid<P>(message: MessageDefinition<P>, payload: unknown, code: 'invalid' | 'internal'): void {
   const parsed = message.schema.safeParse(payload);
   if (parsed.success) return;
   const problems: Json[] = parsed.error.issues.map((issue) => ({ field: issue.path.join('.'), message: issue.message }));
-  throw new Fault('invalid', `The payload of ${message.name} is not what its schema asks for.`, { reason: 'payload_invalid', details: { problems } });
+  throw new Fault(code, `The payload of ${message.name} is not what its schema asks for.`, { reason: code === 'invalid' ? 'payload_invalid' : 'internal', details: { problems } });
 }

@@ -104,7 +104,7 @@ class OutboxTransaction<DB> implements Transaction<DB> {
   async publish<P>(message: MessageDefinition<P>, payload: P, options: PublishOptions): Promise<void> {
     const { module, publishes, strict, clock } = this.#options;
     requireDeclared(module, publishes, message);
-    if (strict) requireValid(message, payload);
+    if (strict) requireValid(message, payload, 'internal');
     const { id, name, workspace, key, lane, time, trace, notBefore, payload: json } = seal(message, payload, undefined, options, clock.now());
     await this.#tx.run(insert, {
       id,

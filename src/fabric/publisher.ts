@@ -27,7 +27,7 @@ export class BusPublisher implements Publisher {
 
   async publish<P>(message: MessageDefinition<P>, payload: P, options: PublishOptions): Promise<void> {
     requireDeclared(this.#module, this.#publishes, message);
-    requireValid(message, payload);
+    requireValid(message, payload, 'internal');
     await this.#bus.publish([seal(message, payload, undefined, options, this.#clock.now())]);
   }
 

@@ -90,7 +90,7 @@ export class Subscriber {
     } catch {
       throw new Fault('invalid', 'The payload is not JSON.', { reason: 'payload_invalid' });
     }
-    if (this.#context.strict) requireValid(this.#subscription.message, payload);
+    if (this.#context.strict) requireValid(this.#subscription.message, payload, 'invalid');
     return { id, name, workspace, payload, time, trace, attempt, last: attempt >= this.#attempts };
   }
 

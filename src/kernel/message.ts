@@ -64,7 +64,7 @@ export interface PublishOptions {
 
 /**
  * Publishes outside a transaction: resolves when the bus has the messages safely on disk.
- * Faults: `exhausted` (backlog full; details.retryAfterMs), `unavailable`, `invalid` (payload).
+ * Faults: `exhausted` (backlog full; details.retryAfterMs), `unavailable`, `internal` (a payload that breaks its schema).
  */
 export interface Publisher {
   publish<P>(message: MessageDefinition<P>, payload: P, options: PublishOptions): Promise<void>;

@@ -101,7 +101,7 @@ export interface Storage<DB = any> extends Reader<DB>, Lifecycle {
 export interface Transaction<DB> extends StorageTransaction<DB> {
   /**
    * Puts a message into the module's outbox; it leaves for the bus after the commit, and not at all without one.
-   * The payload is checked against the message's schema here.
+   * A payload that breaks the message's schema is found by the strict placement, and on arrival from another host.
    */
   publish<P>(message: MessageDefinition<P>, payload: P, options: PublishOptions): Promise<void>;
 }

@@ -120,7 +120,7 @@ export class Pump {
   wake = (): void => {
     this.#wanted = true;
     if (this.#running !== undefined || this.#closed) return;
-    this.#running = this.#run().finally(() => (this.#running = undefined));
+    this.#running = this.#run();
   };
 
   /** Finishes what it has been given, then takes nothing more. */
@@ -133,11 +133,13 @@ export class Pump {
   }
 
   async #run(): Promise<void> {
-    while (this.#wanted && !this.#closed) {
-      const failed = await this.#cycle();
-      if (failed) return this.#setAlarm(this.#options.clock.now() + Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures++));
-    }
-    this.#setAlarm(this.#nextDue());
+    let failed = false;
+    while (this.#wanted && !this.#closed && !failed) failed = await this.#cycle();
+    const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures);
+    if (failed) this.#failures++;
+    this.#setAlarm(failed ? this.#options.clock.now() + pauseMs : this.#nextDue());
+    // In the same step as the last look at #wanted: a wake-up in between would be lost.
+    this.#running = undefined;
   }
 
   async #cycle(): Promise<boolean> {
