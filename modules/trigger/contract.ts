@@ -108,7 +108,7 @@ export interface Trigger {
 
 const notFound = ['automation_not_found'];
 export const trigger = contract<Trigger>('trigger', {
-  saveAutomation: command({ input: SaveAutomation, output: Automation, timeoutMs: 5_000, faults: ['rule_invalid', 'version_changed', ...notFound] }),
+  saveAutomation: command({ input: SaveAutomation, output: Automation, timeoutMs: 5_000, faults: ['rule_invalid', 'version_changed', 'too_many_automations', ...notFound] }),
   setAutomationEnabled: command({ input: SetEnabled, output: Automation, timeoutMs: 5_000, faults: notFound }),
   getAutomation: query({ input: ById, output: Automation, timeoutMs: 2_000, faults: notFound }),
   listAutomations: query({ input: ListAutomations, output: AutomationList, timeoutMs: 2_000 }),

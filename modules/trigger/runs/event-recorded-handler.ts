@@ -1,0 +1,30 @@
+import { inject, injectable } from 'inversify';
+import { Fault } from '../../../src/kernel/fault.ts';
+import type { Received } from '../../../src/kernel/message.ts';
+import type { TransactionalHandler } from '../../../src/kernel/module.ts';
+import type { Transaction } from '../../../src/ports/storage.ts';
+import { seePerson } from '../people/people.ts';
+import { RuleIndex } from '../rules/rule-index.ts';
+import type { TriggerTables } from '../tables.ts';
+import { Entering, type EventRecorded } from './entering.ts';
+
+/** Lets the person of an event into every automation that the event fits. An event that fits none writes nothing. */
+@injectable()
+export class EventRecordedHandler implements TransactionalHandler<EventRecorded, Transaction<TriggerTables>> {
+  readonly #rules: RuleIndex;
+  readonly #entering: Entering;
+
+  constructor(@inject(RuleIndex) rules: RuleIndex, @inject(Entering) entering: Entering) {
+    this.#rules = rules;
+    this.#entering = entering;
+  }
+
+  async handle({ workspace, payload: event, trace }: Received<EventRecorded>, tx: Transaction<TriggerTables>): Promise<void> {
+    if (workspace === null) throw new Fault('invalid', 'An event belongs to a workspace; the message names none.', { reason: 'workspace_required' });
+    const rules = await this.#rules.of(workspace);
+    const matching = rules.matching(event.name, event.properties, event.person);
+    if (matching.length === 0) return;
+    const person = await seePerson(tx, workspace, event.person);
+    for (const rule of matching) await this.#entering.enter(tx, rule, { workspace, event, person, trace });
+  }
+}
