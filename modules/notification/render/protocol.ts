@@ -1,0 +1,25 @@
+import type { Problem, TemplateSource } from './liquid-engine.ts';
+
+/** A template as its author wrote it. */
+export interface AuthoredContent {
+  readonly subject: string;
+  readonly format: 'mjml' | 'html';
+  readonly body: string;
+  readonly text: string | null;
+  readonly fromName: string;
+}
+
+/** What the worker is asked. `ticket` rises by one with each. */
+export type RenderTask =
+  /** `source` is left out when the worker should have the template already. */
+  | { readonly kind: 'render'; readonly ticket: number; readonly key: string; readonly source?: TemplateSource; readonly data: object }
+  | { readonly kind: 'compile'; readonly ticket: number; readonly content: AuthoredContent };
+
+export type RenderAnswer =
+  | { readonly ticket: number; readonly kind: 'parts'; readonly parts: TemplateSource }
+  | { readonly ticket: number; readonly kind: 'problems'; readonly problems: readonly Problem[] }
+  /** The template has been dropped for newer ones: ask again with its source. */
+  | { readonly ticket: number; readonly kind: 'template_missing' };
+
+/** Where the worker notes the ticket that it works on, so that a runaway can be told from those behind it; 0 is none. */
+export const PROGRESS_BYTES = 4;

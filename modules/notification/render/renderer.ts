@@ -1,0 +1,92 @@
+import { inject, injectable } from 'inversify';
+import { createHash } from 'node:crypto';
+import { Fault } from '../../../src/kernel/fault.ts';
+import type { Lifecycle } from '../../../src/kernel/lifecycle.ts';
+import { Settings } from '../../../src/kernel/module.ts';
+import type { NotificationSettings } from '../settings.ts';
+import type { Problem, TemplateSource } from './liquid-engine.ts';
+import type { AuthoredContent } from './protocol.ts';
+import { RenderLane, type LaneResult } from './render-lane.ts';
+
+const HEAP_MB = { send: 96, author: 320 };
+const WAITING = 10_000;
+/** A template version that was killed so often is not tried again for a while: each try costs all others seconds. */
+const KILLS_BEFORE_REST = 2;
+const REST_MS = 60_000;
+const MOST_RESTING = 1_000;
+
+/**
+ * Renders templates in worker threads that can be killed: one for what is being sent, one for what authors try out, so
+ * that a draft that never ends delays no mail. Both start when first needed and go when idle.
+ */
+@injectable()
+export class Renderer implements Lifecycle {
+  readonly #send: RenderLane;
+  readonly #author: RenderLane;
+  readonly #killed = new Map<string, { times: number; until: number }>();
+
+  constructor(@inject(Settings) settings: NotificationSettings) {
+    const { templateTimeoutMs: taskMs, rendererIdleMs: idleMs } = settings;
+    const limits = { taskMs, idleMs, waiting: WAITING, templates: 500 };
+    this.#send = new RenderLane('render', { ...limits, heapMb: HEAP_MB.send });
+    this.#author = new RenderLane('compile', { ...limits, heapMb: HEAP_MB.author, templates: 10 });
+  }
+
+  async start(): Promise<void> {}
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#send.stop(), this.#author.stop()]);
+  }
+
+  /**
+   * Renders a version for one person. `key` names the version; the same key always comes with the same source.
+   * Faults `invalid` with reason `template_failed` (details.problems), `template_timeout` or `template_memory`.
+   */
+  async render(key: string, source: TemplateSource, data: object): Promise<TemplateSource> {
+    this.#requireRested(key);
+    const result = await this.#send.run({ kind: 'render', key, source, data });
+    if (result.kind === 'killed') this.#noteKill(key);
+    return partsOf(result, 'template_failed');
+  }
+
+  /** The same beside the sending, for templates that are not published. */
+  async preview(source: TemplateSource, data: object): Promise<TemplateSource> {
+    const key = createHash('sha256').update(JSON.stringify(source)).digest('base64url');
+    return partsOf(await this.#author.run({ kind: 'render', key, source, data }), 'template_failed');
+  }
+
+  /** Fault `invalid` with reason `template_invalid` and details.problems. */
+  async compile(content: AuthoredContent): Promise<TemplateSource> {
+    return partsOf(await this.#author.run({ kind: 'compile', content }), 'template_invalid');
+  }
+
+  #requireRested(key: string): void {
+    const kills = this.#killed.get(key);
+    if (kills === undefined || kills.times < KILLS_BEFORE_REST) return;
+    if (Date.now() < kills.until) throw killedFault('template_timeout');
+    this.#killed.delete(key);
+  }
+
+  #noteKill(key: string): void {
+    const times = (this.#killed.get(key)?.times ?? 0) + 1;
+    this.#killed.delete(key);
+    this.#killed.set(key, { times, until: Date.now() + REST_MS });
+    if (this.#killed.size > MOST_RESTING) this.#killed.delete(this.#killed.keys().next().value!);
+  }
+}
+
+function partsOf(result: LaneResult, reason: string): TemplateSource {
+  if (result.kind === 'parts') return result.parts;
+  if (result.kind === 'killed') throw killedFault(result.why);
+  const problems = result.problems.slice(0, 50);
+  throw new Fault('invalid', `The template does not work: ${problems.map(words).join('; ')}`.slice(0, 1_000), { reason, details: { problems: problems.map((problem) => ({ ...problem })) } });
+}
+
+function killedFault(why: 'template_timeout' | 'template_memory'): Fault {
+  const message = why === 'template_timeout' ? 'took too long and was stopped' : 'needed too much memory and was stopped';
+  return new Fault('invalid', `The template ${message}.`, { reason: 'template_failed', details: { why, problems: [{ part: 'body', line: 0, message }] } });
+}
+
+function words(problem: Problem): string {
+  return problem.line > 0 ? `${problem.part}, line ${problem.line}: ${problem.message}` : `${problem.part}: ${problem.message}`;
+}
