@@ -34,15 +34,16 @@ export class Checkpoints {
 
   /** Between two groups. What it returns is to be awaited before the next one. Never throws, never rejects. */
   afterCommit(): Promise<void> | undefined {
-    if (this.#underWay !== undefined) return undefined;
     const state = this.#look();
     if (state === undefined) return undefined;
     // The log has started again.
     if (state.log < this.#next - this.#frames) this.#next = this.#frames;
-    if (state.log < this.#next || state.log === state.checkpointed) return undefined;
-    this.#underWay = this.#copy().finally(() => {
-      this.#underWay = undefined;
-    });
+    if (this.#underWay === undefined) {
+      if (state.log < this.#next || state.log === state.checkpointed) return undefined;
+      this.#underWay = this.#copy().finally(() => {
+        this.#underWay = undefined;
+      });
+    }
     return state.log >= HOLD_UP_AFTER * this.#frames ? atMost(HOLD_UP_MS, this.#underWay) : undefined;
   }
 

@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test, type TestContext as Test } from 'node:test';
+import { Connection } from '../../../../../adapters/storage/sqlite/connection.ts';
+import { GroupCommit } from '../../../../../adapters/storage/sqlite/group-commit.ts';
+import { Fault } from '../../../../../src/kernel/fault.ts';
+import { testContext } from '../../../../support/context.ts';
+import { rejectsWith } from '../../../../support/faults.ts';
+
+/** A real connection whose COMMIT can be made to fail as it does on a broken disk, and that counts what it is asked. */
+class BreakableConnection extends Connection {
+  readonly asked: Record<string, number> = {};
+  broken = false;
+
+  override control(sql: string): () => void {
+    const run = super.control(sql);
+    return () => {
+      this.asked[sql] = (this.asked[sql] ?? 0) + 1;
+      if (this.broken && sql === 'COMMIT') throw Object.assign(new Error('disk I/O error'), { code: 'ERR_SQLITE_ERROR', errcode: 1034 });
+      run();
+    };
+  }
+}
+
+interface Rig {
+  readonly connection: BreakableConnection;
+  readonly commits: GroupCommit;
+  readonly failures: number[];
+  insert(id: string): Promise<void>;
+  ids(): unknown[];
+}
+
+function rig(t: Test): Rig {
+  const place = testContext();
+  const connection = new BreakableConnection({ path: join(place.dataDir, 'x.sqlite'), role: 'writer', durability: 'process-crash', cacheKb: 64 });
+  connection.execute('CREATE TABLE t (id TEXT PRIMARY KEY)', []);
+  const failures: number[] = [];
+  const commits = new GroupCommit(connection, 10_000, { committed: () => undefined, failed: (_, transactions) => failures.push(transactions) });
+  t.after(async () => {
+    await commits.stop(100);
+    connection.close();
+    place.remove();
+  });
+  return {
+    connection,
+    commits,
+    failures,
+    insert: (id) => commits.run(async () => void connection.execute('INSERT INTO t VALUES (?)', [id]), 1_000),
+    ids: () => connection.execute<{ id: string }>('SELECT id FROM t ORDER BY id', []).rows.map((row) => row.id),
+  };
+}
+
+test('transactions of one turn share one commit', async (t) => {
+  const { connection, insert, ids } = rig(t);
+  await Promise.all(['a', 'b', 'c', 'd'].map(insert));
+  assert.equal(connection.asked.COMMIT, 1);
+  assert.equal(connection.asked['SAVEPOINT one'], 4);
+  assert.deepEqual(ids(), ['a', 'b', 'c', 'd']);
+});
+
+test('those that come while a group runs join it', async (t) => {
+  const { connection, commits, insert } = rig(t);
+  let joined: Promise<void> | undefined;
+  await commits.run(async () => {
+    joined = insert('later');
+    await new Promise((resolve) => setImmediate(resolve));
+  }, 1_000);
+  await joined;
+  assert.equal(connection.asked.COMMIT, 1);
+});
+
+test('a group has an end: 512 transactions', async (t) => {
+  const { connection, insert } = rig(t);
+  await Promise.all(Array.from({ length: 1_100 }, (_, i) => insert(String(i))));
+  assert.ok(connection.asked.COMMIT! >= 3, String(connection.asked.COMMIT));
+});
+
+test('nothing is answered before the commit', async (t) => {
+  const { connection, commits } = rig(t);
+  const commitsSeen: (number | undefined)[] = [];
+  const note = () => void commitsSeen.push(connection.asked.COMMIT);
+  await Promise.all([
+    commits.run(async () => {}, 1_000).then(note),
+    commits.run(async () => Promise.reject(new Error('no')), 1_000).catch(note),
+    commits.run(() => new Promise((resolve) => setTimeout(resolve, 20)), 1_000).then(note),
+  ]);
+  assert.deepEqual(commitsSeen, [1, 1, 1]);
+});
+
+test('when the commit fails everyone is told so, even one that failed over a neighbour\'s row', async (t) => {
+  const { connection, insert, ids, failures } = rig(t);
+  connection.broken = true;
+  const outcomes = await Promise.allSettled([insert('a'), insert('a'), insert('b')]);
+  assert.deepEqual(outcomes.map((outcome) => outcome.status === 'rejected' && [outcome.reason.code, outcome.reason.origin]), Array(3).fill(['unavailable', 'lost']));
+  assert.deepEqual(ids(), []);
+  assert.deepEqual(failures, [3]);
+  connection.broken = false;
+  await insert('a');
+  await rejectsWith('conflict', insert('a'));
+  assert.deepEqual(ids(), ['a']);
+});
+
+test('when SQLite gives the whole transaction up, none of the group is acknowledged', async (t) => {
+  const { connection, commits, insert, ids } = rig(t);
+  const rollback = connection.control('ROLLBACK');
+  const first = insert('a');
+  // As SQLite does by itself when the disk is full in the middle of a statement.
+  const second = commits.run(async () => {
+    rollback();
+    throw new Fault('exhausted', 'The disk is full.');
+  }, 1_000);
+  const third = insert('c');
+  const outcomes = await Promise.allSettled([first, second, third]);
+  assert.deepEqual(outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome.reason.code : 'ok')), ['exhausted', 'exhausted', 'ok']);
+  assert.deepEqual(ids(), ['c']);
+});
+
+test('the next group waits for what follows a commit', async (t) => {
+  const place = testContext();
+  const connection = new Connection({ path: join(place.dataDir, 'x.sqlite'), role: 'writer', durability: 'process-crash', cacheKb: 64 });
+  let open: (() => void) | undefined;
+  const commits = new GroupCommit(connection, 10, { committed: () => (open === undefined ? new Promise<void>((resolve) => (open = resolve)) : undefined), failed: () => {} });
+  t.after(() => {
+    connection.close();
+    place.remove();
+  });
+  await commits.run(async () => {}, 1_000);
+  let ran = false;
+  const second = commits.run(async () => void (ran = true), 1_000);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(ran, false);
+  open!();
+  await second;
+  await commits.stop(100);
+});
