@@ -117,8 +117,9 @@ export class EmbeddedBus implements Bus {
   }
 
   async pause(name: string, workspace?: string): Promise<void> {
+    const pump = this.#running();
     const queue = this.#memory.queue(name);
-    await this.#running().perform(async (tx) => {
+    await pump.perform(async (tx) => {
       if (workspace === undefined) {
         await tx.run(sql.pauseQueue, { id: queue.id, paused: 1 });
         queue.paused = true;
@@ -132,8 +133,9 @@ export class EmbeddedBus implements Bus {
   }
 
   async resume(name: string, workspace?: string): Promise<void> {
+    const pump = this.#running();
     const queue = this.#memory.queue(name);
-    await this.#running().perform(async (tx) => {
+    await pump.perform(async (tx) => {
       if (workspace === undefined) {
         await tx.run(sql.pauseQueue, { id: queue.id, paused: 0 });
         queue.paused = false;

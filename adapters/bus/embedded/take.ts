@@ -10,6 +10,8 @@ import type { Worker } from './worker.ts';
 /** What one transaction takes from one queue, and looks at, at most; the rest is for the next one. */
 const TAKEN_AT_ONCE = 256;
 const LOOKED_AT_ONCE = 1_024;
+/** Where nothing could be taken, wider steps are made over what is blocked. */
+const WIDEST_STEP = 256;
 
 export interface Taking {
   readonly flights: Flight[];
@@ -50,11 +52,14 @@ class Taker implements Taking {
 
   async takeFrom(lane: number): Promise<void> {
     const rotation = this.#queue.rotations[lane]!;
+    let step = 0;
     while (!this.#spent) {
       const room = this.#room();
       const stream = rotation.first();
       if (room === 0 || stream === undefined) return;
-      await this.#takeStream(lane, rotation, stream, Math.ceil(room / rotation.size));
+      const share = Math.ceil(room / rotation.size);
+      const took = await this.#takeStream(lane, rotation, stream, share, Math.max(share, step));
+      step = took === 0 ? Math.min(WIDEST_STEP, 4 * Math.max(share, step)) : 0;
     }
   }
 
@@ -70,18 +75,25 @@ class Taker implements Taking {
     return this.flights.length >= TAKEN_AT_ONCE || this.#looked >= LOOKED_AT_ONCE;
   }
 
-  async #takeStream(lane: number, rotation: Rotation, stream: Stream, share: number): Promise<void> {
+  /** Takes up to `share` messages of the next `step` ones; answers how many. */
+  async #takeStream(lane: number, rotation: Rotation, stream: Stream, share: number, step: number): Promise<number> {
     const { id, settings } = this.#queue;
     const { workspace, after } = stream;
+    const had = this.flights.length;
     // One more than is wanted: it tells whether the stream has an end here, and since when its next one waits.
-    const rows = await this.#tx.run(settings.ordered ? sql.takeOrdered : sql.take, { queue: id, lane, workspace, after, limit: share + 1 });
-    this.#looked += rows.length;
-    const next = rows.length > share ? rows.pop() : undefined;
-    for (const row of rows) this.#consider(row, lane, workspace);
-    if (next === undefined) return rotation.drained(stream);
-    stream.after = next.seq - 1;
-    stream.headDue = next.due;
-    rotation.served(stream);
+    const rows = await this.#tx.run(settings.ordered ? sql.takeOrdered : sql.take, { queue: id, lane, workspace, after, limit: step + 1 });
+    let i = 0;
+    for (; i < Math.min(rows.length, step) && this.flights.length - had < share; i++) this.#consider(rows[i]!, lane, workspace);
+    this.#looked += i;
+    const next = rows[i];
+    if (next === undefined) {
+      rotation.drained(stream);
+    } else {
+      stream.after = next.seq - 1;
+      stream.headDue = next.due;
+      rotation.served(stream);
+    }
+    return this.flights.length - had;
   }
 
   #consider(row: sql.TakenRow, lane: number, workspace: number): void {

@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
+import { LANES } from '../../../src/kernel/message.ts';
+import type { Bus, Handler, Outcome, Outgoing } from '../../../src/ports/bus.ts';
+import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, seeded, stateOf, untilQueue } from '../../support/buses.ts';
+
+/** Fails when two messages of a key overlap, or one ends before an earlier one has. */
+class KeyLedger {
+  readonly #running = new Set<string>();
+  readonly #sent = new Map<string, string[]>();
+  readonly #ended = new Map<string, string[]>();
+
+  sent({ id, key, workspace }: Outgoing): void {
+    push(this.#sent, `${workspace}/${key}`, id);
+  }
+
+  begin(key: string): void {
+    assert.ok(!this.#running.has(key), `two messages of key ${key} at once`);
+    this.#running.add(key);
+  }
+
+  end(key: string, id: string, outcome: Outcome, last: boolean): void {
+    this.#running.delete(key);
+    if (outcome.kind !== 'retry' || (last && outcome.notBefore === undefined)) push(this.#ended, key, id);
+  }
+
+  check(): void {
+    for (const [key, ids] of this.#sent) assert.deepEqual(this.#ended.get(key), ids, `key ${key}`);
+  }
+}
+
+function push(map: Map<string, string[]>, key: string, id: string): void {
+  const ids = map.get(key);
+  if (ids === undefined) map.set(key, [id]);
+  else ids.push(id);
+}
+
+function ordering(ledger: KeyLedger, random: { next(): number; below(n: number): number }, attempts: number): Handler {
+  return async ({ id, key, workspace, attempt }) => {
+    const turn = `${workspace}/${key}`;
+    ledger.begin(turn);
+    if (random.next() < 0.5) await sleep(random.below(3));
+    const chance = random.next();
+    const outcome: Outcome =
+      chance < 0.7 ? { kind: 'done' }
+      : chance < 0.9 ? { kind: 'retry', reason: 'chance' }
+      : chance < 0.95 ? { kind: 'retry', reason: 'later', notBefore: Date.now() + random.below(4) }
+      : { kind: 'dead', reason: 'chance' };
+    ledger.end(turn, id, outcome, attempt >= attempts);
+    return outcome;
+  };
+}
+
+onEachBus('order', (under) => {
+  test('of one key, messages run one at a time in the order of publishing: retries, dead ones, lanes, consumers and a restart at random', async (t) => {
+    const random = seeded(t);
+    const place = under.place(t);
+    const ledger = new KeyLedger();
+    const attempts = 3;
+    const publishSome = async (bus: Bus): Promise<void> => {
+      for (let round = 0; round < 15; round++) {
+        const batch = Array.from({ length: 1 + random.below(40) }, () =>
+          messageTo('q', { key: `k${random.below(12)}`, workspace: `w${random.below(2)}`, lane: LANES[random.below(3)]! }));
+        for (const message of batch) ledger.sent(message);
+        await bus.publish(batch);
+      }
+    };
+    const first = await under.open(t, place);
+    await first.declare(queueOf('q', { ordered: true, attempts, backoff: { firstMs: 1, factor: 2, mostMs: 4, jitter: 1 } }));
+    const consumers = [await first.consume('q', { concurrency: 8 }, ordering(ledger, random, attempts)), await first.consume('q', { concurrency: 3 }, ordering(ledger, random, attempts))];
+    await publishSome(first);
+    await consumers[random.below(2)]!.stop(1_000);
+    await publishSome(first);
+    await first.stop(5_000);
+    const second = await under.open(t, place);
+    await second.consume('q', { concurrency: 10 }, ordering(ledger, random, attempts));
+    await publishSome(second);
+    await untilQueue(second, 'q', isEmpty);
+    ledger.check();
+  });
+
+  test('a key that waits for its next try blocks itself only; its head in the error queue frees it', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { ordered: true, attempts: 3, backoff: { firstMs: 40, factor: 1, mostMs: 40, jitter: 0 } }));
+    const arrivals = new Arrivals(({ id }) => (id === 'a1' ? { kind: 'retry', reason: 'bad' } : { kind: 'done' }));
+    await bus.consume('q', { concurrency: 4 }, arrivals.handler);
+    await bus.publish(['a1', 'a2', 'a3', 'b1', 'b2', 'c1'].map((id) => messageTo('q', { id, key: id[0]! })));
+    await arrivals.count(4);
+    assert.deepEqual(arrivals.ids.toSorted(), ['a1', 'b1', 'b2', 'c1']);
+    await untilQueue(bus, 'q', isEmpty);
+    assert.deepEqual(arrivals.ids.filter((id) => id.startsWith('a')), ['a1', 'a1', 'a1', 'a2', 'a3']);
+    assert.equal((await stateOf(bus, 'q')).dead, 1);
+  });
+
+  test('messages without a key, and the same key of two workspaces, wait for nobody', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { ordered: true }));
+    const arrivals = new Arrivals(() => new Promise<never>(() => {}));
+    await bus.consume('q', { concurrency: 10 }, arrivals.handler);
+    await bus.publish([messageTo('q'), messageTo('q'), messageTo('q', { key: 'k' }), messageTo('q', { key: 'k', workspace: 'w2' }), messageTo('q', { key: 'k', workspace: null })]);
+    await arrivals.count(5);
+  });
+
+  test('a delayed head keeps its place', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { ordered: true }));
+    const arrivals = new Arrivals();
+    await bus.consume('q', { concurrency: 10 }, arrivals.handler);
+    await bus.publish([messageTo('q', { id: 'a1', key: 'a', notBefore: Date.now() + 40 }), messageTo('q', { id: 'a2', key: 'a' }), messageTo('q', { id: 'b1', key: 'b' })]);
+    await arrivals.count(3);
+    assert.deepEqual(arrivals.ids, ['b1', 'a1', 'a2']);
+  });
+
+  test('thousands behind a waiting head neither delay others nor get lost', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { ordered: true }));
+    const gate = Promise.withResolvers<void>();
+    const arrivals = new Arrivals(async ({ id, attempt }) => {
+      if (id !== 'head' || attempt > 1) return { kind: 'done' };
+      await gate.promise;
+      return { kind: 'retry', reason: 'once' };
+    });
+    await bus.consume('q', { concurrency: 20 }, arrivals.handler);
+    const behind = Array.from({ length: 3_000 }, () => messageTo('q', { key: 'k' }));
+    await bus.publish([messageTo('q', { id: 'head', key: 'k' }), ...behind, messageTo('q', { id: 'free', key: 'other' })]);
+    await untilQueue(bus, 'q', () => arrivals.ids.includes('free'));
+    assert.deepEqual(arrivals.ids, ['head', 'free']);
+    gate.resolve();
+    await arrivals.count(3_003);
+    assert.deepEqual(arrivals.ids.slice(2), ['head', ...behind.map((m) => m.id)]);
+    await untilQueue(bus, 'q', isEmpty);
+  });
+
+  test('purging the head frees the key; a requeued message comes before the later ones of its key', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { ordered: true, attempts: 5, backoff: { firstMs: 60_000, factor: 1, mostMs: 60_000, jitter: 0 } }));
+    let mood: Outcome['kind'] = 'retry';
+    const arrivals = new Arrivals(({ id }) => (id.endsWith('1') ? { kind: mood as 'dead', reason: 'bad' } : { kind: 'done' }));
+    const consumer = await bus.consume('q', { concurrency: 4 }, arrivals.handler);
+    await bus.publish([messageTo('q', { id: 'a1', key: 'a' }), messageTo('q', { id: 'a2', key: 'a' })]);
+    await untilQueue(bus, 'q', ({ waiting, inFlight }) => waiting === 1 && inFlight === 0);
+    assert.equal(await bus.purge('q', { dead: false, filter: { ids: ['a1'] } }), 1);
+    await arrivals.count(2);
+    mood = 'dead';
+    await bus.publish([messageTo('q', { id: 'b1', key: 'b' })]);
+    await untilQueue(bus, 'q', ({ dead, inFlight }) => dead === 1 && inFlight === 0);
+    await consumer.stop(1_000);
+    await bus.publish([messageTo('q', { id: 'b2', key: 'b' }), messageTo('q', { id: 'b3', key: 'b' })]);
+    assert.equal(await bus.requeue('q', {}), 1);
+    mood = 'done';
+    await bus.consume('q', { concurrency: 4 }, arrivals.handler);
+    await untilQueue(bus, 'q', isEmpty);
+    assert.deepEqual(arrivals.ids, ['a1', 'a2', 'b1', 'b1', 'b2', 'b3']);
+  });
+
+  test('a queue can become ordered, or cease to be, with its messages in it', async (t) => {
+    const bus = await under.open(t);
+    const declareAs = (ordered: boolean) => bus.declare(queueOf('q', { ordered }));
+    const publishThree = (t: string) => bus.publish([1, 2, 3].map((n) => messageTo('q', { id: `${t}${n}`, key: 'k' })));
+    await declareAs(false);
+    await publishThree('a');
+    await declareAs(true);
+    const gate = Promise.withResolvers<void>();
+    const ordered = new Arrivals(async () => {
+      await gate.promise;
+      return { kind: 'retry', reason: 'again', notBefore: Date.now() + 60_000 };
+    });
+    const consumer = await bus.consume('q', { concurrency: 5 }, ordered.handler);
+    await ordered.count(1);
+    gate.resolve();
+    await untilQueue(bus, 'q', ({ inFlight }) => inFlight === 0);
+    await consumer.stop(1_000);
+    assert.deepEqual(ordered.ids, ['a1']);
+    await declareAs(false);
+    const free = new Arrivals();
+    await bus.consume('q', { concurrency: 5 }, free.handler);
+    await free.count(2);
+    assert.deepEqual(free.ids.toSorted(), ['a2', 'a3']);
+  });
+});

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Fault } from '../../../src/kernel/fault.ts';
+import type { Outcome } from '../../../src/ports/bus.ts';
+import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
+
+onEachBus('retry', (under) => {
+  test('tries again after the backoff until the tries are used up, then keeps the message with the last reason', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { attempts: 4, backoff: { firstMs: 20, factor: 3, mostMs: 100, jitter: 0 } }));
+    const at: number[] = [];
+    const arrivals = new Arrivals(({ attempt }) => {
+      at.push(performance.now());
+      return { kind: 'retry', reason: `no luck ${attempt}` };
+    });
+    await bus.consume('q', { concurrency: 3 }, arrivals.handler);
+    await bus.publish([messageTo('q', { id: 'm' })]);
+    await untilQueue(bus, 'q', ({ dead }) => dead === 1);
+    assert.deepEqual(arrivals.messages.map((m) => m.attempt), [1, 2, 3, 4]);
+    // A timer may fire a millisecond early by another clock.
+    for (const [i, least] of [20, 60, 100].entries()) assert.ok(at[i + 1]! - at[i]! >= least - 2, `wait ${i + 1} was ${at[i + 1]! - at[i]!} ms`);
+    const { messages } = await bus.browse('q', { dead: true, limit: 10 });
+    assert.deepEqual(messages.map((m) => [m.id, m.attempts, m.reason]), [['m', 4, 'no luck 4']]);
+    assert.ok(isEmpty(await stateOf(bus, 'q')));
+  });
+
+  test('a throw counts as retry; a fault says its reason, anything else keeps its text to the log', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { attempts: 1 }));
+    await bus.consume('q', { concurrency: 3 }, async ({ id }) => {
+      throw id === 'fault' ? new Fault('unavailable', 'The disk is away.', { reason: 'disk' }) : new TypeError('anna@example.org is undefined');
+    });
+    await bus.publish([messageTo('q', { id: 'fault' }), messageTo('q', { id: 'other' })]);
+    await untilQueue(bus, 'q', ({ dead }) => dead === 2);
+    const { messages } = await bus.browse('q', { dead: true, limit: 10 });
+    const reasons = Object.fromEntries(messages.map((m) => [m.id, m.reason]));
+    assert.equal(reasons.fault, 'unavailable/disk: The disk is away.');
+    assert.ok(!reasons.other!.includes('anna') && reasons.other!.includes('TypeError'));
+  });
+
+  test('`dead` goes to the error queue at the first try', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { attempts: 5 }));
+    const arrivals = new Arrivals(() => ({ kind: 'dead', reason: 'malformed' }));
+    await bus.consume('q', { concurrency: 3 }, arrivals.handler);
+    await bus.publish([messageTo('q')]);
+    await untilQueue(bus, 'q', ({ dead }) => dead === 1);
+    const { messages } = await bus.browse('q', { dead: true, limit: 10 });
+    assert.deepEqual([messages[0]!.attempts, messages[0]!.reason, arrivals.messages.length], [1, 'malformed', 1]);
+  });
+
+  test('a retry at a time of its own is not before that time and uses up no try', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { attempts: 2, backoff: { firstMs: 60_000, factor: 1, mostMs: 60_000, jitter: 0 } }));
+    let notBefore = 0;
+    const arrivals = new Arrivals((): Outcome => {
+      assert.ok(Date.now() >= notBefore, 'came too early');
+      if (arrivals.messages.length > 5) return { kind: 'done' };
+      notBefore = Date.now() + 5;
+      return { kind: 'retry', reason: 'throttled', notBefore };
+    });
+    await bus.consume('q', { concurrency: 1 }, arrivals.handler);
+    await bus.publish([messageTo('q')]);
+    await arrivals.count(6);
+    assert.deepEqual(arrivals.messages.map((m) => m.attempt), [1, 1, 1, 1, 1, 1]);
+    assert.equal((await untilQueue(bus, 'q', isEmpty)).dead, 0);
+  });
+
+  test('messages that fail hold up no others', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { attempts: 2, backoff: { firstMs: 60_000, factor: 1, mostMs: 60_000, jitter: 0 } }));
+    const arrivals = new Arrivals(({ name }) => (name === 'suite.bad' ? { kind: 'retry', reason: 'bad' } : { kind: 'done' }));
+    await bus.consume('q', { concurrency: 2 }, arrivals.handler);
+    await bus.publish([...Array.from({ length: 20 }, () => messageTo('q', { name: 'suite.bad' })), ...Array.from({ length: 20 }, () => messageTo('q'))]);
+    await arrivals.count(40);
+    const state = await untilQueue(bus, 'q', ({ inFlight }) => inFlight === 0);
+    assert.deepEqual([state.waiting, state.ready.normal, state.dead], [20, 0, 0]);
+  });
+
+  test('tries and waits survive a restart', async (t) => {
+    const place = under.place(t);
+    const first = await under.open(t, place);
+    await first.declare(queueOf('q', { attempts: 3, backoff: { firstMs: 80, factor: 1, mostMs: 80, jitter: 0 } }));
+    const before = new Arrivals(() => ({ kind: 'retry', reason: 'not yet' }));
+    await first.consume('q', { concurrency: 1 }, before.handler);
+    await first.publish([messageTo('q')]);
+    await untilQueue(first, 'q', ({ waiting }) => waiting === 1);
+    await first.stop(1_000);
+    const second = await under.open(t, place);
+    const after = new Arrivals();
+    await second.consume('q', { concurrency: 1 }, after.handler);
+    await after.count(1);
+    assert.equal(after.messages[0]!.attempt, 2);
+  });
+});

@@ -1,0 +1,145 @@
+import { type TestContext as Test, describe } from 'node:test';
+import { busDrivers } from '../../adapters/bus/catalog.ts';
+import { storageDrivers } from '../../adapters/storage/catalog.ts';
+import { newId } from '../../src/kernel/ids.ts';
+import type { Bus, Handler, Incoming, Outcome, Outgoing, QueueSettings, QueueState } from '../../src/ports/bus.ts';
+import type { Storage } from '../../src/ports/storage.ts';
+import { type TestContext, testContext } from './context.ts';
+
+export type BusDriverName = keyof typeof busDrivers;
+
+export interface BusUnderTest {
+  readonly driver: BusDriverName;
+  /** Where the messages of one test live; goes with the test. */
+  place(t: Test): TestContext;
+  /** Not started; stopped after the test. Twice at one place, one after the other, is a restart. */
+  create(t: Test, place: TestContext, settings?: object): Bus;
+  /** Started. */
+  open(t: Test, place?: TestContext, settings?: object): Promise<Bus>;
+}
+
+/** Runs a suite once for every driver of the catalog. */
+export function onEachBus(title: string, suite: (under: BusUnderTest) => void): void {
+  for (const driver of Object.keys(busDrivers) as BusDriverName[]) {
+    describe(`${title}: ${driver}`, () => suite(busUnderTest(driver)));
+  }
+}
+
+/** A bus over `place`, as the product wires it. */
+export function createBus(driver: BusDriverName, place: TestContext, settings: object = {}, openStorage: (name: string) => Storage = sqliteAt(place)): Bus {
+  const { settings: schema, create } = busDrivers[driver];
+  return create(schema.parse(settings), { ...place, openStorage });
+}
+
+export function sqliteAt(place: TestContext): (name: string) => Storage {
+  return (name) => storageDrivers.sqlite.create(storageDrivers.sqlite.settings.parse({}), { ...place, name });
+}
+
+export function busUnderTest(driver: BusDriverName): BusUnderTest {
+  const under: BusUnderTest = {
+    driver,
+    place(t) {
+      const context = testContext();
+      t.after(() => context.remove());
+      return context;
+    },
+    create(t, place, settings) {
+      const bus = createBus(driver, place, settings);
+      // The clock's timers do not keep a process alive, which here may have nothing else to do.
+      const awake = setInterval(() => {}, 60_000);
+      t.after(async () => {
+        await bus.stop(1_000);
+        clearInterval(awake);
+      });
+      return bus;
+    },
+    async open(t, place = under.place(t), settings) {
+      const bus = under.create(t, place, settings);
+      await bus.start();
+      return bus;
+    },
+  };
+  return under;
+}
+
+export function queueOf(name: string, change: Partial<QueueSettings> = {}): QueueSettings {
+  return { name, topics: [], ordered: false, attempts: 3, backoff: { firstMs: 1, factor: 1, mostMs: 1, jitter: 0 }, delayMs: 0, personal: [], ...change };
+}
+
+const TRACE = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' };
+
+export function messageTo(queue: string, change: Partial<Outgoing> = {}): Outgoing {
+  return { id: newId(), name: 'suite.message', to: { queue }, workspace: 'w1', key: null, lane: 'normal', time: Date.now(), trace: TRACE, payload: '{"n":1}', ...change };
+}
+
+/** A handler that keeps what it is given, and lets a test wait for it. */
+export class Arrivals {
+  readonly messages: Incoming[] = [];
+  readonly #answer: (message: Incoming) => Promise<Outcome> | Outcome;
+  #waiters: { readonly count: number; readonly resolve: () => void }[] = [];
+
+  constructor(answer: (message: Incoming) => Promise<Outcome> | Outcome = () => ({ kind: 'done' })) {
+    this.#answer = answer;
+  }
+
+  get ids(): string[] {
+    return this.messages.map((message) => message.id);
+  }
+
+  handler: Handler = async (message) => {
+    this.messages.push(message);
+    const met = this.#waiters.filter(({ count }) => this.messages.length >= count);
+    this.#waiters = this.#waiters.filter((waiter) => !met.includes(waiter));
+    for (const { resolve } of met) resolve();
+    return this.#answer(message);
+  };
+
+  /** Resolves when `count` messages have come in all. */
+  async count(count: number, withinMs = 10_000): Promise<void> {
+    if (this.messages.length >= count) return;
+    const reached = new Promise<void>((resolve) => this.#waiters.push({ count, resolve }));
+    await within(withinMs, reached, () => `${this.messages.length} of ${count} messages came`);
+  }
+}
+
+/** Waits until a queue looks as described; what is only in the file (an outcome written) has no event to wait for. */
+export async function untilQueue(bus: Bus, name: string, looks: (state: QueueState) => boolean, withinMs = 10_000): Promise<QueueState> {
+  const deadline = Date.now() + withinMs;
+  for (;;) {
+    const state = await stateOf(bus, name);
+    if (looks(state)) return state;
+    if (Date.now() > deadline) throw new Error(`queue ${name} never looked as expected: ${JSON.stringify(state)}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+export async function stateOf(bus: Bus, name: string): Promise<QueueState> {
+  const state = (await bus.inspect()).find((queue) => queue.name === name);
+  if (state === undefined) throw new Error(`no queue ${name}`);
+  return state;
+}
+
+/** Nothing left to handle: neither ready, waiting nor under way. */
+export function isEmpty({ ready, waiting, inFlight }: QueueState): boolean {
+  return ready.urgent + ready.normal + ready.bulk + waiting + inFlight === 0;
+}
+
+export async function within<T>(ms: number, promise: Promise<T>, otherwise: () => string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error(`after ${ms} ms: ${otherwise()}`)), ms)));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** A seeded source of chance (mulberry32); printed, so that a failing run can be repeated with SEED=n. */
+export function seeded(t: Test): { readonly seed: number; next(): number; below(n: number): number } {
+  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+  t.diagnostic(`SEED=${seed}`);
+  let state = seed;
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) | 0;
+    let z = Math.imul(state ^ (state >>> 15), 1 | state);
+    z = (z + Math.imul(z ^ (z >>> 7), 61 | z)) ^ z;
+    return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32;
+  };
+  return { seed, next, below: (n) => Math.floor(next() * n) };
+}
