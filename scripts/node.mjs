@@ -2,7 +2,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync,
 import { join } from 'node:path';
 import { installLocked, npm } from './npm.mjs';
 import { root, toolchain } from './paths.mjs';
-import { Problem, run, step } from './progress.mjs';
+import { Problem, lastLines, run, step } from './progress.mjs';
 
 /** The application needs this; these scripts themselves run on 18. From 24.15 on, node:sqlite is no experiment. */
 const oldest = { major: 24, minor: 15 };
@@ -49,8 +49,8 @@ async function fetchNode() {
   tried.push(result.ok ? await verify(join('node_modules', 'node', 'bin', 'node')) : result.output);
   if (tried[1] === 'ok') return;
   throw new Problem(
-    `No Node ${pinned} for ${process.platform} ${process.arch} could be installed from npm:\n${tried.join('\n')}`,
-    `Install Node ${oldest.major} or newer yourself (nodejs.org, nvm, your system's packages), put it first in PATH, and run the same command again.`,
+    `No Node ${pinned} for ${process.platform} ${process.arch} could be installed from npm:\n${tried.map((words) => lastLines(words, 12)).join('\n')}`,
+    `Check that npm reaches its registry ("npm ping"), or install Node ${oldest.major}.${oldest.minor} or newer yourself (nodejs.org, nvm) and put it first in PATH; then run the same command again.`,
   );
 }
 

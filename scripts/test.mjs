@@ -29,21 +29,27 @@ async function runTests(args, { kinds, fileTimeoutMs, faults }) {
   const files = testFiles(kinds).filter((file) => wanted.length === 0 || wanted.some((part) => matches(file, part)));
   if (files.length === 0) throw new Problem(`No test file matches: ${wanted.join(' ') || kinds.join(' ')}`, 'Tests are test/<kind>/**/*.test.ts; name any part of such a path.');
   process.chdir(root);
-  return launch(node, [...runner(fileTimeoutMs), ...flags, ...files], { MULTILITH_FAULTS: faults, NODE_TEST_CONTEXT: undefined });
+  const env = { MULTILITH_FAULTS: faults, MULTILITH_TEST_FILE_MS: String(fileTimeoutMs), NODE_TEST_CONTEXT: undefined };
+  return launch(node, [...runner(fileTimeoutMs), ...flags, ...files], env);
 }
 
 function runner(fileTimeoutMs) {
-  const nothingSkipped = pathToFileURL(join(root, 'scripts', 'nothing-skipped.mjs')).href;
   return [
     '--enable-source-maps',
+    '--import',
+    script('file-deadline.mjs'),
     '--test',
     `--test-concurrency=${(availableParallelism ?? (() => cpus().length))()}`,
     `--test-timeout=${fileTimeoutMs}`,
     '--test-reporter=spec',
     '--test-reporter-destination=stdout',
-    `--test-reporter=${nothingSkipped}`,
+    `--test-reporter=${script('nothing-skipped.mjs')}`,
     '--test-reporter-destination=stderr',
   ];
+}
+
+function script(name) {
+  return pathToFileURL(join(root, 'scripts', name)).href;
 }
 
 function testFiles(kinds) {
