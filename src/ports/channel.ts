@@ -1,3 +1,4 @@
+import type { EpochMs } from '../kernel/clock.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 
 /** A finished message for one person. `raw` is complete: whatever signs or adds trace headers does so at the channel. */
@@ -23,6 +24,25 @@ export interface ChannelResult {
   readonly response: string;
   /** Stable, for programs: an SMTP enhanced status such as `5.1.1`, or a name such as `connection_refused`. */
   readonly reason: string;
+  /** With `deferred`: nothing was tried, since the other side is known to be away (`pausedUntil`). Not a try. */
+  readonly untried?: true;
+}
+
+/** A mail that a channel has kept. */
+export interface KeptMail {
+  readonly deliveryId: string;
+  readonly storedAt: EpochMs;
+  readonly bytes: number;
+  /** As it was sent. In lists only the first 16 KB, which hold the headers. */
+  readonly raw: Uint8Array;
+}
+
+/** For channels that keep mails where they can be read instead of passing them on. */
+export interface KeptMails {
+  /** Newest first. `after` is the `next` of the page before. */
+  list(workspace: string, page: { readonly after?: string; readonly limit: number }): Promise<{ readonly mails: readonly KeptMail[]; readonly next: string | null }>;
+  /** Null when it is not kept (any more). */
+  read(workspace: string, deliveryId: string): Promise<KeptMail | null>;
 }
 
 /** A way out of the house. Never throws for what the other side does; a throw is a defect here and means `deferred`. */
@@ -32,6 +52,10 @@ export interface Channel extends Lifecycle {
   send(message: ChannelMessage, signal: AbortSignal): Promise<ChannelResult>;
   /** Answers whether the other side can be reached now, in words for an operator. */
   check(): Promise<{ readonly ok: boolean; readonly detail: string }>;
+  /** The other side is away; a send before this time is answered `deferred` and `untried`. Left out or null: send. */
+  readonly pausedUntil?: EpochMs | null;
+  /** Only where mails are kept. */
+  readonly kept?: KeptMails;
 }
 
 /** The channels of this host by name, e.g. `email`. Injected by this token. */

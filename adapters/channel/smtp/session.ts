@@ -1,0 +1,202 @@
+import SMTPConnection from 'nodemailer/lib/smtp-connection';
+import type { Readable } from 'node:stream';
+import type { Clock } from '../../../src/kernel/clock.ts';
+import { isLoopback, type SmtpSettings } from './driver.ts';
+import { acceptedVerdict, connectVerdict, failedVerdict, type SmtpError, type Verdict } from './reply.ts';
+
+/** No reply of a real server comes near this; nodemailer's own limit is 1 MB. */
+const MOST_REPLY_BYTES = 65_536;
+
+export class ConnectFailed extends Error {
+  readonly verdict: Verdict;
+  constructor(verdict: Verdict) {
+    super(verdict.result.response);
+    this.verdict = verdict;
+  }
+}
+
+/**
+ * One connection, ready for messages. nodemailer's connection speaks SMTP (pipelining, STARTTLS, login, dot-stuffing,
+ * bare line feeds made whole); what it leaves open is decided here: time limits over each whole step, how far a
+ * message had got when something broke, and whether a reply can be relied on.
+ */
+export class SmtpSession {
+  /** Messages given to it. */
+  messages = 0;
+  #alive = true;
+  #onBroken: (error: SmtpError) => void = () => {};
+  readonly #connection: SMTPConnection;
+  readonly #settings: SmtpSettings;
+  readonly #clock: Clock;
+
+  private constructor(connection: SMTPConnection, settings: SmtpSettings, clock: Clock) {
+    this.#connection = connection;
+    this.#settings = settings;
+    this.#clock = clock;
+    connection.on('error', (error: SmtpError) => this.#broken(error));
+    // A reply that ends the connection (421) is told after the end itself.
+    connection.on('end', () => process.nextTick(() => this.#broken({ code: 'ECONNECTION', message: 'The server closed the connection.' })));
+  }
+
+  /** @throws ConnectFailed, also when `signal` aborts. */
+  static async open(settings: SmtpSettings, clock: Clock, signal?: AbortSignal): Promise<SmtpSession> {
+    const session = new SmtpSession(new SMTPConnection(optionsOf(settings)), settings, clock);
+    const cut = (): void => session.cut();
+    signal?.addEventListener('abort', cut, { once: true });
+    try {
+      await session.#step(settings.connectTimeoutMs, 'connecting', (done) => session.#connection.connect(done));
+      const { username: user, password: pass } = settings;
+      if (user !== undefined && pass !== undefined) {
+        await session.#step(settings.connectTimeoutMs, 'logging in', (done) => session.#connection.login({ credentials: { user, pass } }, done));
+      }
+      return session;
+    } finally {
+      signal?.removeEventListener('abort', cut);
+    }
+  }
+
+  /** False once the connection has ended, by whichever side. */
+  get alive(): boolean {
+    return this.#alive;
+  }
+
+  /** Never rejects. After a verdict of `close` the connection is closed already. */
+  async send(envelope: { readonly from: string; readonly to: string }, raw: Uint8Array, signal: AbortSignal): Promise<Verdict> {
+    this.messages++;
+    const verdict = await this.#transmit(envelope, raw, signal);
+    if (verdict.connection === 'close') this.close();
+    else if (verdict.connection === 'reset') await this.#reset();
+    return verdict;
+  }
+
+  /** Ends what is under way now: uncertain when the message was handed over. */
+  cut(): void {
+    this.#broken({ code: 'ETIMEDOUT', message: 'The sending was cut short.' });
+    this.#connection.close();
+  }
+
+  close(): void {
+    this.#alive = false;
+    this.#connection.close();
+  }
+
+  /** Says goodbye and does not wait for the answer. */
+  quit(): void {
+    if (this.#alive) this.#connection.quit();
+    this.#alive = false;
+  }
+
+  #transmit({ from, to }: { readonly from: string; readonly to: string }, raw: Uint8Array, signal: AbortSignal): Promise<Verdict> {
+    return new Promise((resolve) => {
+      let handedOver = false;
+      const end = (verdict: Verdict): void => {
+        timer.cancel();
+        signal.removeEventListener('abort', onAbort);
+        this.#onBroken = () => {};
+        resolve(verdict);
+      };
+      const failed = (error: SmtpError): void => end(failedVerdict(error, handedOver));
+      const onAbort = (): void => this.cut();
+      const limit = (ms: number, what: string) => this.#clock.at(this.#clock.now() + ms, () => failed({ code: 'ETIMEDOUT', message: `No end of ${what} after ${ms} ms.` }));
+      let timer = limit(this.#settings.commandTimeoutMs, 'the envelope');
+      const body = new Body(raw, () => {
+        timer.cancel();
+        timer = limit(this.#settings.messageTimeoutMs, 'the message');
+      }, () => {
+        handedOver = true;
+      });
+      this.#onBroken = failed;
+      signal.addEventListener('abort', onAbort, { once: true });
+      this.#connection.send({ from, to: [to], size: raw.length }, body as unknown as Readable, (error, info) => {
+        if (error !== null && error !== undefined) failed(error as SmtpError);
+        else end(acceptedVerdict(info.response));
+      });
+    });
+  }
+
+  /** Ends the transaction that a refused recipient has left open (RFC 5321 section 4.1.1.5). */
+  async #reset(): Promise<void> {
+    if (!this.#alive) return;
+    try {
+      await this.#step(this.#settings.commandTimeoutMs, 'resetting', (done) => this.#connection.reset(done));
+    } catch {
+      this.close();
+    }
+  }
+
+  /** @throws ConnectFailed, with the connection closed. */
+  #step(ms: number, what: string, work: (done: (error?: Error | null) => void) => void): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const end = (error?: SmtpError | null): void => {
+        timer.cancel();
+        this.#onBroken = () => {};
+        if (error === undefined || error === null) return resolve();
+        this.close();
+        reject(new ConnectFailed(connectVerdict(error)));
+      };
+      const timer = this.#clock.at(this.#clock.now() + ms, () => end({ code: 'ETIMEDOUT', message: `No end of ${what} after ${ms} ms.` }));
+      this.#onBroken = end;
+      work((error) => end(error as SmtpError | null | undefined));
+    });
+  }
+
+  #broken(error: SmtpError): void {
+    this.#alive = false;
+    this.#onBroken(error);
+  }
+}
+
+/**
+ * The message as nodemailer's connection takes streams (`on` and `pipe`), without the cost of one: it is told when the
+ * server has said go ahead, and tells when its last byte has been written to the socket.
+ */
+class Body {
+  readonly #raw: Uint8Array;
+  readonly #onStart: () => void;
+  readonly #onEnd: () => void;
+
+  constructor(raw: Uint8Array, onStart: () => void, onEnd: () => void) {
+    this.#raw = raw;
+    this.#onStart = onStart;
+    this.#onEnd = onEnd;
+  }
+
+  on(): this {
+    return this;
+  }
+
+  removeListener(): this {
+    return this;
+  }
+
+  destroy(): void {}
+
+  pipe(encoder: NodeJS.ReadWriteStream): void {
+    this.#onStart();
+    encoder.once('end', this.#onEnd);
+    encoder.write(this.#raw);
+    encoder.end();
+  }
+}
+
+function optionsOf(settings: SmtpSettings): ConstructorParameters<typeof SMTPConnection>[0] {
+  const { host, port, security, connectTimeoutMs, messageTimeoutMs, clientName } = settings;
+  const mustEncrypt = security === 'starttls' || (security === 'auto' && settings.password !== undefined && !isLoopback(host));
+  return {
+    host,
+    port,
+    secure: security === 'tls',
+    requireTLS: mustEncrypt,
+    ignoreTLS: security === 'none',
+    // A server on this machine is reached by a name that no certificate carries; nobody stands between.
+    tls: { rejectUnauthorized: settings.verifyCertificate && !(security === 'auto' && isLoopback(host)), minVersion: 'TLSv1.2' },
+    connectionTimeout: connectTimeoutMs,
+    greetingTimeout: connectTimeoutMs,
+    dnsTimeout: connectTimeoutMs,
+    // The limits over each whole step are this session's own; this one only catches what they cannot see.
+    socketTimeout: Math.max(messageTimeoutMs, settings.idleMs, connectTimeoutMs) + 60_000,
+    socketCloseTimeout: 2_000,
+    maxResponseSize: MOST_REPLY_BYTES,
+    ...(clientName === undefined ? {} : { name: clientName }),
+  } as ConstructorParameters<typeof SMTPConnection>[0];
+}
