@@ -14,6 +14,13 @@ export interface Tables {
   idempotency_keys: IdempotencyRow;
   templates: TemplateRow;
   template_versions: TemplateVersionRow;
+  people: PersonRow;
+  identities: IdentityRow;
+  erased_identities: ErasedIdentityRow;
+  groups: GroupRow;
+  events: EventRow;
+  seen_messages: SeenMessageRow;
+  ingest_problems: IngestProblemRow;
 }
 
 export interface WorkspaceRow {
@@ -115,4 +122,81 @@ export interface TemplateVersionRow {
   compiled_json: string;
   created_at: number;
   created_by: string;
+}
+
+export interface PersonRow {
+  id: string;
+  workspace_id: string;
+  version: number;
+  user_id: string | null;
+  email: string | null;
+  /** In lower case; not unique: two people may share a mailbox. */
+  email_key: string | null;
+  attributes_json: string;
+  /** By attribute, the stamp of its last change; see people/person-state.ts. */
+  stamps_json: string;
+  time_zone: string | null;
+  consent_email: string;
+  consent_by: string;
+  consent_at: number;
+  gone: number;
+  /** Never a person who is merged herself: chains are flattened when they would arise. */
+  merged_into: string | null;
+  created_at: number;
+  updated_at: number;
+}
+
+/** What a sender calls a person; the person may be one that was merged since. */
+export interface IdentityRow {
+  workspace_id: string;
+  /** `user` or `anonymous`. */
+  kind: string;
+  value: string;
+  person_id: string;
+}
+
+/** What a deleted person was called, as a keyed hash: events that were on their way then are not to bring her back. */
+export interface ErasedIdentityRow {
+  workspace_id: string;
+  hash: string;
+  erased_at: number;
+}
+
+export interface GroupRow {
+  workspace_id: string;
+  group_id: string;
+  traits_json: string;
+  stamps_json: string;
+  updated_at: number;
+}
+
+/** Never changes once written. Stays with the person whom it was recorded for when she is merged into another. */
+export interface EventRow {
+  id: string;
+  workspace_id: string;
+  person_id: string;
+  type: string;
+  name: string;
+  properties_json: string;
+  context_json: string | null;
+  time: number;
+  received_at: number;
+}
+
+/** Which messages have been taken, by their sender's id. */
+export interface SeenMessageRow {
+  workspace_id: string;
+  message_id: string;
+  seen_at: number;
+}
+
+/** What was refused, newest last; holds names and ids, never values. */
+export interface IngestProblemRow {
+  id: string;
+  workspace_id: string;
+  time: number;
+  message_id: string | null;
+  type: string | null;
+  reason: string;
+  detail: string;
 }

@@ -1,0 +1,143 @@
+import type { Trace } from '../../../src/kernel/call.ts';
+import type { EpochMs } from '../../../src/kernel/clock.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
+import { newId } from '../../../src/kernel/ids.ts';
+import type { Transaction } from '../../../src/ports/storage.ts';
+import { eventRecorded } from '../contract.ts';
+import { insertEvent } from '../events/event-rows.ts';
+import { type GroupTraits, withGroupTraits } from '../people/groups.ts';
+import type { IdentityHashes } from '../people/identity-hashes.ts';
+import { alias, TooManyMerged, whoIs, whoIsTogether } from '../people/naming.ts';
+import { type PersonState, stampOf, toPerson } from '../people/person-state.ts';
+import { withTraits } from '../people/traits.ts';
+import { Erased, WorkingSet } from '../people/working-set.ts';
+import type { Tables } from '../tables.ts';
+import { groupById, putGroup, seeMessage } from './ingest-rows.ts';
+import type { AliasItem, EventItem, GroupItem, IdentifyItem, WireItem } from './wire-item.ts';
+
+/** Something that was not taken, or not as it was meant. Names, never values. */
+export interface Problem {
+  readonly messageId: string | null;
+  readonly type: string | null;
+  readonly reason: string;
+  readonly detail: string;
+}
+
+export type ItemOutcome = 'recorded' | 'duplicate' | 'erased' | 'failed';
+
+export interface BatchContext {
+  readonly workspace: string;
+  readonly receivedAt: EpochMs;
+  readonly now: EpochMs;
+  readonly trace: Trace;
+  readonly hashes: IdentityHashes;
+}
+
+/** One batch inside its transaction. */
+export class BatchRun {
+  readonly problems: Problem[] = [];
+  readonly #tx: Transaction<Tables>;
+  readonly #context: BatchContext;
+  readonly #people: WorkingSet;
+
+  constructor(tx: Transaction<Tables>, context: BatchContext) {
+    this.#tx = tx;
+    this.#context = context;
+    this.#people = new WorkingSet(tx, context);
+  }
+
+  /**
+   * Takes one item, unless a message with its id was taken before: the first one counts, whatever the second says. An
+   * item that cannot be taken becomes a problem and leaves the others alone; an outage is thrown, for all of them.
+   */
+  async take(item: WireItem): Promise<ItemOutcome> {
+    if (item.messageId !== null && !(await this.#isFirst(item.messageId))) return 'duplicate';
+    try {
+      await this.#apply(item);
+      return 'recorded';
+    } catch (thrown) {
+      if (thrown instanceof Erased) return 'erased';
+      if (Fault.is(thrown) && OUTAGES.has(thrown.code)) throw thrown;
+      const reason = thrown instanceof TooManyMerged ? 'too_many_merged' : Fault.is(thrown) ? thrown.reason : 'internal';
+      this.#problem(item, reason, '');
+      return 'failed';
+    }
+  }
+
+  /** Once, after the last item. */
+  finish(): Promise<void> {
+    return this.#people.flush();
+  }
+
+  async #isFirst(message: string): Promise<boolean> {
+    const { workspace, now } = this.#context;
+    return (await this.#tx.run(seeMessage, { workspace, message, now })).length > 0;
+  }
+
+  #apply(item: WireItem): Promise<void> {
+    switch (item.type) {
+      case 'identify':
+        return this.#identify(item);
+      case 'group':
+        return this.#group(item);
+      case 'alias':
+        return this.#alias(item);
+      default:
+        return this.#event(item);
+    }
+  }
+
+  async #event(item: EventItem): Promise<void> {
+    const { workspace, receivedAt, trace } = this.#context;
+    const person = await whoIs(this.#people, { ...item, receivedAt });
+    const eventId = newId();
+    await this.#tx.run(insertEvent, {
+      id: eventId,
+      workspace_id: workspace,
+      person_id: person.id,
+      type: item.type,
+      name: item.name,
+      properties_json: JSON.stringify(item.properties),
+      context_json: item.context === null ? null : JSON.stringify(item.context),
+      time: item.time,
+      received_at: receivedAt,
+    });
+    const { type, name, properties, time } = item;
+    await this.#tx.publish(eventRecorded, { eventId, type, name, properties, time, person: toPerson(person) }, { workspace, trace });
+    this.#people.told(person);
+  }
+
+  async #identify(item: IdentifyItem): Promise<void> {
+    const person = await whoIsTogether(this.#people, { ...item, receivedAt: this.#context.receivedAt });
+    this.#give(item, person, item.traits);
+  }
+
+  async #alias(item: AliasItem): Promise<void> {
+    await alias(this.#people, item.previousId, item.userId!, this.#context.receivedAt);
+  }
+
+  /** The group's traits are the group's; the person gets its id as the attribute `groupId`. */
+  async #group(item: GroupItem): Promise<void> {
+    const { workspace, receivedAt, now } = this.#context;
+    const person = await whoIs(this.#people, { ...item, receivedAt });
+    this.#give(item, person, { groupId: item.groupId });
+    const [row] = await this.#tx.run(groupById, { workspace, id: item.groupId });
+    const held: GroupTraits = row === undefined ? { traits: {}, stamps: {} } : { traits: JSON.parse(row.traits_json), stamps: JSON.parse(row.stamps_json) };
+    const next = withGroupTraits(held, item.traits, item.time);
+    if (next === null) return this.#problem(item, 'attributes_too_large', item.groupId);
+    await this.#tx.run(putGroup, { workspace_id: workspace, group_id: item.groupId, traits_json: JSON.stringify(next.traits), stamps_json: JSON.stringify(next.stamps), updated_at: now });
+  }
+
+  #give(item: IdentifyItem | GroupItem, person: PersonState, traits: IdentifyItem['traits']): void {
+    const { state, problems } = withTraits(person, traits, stampOf(item.time, item.userId !== null), item.time);
+    for (const { reason, trait } of problems) this.#problem(item, reason, trait ?? '');
+    this.#people.change(state);
+  }
+
+  #problem(item: WireItem, reason: string, detail: string): void {
+    this.problems.push({ messageId: item.messageId, type: item.type, reason, detail });
+  }
+}
+
+/** What trying the whole batch again may help against. */
+const OUTAGES: ReadonlySet<string> = new Set(['unavailable', 'exhausted', 'deadline', 'cancelled']);

@@ -1,0 +1,99 @@
+import { isUtf8 } from 'node:buffer';
+import type { IncomingMessage } from 'node:http';
+import { promisify } from 'node:util';
+import { brotliDecompress, gunzip, inflate } from 'node:zlib';
+import { type Deadline, deadlines } from '../../../src/kernel/deadline.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
+import type { Hold } from './in-flight.ts';
+
+/** Of the body, as it comes and as it is unpacked. */
+export const MOST_BATCH_BYTES = 512_000;
+/** What a refused request may still send before its connection is cut; read and thrown away, so that it hears why. */
+const MOST_DISCARDED_BYTES = 8_388_608;
+
+const UNPACKERS: Readonly<Record<string, (packed: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>>> = {
+  gzip: promisify(gunzip),
+  'x-gzip': promisify(gunzip),
+  deflate: promisify(inflate),
+  br: promisify(brotliDecompress),
+};
+
+/** A body on its way in. */
+export interface Reading {
+  /** As it came over the wire. Rejects with a Fault. */
+  readonly body: Promise<Buffer>;
+  /** Stops reading. */
+  fail(fault: Fault): void;
+}
+
+/** Reads at most MOST_BATCH_BYTES, every byte of it counted in `hold`. */
+export function readBody(request: IncomingMessage, hold: Hold): Reading {
+  let fail!: (fault: Fault) => void;
+  const body = new Promise<Buffer>((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const onData = (chunk: Buffer): void => {
+      bytes += chunk.length;
+      if (bytes > MOST_BATCH_BYTES) return fail(tooLarge());
+      if (!hold.take(chunk.length)) return fail(overloaded());
+      chunks.push(chunk);
+    };
+    const settle = (): void => void request.off('data', onData).off('end', onEnd).off('close', onCut);
+    const onEnd = (): void => {
+      settle();
+      resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, bytes));
+    };
+    const onCut = (): void => fail(new Fault('cancelled', 'The client left before the whole request had come.'));
+    fail = (fault) => {
+      settle();
+      reject(fault);
+    };
+    // Without a listener a cut connection would end the process.
+    request.on('error', () => {});
+    request.on('data', onData).on('end', onEnd).on('close', onCut);
+    if (Number(request.headers['content-length'] ?? 0) > MOST_BATCH_BYTES) fail(tooLarge());
+  });
+  return { body, fail };
+}
+
+/** The text of a body, and its length. Faults: `invalid` for what cannot be unpacked or is not UTF-8, `exhausted`. */
+export async function textOf(body: Buffer, encoding: string | undefined, hold: Hold): Promise<{ text: string; bytes: number }> {
+  const plain = encoding === undefined || encoding === '' || encoding === 'identity' ? body : await unpack(body, encoding, hold);
+  if (!isUtf8(plain)) throw new Fault('invalid', 'The body is not UTF-8.', { reason: 'body_not_utf8' });
+  // A byte order mark, which JSON.parse does not take.
+  const start = plain[0] === 0xef && plain[1] === 0xbb && plain[2] === 0xbf ? 3 : 0;
+  return { text: plain.toString('utf8', start), bytes: plain.length };
+}
+
+async function unpack(body: Buffer, encoding: string, hold: Hold): Promise<Buffer> {
+  const unpacker = UNPACKERS[encoding.toLowerCase()];
+  if (unpacker === undefined) throw new Fault('invalid', 'Content-Encoding may be gzip, deflate or br.', { reason: 'content_encoding_not_supported' });
+  if (!hold.take(MOST_BATCH_BYTES)) throw overloaded();
+  try {
+    return await unpacker(body, { maxOutputLength: MOST_BATCH_BYTES });
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge();
+    throw new Fault('invalid', `The body says that it is ${encoding.toLowerCase()}, but cannot be unpacked.`, { reason: 'body_encoding_broken' });
+  }
+}
+
+/** Reads the rest of a refused request and throws it away; cuts the connection when that is too much, or too slow. */
+export function discard(request: IncomingMessage, timeoutMs: number): void {
+  let bytes = 0;
+  const timeout: Deadline = { slot: 0, index: -1, expire: () => void request.destroy() };
+  deadlines.add(timeout, Date.now() + timeoutMs);
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > MOST_DISCARDED_BYTES) request.destroy();
+  });
+  request.on('close', () => deadlines.remove(timeout));
+  request.resume();
+}
+
+export function overloaded(): Fault {
+  return new Fault('exhausted', 'Too much arrives at once. Send it again a little later.', { reason: 'overloaded', details: { retryAfterMs: 1_000 } });
+}
+
+function tooLarge(): Fault {
+  return new Fault('invalid', `A batch may have ${MOST_BATCH_BYTES} bytes.`, { reason: 'body_too_large', details: { maxBytes: MOST_BATCH_BYTES } });
+}
