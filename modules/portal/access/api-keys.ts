@@ -122,6 +122,12 @@ export class ApiKeys {
     return toApiKey(row);
   }
 
+  /** Whether the key has not been revoked. */
+  async isValid(workspace: string, keyId: string): Promise<boolean> {
+    const row = await this.#store.db.selectFrom('api_keys').select('id').where('workspace_id', '=', workspace).where('id', '=', keyId).where('revoked_at', 'is', null).executeTakeFirst();
+    return row !== undefined;
+  }
+
   /** The key is worth nothing from when this answers. Revoking twice changes nothing. */
   async revoke(workspace: string, keyId: string): Promise<ApiKey> {
     const row = await this.#store.transaction(async (tx) => {

@@ -61,6 +61,19 @@ export class Sessions {
     return { sessionId: row.id, userId: row.user_id, createdAt: row.created_at };
   }
 
+  /** Whether the session goes on. An open stream alone does not keep it from going idle. */
+  async isOpen(sessionId: string): Promise<boolean> {
+    const now = this.#clock.now();
+    const row = await this.#store.db
+      .selectFrom('sessions')
+      .select('last_seen_at')
+      .where('id', '=', sessionId)
+      .where('created_at', '>', now - LONGEST_MS)
+      .where('last_seen_at', '>', now - IDLE_MS)
+      .executeTakeFirst();
+    return row !== undefined;
+  }
+
   /** Ending twice changes nothing. */
   async end(sessionId: string): Promise<void> {
     await this.#store.transaction((tx) => tx.db.deleteFrom('sessions').where('id', '=', sessionId).execute());

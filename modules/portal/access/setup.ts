@@ -83,6 +83,9 @@ export class Setup implements Greeting {
       const user = await this.#users.create(tx, wanted.email, hash);
       const workspace = await this.#workspaces.create(tx, wanted.workspace);
       await this.#users.join(tx, user.userId, workspace.workspaceId, 'owner');
+      // Workspaces that were made before there was anybody: the demo's.
+      const others = await tx.db.selectFrom('workspaces').select('id').where('id', '!=', workspace.workspaceId).execute();
+      for (const { id } of others) await this.#users.join(tx, user.userId, id, 'owner');
       return { workspace, ...(await this.#sessions.begin(tx, user.userId)) };
     });
   }

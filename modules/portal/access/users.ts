@@ -6,7 +6,7 @@ import { Store, type Transaction } from '../../../src/ports/storage.ts';
 import type { Tables } from '../tables.ts';
 import { LoginThrottle, networkOf } from './login-throttle.ts';
 import { Passwords } from './passwords.ts';
-import { type Role } from './scopes.ts';
+import type { Role } from './scopes.ts';
 import { type Session, Sessions } from './sessions.ts';
 
 export interface User {
@@ -85,6 +85,12 @@ export class Users {
     return { userId, email };
   }
 
+  /** Null when there is no such user. */
+  async idOf(email: string): Promise<string | null> {
+    const row = await this.#store.db.selectFrom('users').select('id').where('email_key', '=', emailKey(email)).executeTakeFirst();
+    return row?.id ?? null;
+  }
+
   async get(userId: string): Promise<User> {
     const row = await this.#store.db.selectFrom('users').select(['id', 'email']).where('id', '=', userId).executeTakeFirstOrThrow();
     return { userId: row.id, email: row.email };
@@ -96,8 +102,9 @@ export class Users {
     return rows.map((row) => ({ workspaceId: row.workspace_id, role: row.role }));
   }
 
+  /** Joining twice changes nothing. */
   async join(tx: Transaction<Tables>, userId: string, workspaceId: string, role: Role): Promise<void> {
-    await tx.db.insertInto('memberships').values({ user_id: userId, workspace_id: workspaceId, role, created_at: this.#clock.now() }).execute();
+    await tx.db.insertInto('memberships').values({ user_id: userId, workspace_id: workspaceId, role, created_at: this.#clock.now() }).onConflict((c) => c.columns(['user_id', 'workspace_id']).doNothing()).execute();
   }
 
   #requirePatience(account: string, network: string): void {

@@ -1,0 +1,75 @@
+import { defineModule } from '../../src/kernel/module.ts';
+import { deliveryUpdated, notification, unsubscribed } from '../notification/contract.ts';
+import { trigger } from '../trigger/contract.ts';
+import { ApiKeys } from './access/api-keys.ts';
+import { DemoKey } from './access/demo-key.ts';
+import { Logins } from './access/logins.ts';
+import { Passwords } from './access/passwords.ts';
+import { Sessions } from './access/sessions.ts';
+import { Setup } from './access/setup.ts';
+import { Users } from './access/users.ts';
+import { Workspaces } from './access/workspaces.ts';
+import { Audit } from './audit/audit.ts';
+import { PortalContract } from './contract-implementation.ts';
+import { eventRecorded, personChanged, portal, templatePublished } from './contract.ts';
+import { Timeline } from './events/timeline.ts';
+import { Api } from './http/api.ts';
+import { Idempotency } from './http/idempotency.ts';
+import { KoaApp } from './http/koa-app.ts';
+import { Principals } from './http/principal.ts';
+import { ApiKeyRoutes } from './http/routes/api-key-routes.ts';
+import { AuditRoutes } from './http/routes/audit-routes.ts';
+import { AutomationRoutes } from './http/routes/automation-routes.ts';
+import { DeliveryRoutes } from './http/routes/delivery-routes.ts';
+import { PeopleRoutes } from './http/routes/people-routes.ts';
+import { Routes } from './http/routes/routes.ts';
+import { SessionRoutes } from './http/routes/session-routes.ts';
+import { SystemRoutes } from './http/routes/system-routes.ts';
+import { TemplateRoutes } from './http/routes/template-routes.ts';
+import { WorkspaceRoutes } from './http/routes/workspace-routes.ts';
+import { PortalSurface } from './http/surface.ts';
+import { Writes } from './http/writes.ts';
+import { IngestBatchHandler } from './ingest/batch-handler.ts';
+import { Forgetting } from './ingest/forgetting.ts';
+import { IngestProblems } from './ingest/ingest-problems.ts';
+import { IngestSurface } from './ingest/ingest-surface.ts';
+import { ingestBatch } from './ingest/job.ts';
+import { TellDeliveries } from './live/deliveries.ts';
+import { Live } from './live/live.ts';
+import { portalMigrations } from './migrations.ts';
+import { PublicPages } from './pages/public-pages.ts';
+import { StaffPages } from './pages/staff-pages.ts';
+import { erasePerson, ErasureHandler } from './people/erasure.ts';
+import { IdentityHashes } from './people/identity-hashes.ts';
+import { People } from './people/people.ts';
+import { Recipients } from './people/recipients.ts';
+import { UnsubscribedHandler } from './people/unsubscribed-handler.ts';
+import { PortalSettings } from './settings.ts';
+import { Templates } from './templates/templates.ts';
+
+const access = [ApiKeys, DemoKey, Logins, Passwords, Sessions, Setup, Users, Workspaces, Audit];
+const people = [IdentityHashes, People, Recipients, Timeline, IngestProblems, IngestSurface];
+const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, PeopleRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
+const web = [Api, Idempotency, KoaApp, Principals, Writes, PublicPages, StaffPages];
+
+/** System of record and face: people, events, templates, access, and everything that is shown over HTTP. */
+export const portalModule = defineModule({
+  name: 'portal',
+  contract: portal,
+  implementation: PortalContract,
+  calls: [notification, trigger],
+  migrations: portalMigrations,
+  subscriptions: [
+    { message: ingestBatch, concurrency: 32, transactional: IngestBatchHandler },
+    { message: erasePerson, concurrency: 1, transactional: ErasureHandler },
+    { message: unsubscribed, concurrency: 8, transactional: UnsubscribedHandler },
+    { message: deliveryUpdated, concurrency: 100, effect: TellDeliveries },
+  ],
+  publishes: [ingestBatch, erasePerson, eventRecorded, personChanged, templatePublished],
+  settings: PortalSettings,
+  parts: [...access, ...people, Templates, Live, ...routes, ...web],
+  lifecycles: [Forgetting, Live],
+  http: PortalSurface,
+  greeting: Setup,
+  operator: { 'demo-key': DemoKey },
+});

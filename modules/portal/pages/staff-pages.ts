@@ -1,0 +1,200 @@
+import { inject, injectable } from 'inversify';
+import { Fault } from '../../../src/kernel/fault.ts';
+import { Installation } from '../../../src/kernel/module.ts';
+import { Store } from '../../../src/ports/storage.ts';
+import { notification } from '../../notification/contract.ts';
+import type { Notification } from '../../notification/contract.ts';
+import { ApiKeys } from '../access/api-keys.ts';
+import { Scope } from '../access/scopes.ts';
+import { sameText } from '../access/secrets.ts';
+import { type Session, Sessions } from '../access/sessions.ts';
+import { Users } from '../access/users.ts';
+import { Workspaces } from '../access/workspaces.ts';
+import { Cookies } from '../http/cookies.ts';
+import { type Principal, Principals } from '../http/principal.ts';
+import { FOREIGN_HTML_HEADERS } from '../http/security-headers.ts';
+import { type Write, Writes } from '../http/writes.ts';
+import type { Tables } from '../tables.ts';
+import type { Html } from './html.ts';
+import { layout } from './layout.ts';
+import { goTo, type PageAnswer, type PageRequest, type PageRoute } from './page.ts';
+import { homeView, keysView, mailView, outboxView } from './views.ts';
+
+/** Somebody who is logged in, in a workspace. */
+interface Visit {
+  readonly principal: Principal & { readonly session: Session; readonly workspace: string };
+  readonly email: string;
+  readonly request: PageRequest;
+}
+
+const OUTBOX_PAGE = 50;
+const KEYS_SHOWN = 200;
+const NO_ANSWER = { status: 303, headers: {}, body: '' };
+
+/** What people see who are logged in. */
+@injectable()
+export class StaffPages {
+  readonly routes: readonly PageRoute[];
+  readonly #principals: Principals;
+  readonly #users: Users;
+  readonly #sessions: Sessions;
+  readonly #workspaces: Workspaces;
+  readonly #apiKeys: ApiKeys;
+  readonly #writes: Writes;
+  readonly #store: Store<Tables>;
+  readonly #notification: Notification;
+  readonly #publicUrl: string;
+  readonly #cookies: Cookies;
+
+  constructor(
+    @inject(Principals) principals: Principals,
+    @inject(Users) users: Users,
+    @inject(Sessions) sessions: Sessions,
+    @inject(Workspaces) workspaces: Workspaces,
+    @inject(ApiKeys) apiKeys: ApiKeys,
+    @inject(Writes) writes: Writes,
+    @inject(Store) store: Store<Tables>,
+    @inject(notification.id) mailer: Notification,
+    @inject(Installation) installation: Installation,
+  ) {
+    this.#principals = principals;
+    this.#users = users;
+    this.#sessions = sessions;
+    this.#workspaces = workspaces;
+    this.#apiKeys = apiKeys;
+    this.#writes = writes;
+    this.#store = store;
+    this.#notification = mailer;
+    this.#publicUrl = installation.publicUrl;
+    this.#cookies = new Cookies(installation.publicUrl);
+    this.routes = [
+      { method: 'GET', path: '/', handle: this.#visited((visit) => this.#home(visit)) },
+      { method: 'GET', path: '/outbox', handle: this.#visited((visit) => this.#outbox(visit)) },
+      { method: 'GET', path: '/outbox/:deliveryId', handle: this.#visited((visit) => this.#mail(visit)) },
+      { method: 'GET', path: '/outbox/:deliveryId/html', handle: this.#visited((visit) => this.#mailHtml(visit)) },
+      { method: 'GET', path: '/outbox/:deliveryId/raw', handle: this.#visited((visit) => this.#mailRaw(visit)) },
+      { method: 'GET', path: '/keys', handle: this.#visited((visit) => this.#keys(visit, null)) },
+      { method: 'POST', path: '/keys', handle: this.#visited((visit) => this.#makeKey(visit)) },
+      { method: 'POST', path: '/keys/:keyId/revoke', handle: this.#visited((visit) => this.#revokeKey(visit)) },
+      { method: 'POST', path: '/logout', handle: this.#visited((visit) => this.#logOut(visit)) },
+    ];
+  }
+
+  /** Sends who is not logged in to the login. */
+  #visited(page: (visit: Visit) => Promise<PageAnswer>): PageRoute['handle'] {
+    return async (request) => {
+      const principal = await this.#principals.find({ cookie: request.headers.cookie }, request.query.get('workspace') ?? undefined);
+      if (principal === null || principal.session === null) return goTo('/login');
+      if (principal.workspace === null) throw new Fault('denied', 'You belong to no workspace.', { reason: 'workspace_required' });
+      const { email } = await this.#users.get(principal.actor.id);
+      return page({ principal: principal as Visit['principal'], email, request });
+    };
+  }
+
+  async #home(visit: Visit): Promise<PageAnswer> {
+    const workspaces = await this.#workspaces.ofUser(visit.principal.actor.id, { limit: 200 });
+    return this.#page(visit, 'Home', homeView(workspaces, visit.principal.workspace, this.#publicUrl));
+  }
+
+  async #outbox(visit: Visit): Promise<PageAnswer> {
+    const { request, principal } = visit;
+    const after = request.query.get('after');
+    const { items, next } = await this.#notification.listOutbox({ limit: OUTBOX_PAGE, ...(after === null ? {} : { after }) }, request.call(principal));
+    return this.#page(visit, 'Outbox', outboxView(items, principal.workspace, next));
+  }
+
+  async #mail(visit: Visit): Promise<PageAnswer> {
+    const mail = await this.#read(visit);
+    return this.#page(visit, 'Mail', mailView(mail, visit.principal.workspace));
+  }
+
+  async #mailHtml(visit: Visit): Promise<PageAnswer> {
+    const mail = await this.#read(visit);
+    return { body: mail.html ?? '', headers: FOREIGN_HTML_HEADERS };
+  }
+
+  async #mailRaw(visit: Visit): Promise<PageAnswer> {
+    const mail = await this.#read(visit);
+    return { body: mail.raw, type: 'text/plain', headers: FOREIGN_HTML_HEADERS };
+  }
+
+  #read({ request, principal }: Visit) {
+    return this.#notification.readOutbox({ deliveryId: request.params.deliveryId! }, request.call(principal));
+  }
+
+  async #keys(visit: Visit, made: string | null): Promise<PageAnswer> {
+    requireScope(visit, 'admin');
+    const { workspace, session } = visit.principal;
+    const keys = await this.#apiKeys.list(workspace, { limit: KEYS_SHOWN });
+    return this.#page(visit, 'API keys', keysView(keys, this.#principals.csrfToken(session), workspace, made));
+  }
+
+  async #makeKey(visit: Visit): Promise<PageAnswer> {
+    requireScope(visit, 'admin');
+    const form = await this.#ownForm(visit);
+    const name = (form.get('name') ?? '').trim().slice(0, 200);
+    const scopes = Scope.options.filter((scope) => form.has(`scope-${scope}`));
+    if (name === '' || scopes.length === 0) throw new Fault('invalid', 'A key needs a name and at least one scope. Go back and give both.');
+    const { workspace, actor } = visit.principal;
+    let made = '';
+    await this.#writes.run(
+      auditedOnly(visit, 'createApiKey', null),
+      async () => {
+        const { key, secret } = await this.#store.transaction((tx) => this.#apiKeys.create(tx, { workspace, name, scopes, createdBy: actor.id }));
+        made = secret;
+        return { answer: NO_ANSWER, targetId: key.keyId };
+      },
+      () => NO_ANSWER,
+    );
+    return this.#keys(visit, made);
+  }
+
+  async #revokeKey(visit: Visit): Promise<PageAnswer> {
+    requireScope(visit, 'admin');
+    await this.#ownForm(visit);
+    const keyId = visit.request.params.keyId!;
+    const { workspace } = visit.principal;
+    await this.#writes.run(
+      auditedOnly(visit, 'revokeApiKey', keyId),
+      async () => {
+        await this.#apiKeys.revoke(workspace, keyId);
+        return { answer: NO_ANSWER, targetId: keyId };
+      },
+      () => NO_ANSWER,
+    );
+    return goTo(`/keys?workspace=${encodeURIComponent(workspace)}`);
+  }
+
+  async #logOut(visit: Visit): Promise<PageAnswer> {
+    await this.#ownForm(visit);
+    await this.#writes.run(
+      auditedOnly(visit, 'logOut', null),
+      async () => {
+        await this.#sessions.end(visit.principal.session.sessionId);
+        return { answer: NO_ANSWER, targetId: null };
+      },
+      () => NO_ANSWER,
+    );
+    return goTo('/login', [this.#cookies.sessionEnded()]);
+  }
+
+  /** A form of ours, shown to this very session. Fault `denied`/`cross_site`. */
+  async #ownForm({ principal, request }: Visit): Promise<ReadonlyMap<string, string>> {
+    this.#principals.refuseOtherSites(request.headers);
+    const form = await request.form();
+    if (!sameText(form.get('csrf') ?? '', this.#principals.csrfToken(principal.session))) throw new Fault('denied', 'The form was too old. Go back, reload the page and try again.', { reason: 'cross_site' });
+    return form;
+  }
+
+  #page({ principal, email }: Visit, title: string, main: Html): PageAnswer {
+    return { body: layout({ title, user: { email, csrfToken: this.#principals.csrfToken(principal.session), workspace: principal.workspace } }, main) };
+  }
+}
+
+function requireScope({ principal }: Visit, scope: Scope): void {
+  if (!principal.scopes.has(scope)) throw new Fault('denied', `This needs the scope ${scope}.`, { reason: 'scope_missing' });
+}
+
+function auditedOnly({ principal, request }: Visit, action: string, targetId: string | null): Write {
+  return { audited: { workspace: principal.workspace, actor: principal.actor, action, targetId, address: request.address, callId: request.callId }, key: undefined };
+}

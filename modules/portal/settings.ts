@@ -1,0 +1,13 @@
+import { z } from 'zod';
+import { IngestSettings } from './ingest/settings.ts';
+
+/** `modules.portal` of the configuration. */
+export const PortalSettings = z.strictObject({
+  /**
+   * How many proxies of ours stand in front, each appending to X-Forwarded-For. 0: clients connect directly, and the
+   * header is not believed. Logins are throttled, and the audit log is written, by the address found this way.
+   */
+  trustedProxies: z.int().min(0).max(5).default(0),
+  ingest: IngestSettings.prefault({}),
+});
+export type PortalSettings = z.infer<typeof PortalSettings>;
