@@ -16,7 +16,8 @@ RUN node scripts/run.mjs build && rm dist/.tsbuildinfo dist/.build-stamp
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --omit=dev
+# The compiler stays because a library names it as an optional peer; nothing loads it.
+RUN npm ci --omit=dev && rm -rf node_modules/typescript node_modules/@typescript
 
 FROM ${NODE_IMAGE}
 # No package manager in the image: what runs is what was built.
