@@ -2,6 +2,7 @@ import { deadlines } from '../../../src/kernel/deadline.ts';
 import { Fault, type FaultOptions } from '../../../src/kernel/fault.ts';
 import type { Connection } from './connection.ts';
 import { sqliteFault } from './errors.ts';
+import { Fifo } from './fifo.ts';
 import { Slice, nextTurn } from './slice.ts';
 
 /** A group closes when nobody waits, or at the first of these. */
@@ -63,8 +64,7 @@ export class GroupCommit {
   readonly #maxWaiting: number;
   readonly #control: { begin(): void; savepoint(): void; release(): void; undo(): void; commit(): void; rollback(): void };
   readonly #slice = new Slice();
-  #waiting: Job[] = [];
-  #first = 0;
+  readonly #waiting = new Fifo<Job>();
   #pump: Promise<void> | undefined;
   #refusal: Fault | undefined;
   #expireCurrent: ((fault: Fault) => void) | undefined;
@@ -84,7 +84,7 @@ export class GroupCommit {
   }
 
   get waiting(): number {
-    return this.#waiting.length - this.#first;
+    return this.#waiting.length;
   }
 
   run<T>(work: (turn: Turn) => Promise<T>, timeoutMs: number): Promise<T> {
@@ -106,7 +106,7 @@ export class GroupCommit {
   }
 
   #giveUp(fault: Fault): void {
-    for (const job of this.#waiting.splice(this.#first)) job.reject(fault);
+    for (let job = this.#waiting.take(); job !== undefined; job = this.#waiting.take()) job.reject(fault);
     this.#expireCurrent?.(new Fault('unavailable', 'The storage stopped before the transaction was done; it is rolled back.', { reason: 'stopped' }));
   }
 
@@ -127,12 +127,12 @@ export class GroupCommit {
       this.#control.begin();
     } catch (error) {
       const jobs: Job[] = [];
-      while (jobs.length < GROUP_TRANSACTIONS && this.waiting > 0) jobs.push(this.#take());
+      while (jobs.length < GROUP_TRANSACTIONS && this.waiting > 0) jobs.push(this.#waiting.take()!);
       this.#fail(jobs, error, 'unsent');
       return undefined;
     }
     do {
-      const job = this.#take();
+      const job = this.#waiting.take()!;
       if (Date.now() - job.since > WAIT_MS) job.reject(tooMany('The transaction waited too long for its turn.'));
       else done.push({ job, outcome: await this.#attempt(job) });
     } while (this.#connection.inTransaction && this.waiting > 0 && done.length < GROUP_TRANSACTIONS && performance.now() - started < GROUP_MS);
@@ -201,15 +201,6 @@ export class GroupCommit {
         (error: unknown) => finish({ error }, OVER),
       );
     });
-  }
-
-  #take(): Job {
-    const job = this.#waiting[this.#first++]!;
-    if (this.#first === this.#waiting.length) {
-      this.#waiting = [];
-      this.#first = 0;
-    }
-    return job;
   }
 }
 
