@@ -55,7 +55,7 @@ export function mergeOf(known: PersonState, other: PersonState): PersonState {
   for (const name of Object.keys(other.stamps)) {
     const stamp = other.stamps[name]!;
     if (!isNewer(draft, name, stamp, false)) continue;
-    put(draft, name, name === 'email' ? other.email : name === 'timeZone' ? other.timeZone : (other.attributes[name] ?? null), stamp);
+    put(draft, name, valueOf(other, name), stamp);
   }
   // Better a person without the other's attributes than one that no event can carry.
   return tooLarge(draft) === undefined ? { ...known, ...draft } : { ...known, consent: draft.consent };
@@ -73,6 +73,13 @@ function take(draft: Draft, name: string, value: Attributes[string], stamp: numb
   if (register === 'timeZone' && value !== null && !isTimeZone(value)) return 'time_zone_invalid';
   if (isNewer(draft, register, stamp, true)) put(draft, register, value, stamp);
   return undefined;
+}
+
+/** Null for one that was deleted; `constructor` is an attribute only when somebody gave it. */
+function valueOf({ email, timeZone, attributes }: PersonState, name: string): Attributes[string] {
+  if (name === 'email') return email;
+  if (name === 'timeZone') return timeZone;
+  return Object.hasOwn(attributes, name) ? attributes[name]! : null;
 }
 
 function isNewer(draft: Draft, name: string, stamp: number, orEqual: boolean): boolean {
