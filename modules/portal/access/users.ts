@@ -96,9 +96,9 @@ export class Users {
     return { userId: row.id, email: row.email };
   }
 
-  /** Oldest first. */
+  /** The first one joined comes first; of those joined at once, the one made last. */
   async memberships(userId: string): Promise<{ workspaceId: string; role: string }[]> {
-    const rows = await this.#store.db.selectFrom('memberships').select(['workspace_id', 'role']).where('user_id', '=', userId).orderBy('created_at').orderBy('workspace_id').execute();
+    const rows = await this.#store.db.selectFrom('memberships').select(['workspace_id', 'role']).where('user_id', '=', userId).orderBy('created_at').orderBy('workspace_id', 'desc').execute();
     return rows.map((row) => ({ workspaceId: row.workspace_id, role: row.role }));
   }
 
