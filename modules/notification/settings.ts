@@ -1,11 +1,15 @@
 import { z } from 'zod';
+import { parseAddress } from './compose/address.ts';
+
+const Sender = z.strictObject({
+  name: z.string().max(200),
+  email: z.string().max(254).refine((email) => parseAddress(email) !== null, 'must be an address such as hello@agency.example'),
+});
 
 /** `modules.notification` in the configuration. */
 export const NotificationSettings = z.strictObject({
   /** Who mails come from when a template names nobody. */
-  sender: z.strictObject({ name: z.string().max(200), email: z.email({ pattern: z.regexes.html5Email }).max(254) }).default({ name: 'Multilith', email: 'multilith@localhost' }),
-  /** Messages being prepared and sent at once. */
-  concurrency: z.int().min(1).max(1_000).default(128),
+  sender: Sender.default({ name: 'Multilith', email: 'multilith@localhost' }),
   /** Tries of one message that the other side put off, before it counts as failed. */
   tries: z.int().min(1).max(100).default(30),
   /** The wait after the first such try; it doubles with each, up to `retryMostMs`. */

@@ -4,10 +4,11 @@ import { encodeBody } from './transfer-encoding.ts';
 
 /** What differs from one recipient of a template version to the next. */
 export interface MailParts {
-  readonly deliveryId: string;
+  /** Without the angle brackets; see `messageIdOf`. */
+  readonly messageId: string;
   /** Has passed `parseAddress`, as `from` has. */
   readonly to: string;
-  readonly from: { readonly name: string; readonly email: string; readonly domain: string };
+  readonly from: { readonly name: string; readonly email: string };
   readonly subject: string;
   readonly html: string;
   readonly text: string;
@@ -40,7 +41,7 @@ export function composeMail(parts: MailParts): Buffer {
       mailboxHeader('To', '', parts.to) +
       unstructuredHeader('Subject', parts.subject) +
       `Date: ${dateHeader(parts.now)}\r\n` +
-      `Message-ID: <${messageIdOf(parts.deliveryId, parts.from.domain)}>\r\n` +
+      `Message-ID: <${parts.messageId}>\r\n` +
       'MIME-Version: 1.0\r\n' +
       `List-Unsubscribe: <${parts.unsubscribeUrl}>\r\n` +
       'List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n' +

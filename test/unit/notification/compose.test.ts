@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import PostalMime from 'postal-mime';
 import { parseAddress, suppressionKey } from '../../../modules/notification/compose/address.ts';
-import { composeMail, type MailParts } from '../../../modules/notification/compose/message.ts';
+import { composeMail, messageIdOf, type MailParts } from '../../../modules/notification/compose/message.ts';
 import { encodeBody } from '../../../modules/notification/compose/transfer-encoding.ts';
 
 const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31));
@@ -11,9 +11,9 @@ console.log(`seed ${seed}`);
 const runs = (numRuns: number) => ({ seed, numRuns });
 
 const usual: MailParts = {
-  deliveryId: '0192-test',
+  messageId: messageIdOf('0192-test', 'agency.example'),
   to: 'ada@example.com',
-  from: { name: 'Agency', email: 'hello@agency.example', domain: 'agency.example' },
+  from: { name: 'Agency', email: 'hello@agency.example' },
   subject: 'Hello',
   html: '<p>Hello</p>',
   text: 'Hello',

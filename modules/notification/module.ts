@@ -1,0 +1,37 @@
+import { defineModule } from '../../src/kernel/module.ts';
+import { portal, templatePublished } from '../portal/contract.ts';
+import { deliveryUpdated, notification, sendRequested, unsubscribed } from './contract.ts';
+import { DeliveryLog } from './deliveries/delivery-log.ts';
+import { DeliveryQueries } from './deliveries/delivery-queries.ts';
+import { Preparation } from './deliveries/preparation.ts';
+import { Recipients } from './deliveries/recipients.ts';
+import { SendHandler } from './deliveries/send-handler.ts';
+import { migrations } from './migrations.ts';
+import { NotificationService } from './notification-service.ts';
+import { OutboxReader } from './outbox/outbox-reader.ts';
+import { Renderer } from './render/renderer.ts';
+import { NotificationSettings } from './settings.ts';
+import { Suppressions } from './suppressions/suppressions.ts';
+import { TemplatePublishedHandler } from './templates/template-published-handler.ts';
+import { Templates } from './templates/templates.ts';
+import { TestMails } from './templates/test-mails.ts';
+
+/** Enough to keep every connection of a pool busy while others render and are written down. */
+const SENDS_AT_ONCE = 128;
+
+/** Rendering and delivery: takes send requests, decides, renders, sends through channels, records every outcome. */
+export const notificationModule = defineModule({
+  name: 'notification',
+  contract: notification,
+  implementation: NotificationService,
+  calls: [portal],
+  migrations,
+  subscriptions: [
+    { message: sendRequested, concurrency: SENDS_AT_ONCE, effect: SendHandler },
+    { message: templatePublished, concurrency: 4, transactional: TemplatePublishedHandler },
+  ],
+  publishes: [sendRequested, deliveryUpdated, unsubscribed],
+  settings: NotificationSettings,
+  parts: [DeliveryLog, DeliveryQueries, Preparation, Recipients, Suppressions, OutboxReader, Templates, TestMails],
+  lifecycles: [Renderer],
+});

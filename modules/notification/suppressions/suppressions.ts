@@ -1,0 +1,92 @@
+import { inject, injectable } from 'inversify';
+import { Clock } from '../../../src/kernel/clock.ts';
+import { Store } from '../../../src/ports/storage.ts';
+import { suppressionKey } from '../compose/address.ts';
+import { unsubscribed } from '../contract.ts';
+import { readCursor, writeCursor } from '../cursor.ts';
+import type { NotificationTables } from '../tables.ts';
+import { personSubject } from './subject.ts';
+
+interface SuppressedAddress {
+  readonly address: string;
+  readonly channel: string;
+  readonly reason: string;
+  readonly createdAt: number;
+}
+
+/** An opt-out reaches the addresses that the person's last mails went to; one mail may be older than a new address. */
+const LAST_MAILS = 20;
+
+/** Who gets nothing more. Every send consults this list in the transaction in which it is decided. */
+@injectable()
+export class Suppressions {
+  readonly #store: Store<NotificationTables>;
+  readonly #clock: Clock;
+
+  constructor(@inject(Store) store: Store<NotificationTables>, @inject(Clock) clock: Clock) {
+    this.#store = store;
+    this.#clock = clock;
+  }
+
+  /** Suppressing again changes nothing, the reason neither. */
+  async suppress(workspace: string, { address, channel, reason }: Omit<SuppressedAddress, 'createdAt'>): Promise<void> {
+    const subject = suppressionKey(address);
+    await this.#store.transaction((tx) =>
+      tx.db
+        .insertInto('suppressions')
+        .values({ workspace, channel, subject, kind: 'address', address: subject, reason, created_at: this.#clock.now() })
+        .onConflict((c) => c.doNothing())
+        .execute(),
+    );
+  }
+
+  /** Lifts what is on an address, and on the persons who opted out when it was theirs. */
+  async unsuppress(workspace: string, { address, channel }: Pick<SuppressedAddress, 'address' | 'channel'>): Promise<void> {
+    await this.#store.transaction((tx) => tx.db.deleteFrom('suppressions').where('workspace', '=', workspace).where('channel', '=', channel).where('address', '=', suppressionKey(address)).execute());
+  }
+
+  /** The person and their addresses, at once. Publishes `unsubscribed` the first time. */
+  async unsubscribe(workspace: string, personId: string, channel: string): Promise<void> {
+    await this.#store.transaction(async (tx) => {
+      const mails = await tx.db
+        .selectFrom('deliveries')
+        .select('to_address')
+        .where('workspace', '=', workspace)
+        .where('person_id', '=', personId)
+        .where('source_kind', '!=', 'test')
+        .orderBy('created_at', 'desc')
+        .orderBy('id', 'desc')
+        .limit(LAST_MAILS)
+        .execute();
+      const addresses = new Set(mails.flatMap(({ to_address: to }) => (to === null ? [] : [suppressionKey(to)])));
+      const common = { workspace, channel, reason: 'unsubscribed', created_at: this.#clock.now() };
+      const person = { ...common, subject: personSubject(personId), kind: 'person' as const, address: [...addresses][0] ?? null };
+      const rows = [person, ...[...addresses].map((address) => ({ ...common, subject: address, kind: 'address' as const, address }))];
+      const added = await tx.db.insertInto('suppressions').values(rows).onConflict((c) => c.doNothing()).returning('kind').execute();
+      if (added.some(({ kind }) => kind === 'person')) await tx.publish(unsubscribed, { personId, channel, time: common.created_at }, { workspace });
+    });
+  }
+
+  /** Newest first. */
+  async list(workspace: string, { after, limit }: { readonly after?: string | undefined; readonly limit: number }): Promise<{ items: SuppressedAddress[]; next: string | null }> {
+    let query = this.#store.db.selectFrom('suppressions').select(['subject', 'channel', 'reason', 'created_at']).where('workspace', '=', workspace).where('kind', '=', 'address');
+    if (after !== undefined) {
+      const { time, key } = readCursor(after);
+      const [channel = '', subject = ''] = split(key);
+      query = query.where((eb) => eb(eb.refTuple('created_at', 'channel', 'subject'), '<', eb.tuple(time, channel, subject)));
+    }
+    const rows = await query.orderBy('created_at', 'desc').orderBy('channel', 'desc').orderBy('subject', 'desc').limit(limit + 1).execute();
+    const page = rows.slice(0, limit);
+    const last = page.at(-1);
+    return {
+      items: page.map((row) => ({ address: row.subject, channel: row.channel, reason: row.reason, createdAt: row.created_at })),
+      next: rows.length > limit && last ? writeCursor({ time: last.created_at, key: `${last.channel} ${last.subject}` }) : null,
+    };
+  }
+}
+
+/** At the first space: no channel's name has one. */
+function split(key: string): string[] {
+  const at = key.indexOf(' ');
+  return [key.slice(0, at), key.slice(at + 1)];
+}
