@@ -1,6 +1,7 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter } from 'node:path';
-import { Problem, lastLines, run, step } from './progress.mjs';
+import { run } from './children.mjs';
+import { Problem, lastLines, step } from './progress.mjs';
 
 /** What tests and benches need beside npm packages: the Debian package, and the command that proves it is there. */
 const programs = [
@@ -11,6 +12,7 @@ const programs = [
   { package: 'mount', proof: 'command -v mount && command -v losetup', neededFor: ['test'] },
   { package: 'python3', proof: 'python3 -c "import email.policy"', neededFor: ['test'] },
   { package: 'redis-server', proof: 'redis-server --version', neededFor: ['bench'] },
+  { package: 'postgresql', proof: 'ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['bench'] },
 ];
 
 /** smtp-sink comes with postfix, which must neither be configured nor started for it. */

@@ -3,4 +3,8 @@ import type { BenchRow } from './report.ts';
 /** What can be measured, by name; each is loaded only when it runs. */
 export const areas = {
   inline: async () => (await import('./inline.ts')).benchInline(),
+  bus: async () => (await import('./bus.ts')).benchBus(),
+  rules: async () => (await import('./rules.ts')).benchRules(),
+  agenda: async () => (await import('./agenda.ts')).benchAgenda(),
+  peers: async () => (await import('./peers.ts')).benchPeers(),
 } as const satisfies Record<string, () => Promise<BenchRow[]>>;

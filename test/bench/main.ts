@@ -72,4 +72,7 @@ function fdatasyncMs(): number {
   return Number(times.sort((a, b) => a - b)[50]!.toFixed(3));
 }
 
-await main(process.argv.slice(2));
+await main(process.argv.slice(2)).catch((error: Error & { stderr?: string }) => {
+  process.stderr.write(`${error.stderr ?? error.stack}\n`);
+  process.exitCode = 1;
+});
