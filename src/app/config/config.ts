@@ -11,7 +11,7 @@ import { ConfigSchema, type ConfigShape } from './schema.ts';
 import { resolveSecrets } from './secrets.ts';
 import { didYouMean } from './suggest.ts';
 import { checkTopology } from './topology.ts';
-import type { Tree } from './tree.ts';
+import type { Tree, Value } from './tree.ts';
 
 export interface HostConfig {
   readonly modules: readonly string[];
@@ -40,7 +40,7 @@ export interface Config {
   readonly modules: Readonly<Record<string, unknown>>;
   readonly log: ConfigShape['log'];
   readonly shutdown: ConfigShape['shutdown'];
-  /** All of it as text may show it: secrets redacted. */
+  /** All of it, defaults included, as text may show it: secrets redacted. */
   readonly shown: Tree;
 }
 
@@ -100,7 +100,7 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
   const bus = choose(shape.bus, ['bus'], parts.bus, checking);
   const storage = storageOf(shape.storage, parts, checking);
   checkTopology(shape, { bus, storage, complete: checking.problems.filter(isError).length === before }, parts, checking);
-  return {
+  const config: Omit<Config, 'shown'> = {
     topology,
     dataDir: resolve(cwd, data),
     publicUrl: publicUrl?.replace(/\/+$/, '') ?? urlOf(listen),
@@ -115,8 +115,15 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
     modules: modulesOf(shape.modules, parts.modules, checking),
     log,
     shutdown,
-    shown: checking.secrets.redact(checking.secrets.tree) as Tree,
   };
+  return { ...config, shown: checking.secrets.redact(asWritten(config) as unknown as Value) as Tree };
+}
+
+/** As it would stand in a file that leaves nothing to defaults. */
+function asWritten({ http, registry, storage, bus, channels, ...rest }: Omit<Config, 'shown'>): object {
+  const { topology: _, dataDir, publicUrlGiven: __, ...same } = rest;
+  const section = ({ driver, settings }: Chosen) => ({ driver, ...(settings as object) });
+  return { data: dataDir, ...same, http: { ...http, listen: `${http.listen.host}:${http.listen.port}` }, registry: section(registry), storage: mapEntries(storage, section), bus: section(bus), channels: mapEntries(channels, section) };
 }
 
 function choose(section: { readonly driver: string }, path: readonly string[], catalog: Partial<Catalog<unknown>>, checking: Checking): Chosen {

@@ -20,20 +20,24 @@ export interface Secrets {
 /** Fetches the secrets that a configuration names. One that is missing is a problem; its setting is left out. */
 export function resolveSecrets(tree: Tree, layers: readonly Layer[], env: NodeJS.ProcessEnv, problems: Problem[]): Secrets {
   const secretPaths = new Set<string>();
+  const secretValues = new Set<string>();
   const resolved = mapTree(tree, (value, path) => {
     const reference = referenceIn(value);
     if (reference === undefined) return undefined;
     secretPaths.add(path.join('.'));
     const origin = sourceOf(layers, path);
     const found = reference.kind === 'fromEnv' ? env[reference.name] || { problem: `the variable ${reference.name} must be set in the environment` } : readSecretFile(resolve(origin?.layer.folder ?? '.', reference.name));
-    if (typeof found === 'string') return found;
+    if (typeof found === 'string') {
+      secretValues.add(found);
+      return found;
+    }
     problems.push({ severity: 'error', path: path.join('.'), ...(origin && { source: origin.name }), expected: found.problem });
     return '';
   });
   const isSecret = (path: readonly string[]) => secretPaths.has(path.join('.')) || path.some((key) => SECRET_NAME.test(key));
   const redact = (value: Value, path: readonly string[] = []): Value =>
     mapTree(value, (inner, at) => {
-      if (isSecret(at)) return REDACTED;
+      if (isSecret(at) || (typeof inner === 'string' && secretValues.has(inner))) return REDACTED;
       return typeof inner === 'string' ? withoutPassword(inner) : undefined;
     }, path);
   return { tree: resolved as Tree, redact, show: (path, value) => shorten(JSON.stringify(redact((value ?? null) as Value, path))) };

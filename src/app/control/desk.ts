@@ -1,0 +1,66 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { systemCall } from '../../kernel/call.ts';
+import { Fault, FAULT_STATUS, toFault, type Json } from '../../kernel/fault.ts';
+import type { OperatorCommand } from '../../kernel/module.ts';
+import type { Log } from '../../kernel/telemetry.ts';
+import type { Bus } from '../../ports/bus.ts';
+import { runBusOperation } from './operations.ts';
+
+const MAX_BODY_BYTES = 1024 * 1024;
+/** Purging millions of messages takes its time; nobody waits longer at a terminal. */
+const COMMAND_MS = 60_000;
+
+/** What a host answers on its control socket. Whoever may open the socket is the operator: its mode is 0600. */
+export interface Desk {
+  readonly bus: Bus;
+  readonly log: Log;
+  status(): object;
+  /** The command of a module, e.g. `portal`/`demo-key`. */
+  operator(module: string, command: string): OperatorCommand | undefined;
+}
+
+/**
+ * `GET /status`, `POST /bus/<operation>`, `POST /operator/<module>/<command>`: JSON both ways, a fault's record with
+ * its HTTP status when it did not work.
+ */
+export function controlListener(desk: Desk): RequestListener {
+  return (request, response) => {
+    void answer(request, desk).then(
+      (value) => send(response, 200, value),
+      (thrown: unknown) => {
+        const fault = toFault(thrown);
+        if (fault.code === 'internal') desk.log.error({ err: fault.cause ?? fault }, 'A control command failed');
+        send(response, FAULT_STATUS[fault.code], fault.toRecord());
+      },
+    );
+  };
+}
+
+async function answer(request: IncomingMessage, desk: Desk): Promise<unknown> {
+  const [part, ...rest] = (request.url ?? '').slice(1).split('/');
+  if (request.method === 'GET' && part === 'status') return desk.status();
+  const input = await readJson(request);
+  if (request.method === 'POST' && part === 'bus' && rest.length === 1) return runBusOperation(desk.bus, rest[0]!, input);
+  const command = request.method === 'POST' && part === 'operator' && rest.length === 2 ? desk.operator(rest[0]!, rest[1]!) : undefined;
+  if (command === undefined) throw new Fault('not_found', `There is no control command ${request.method} ${request.url}.`, { reason: 'command_not_found' });
+  return command.run(input, systemCall('operator', null, Date.now() + COMMAND_MS));
+}
+
+async function readJson(request: IncomingMessage): Promise<Json> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MAX_BODY_BYTES) throw new Fault('invalid', `A control command is at most ${MAX_BODY_BYTES} bytes.`, { reason: 'too_large' });
+    chunks.push(chunk);
+  }
+  try {
+    return bytes === 0 ? {} : (JSON.parse(Buffer.concat(chunks).toString('utf8')) as Json);
+  } catch {
+    throw new Fault('invalid', 'A control command is JSON.', { reason: 'malformed' });
+  }
+}
+
+function send(response: ServerResponse, status: number, value: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json', connection: 'close' }).end(JSON.stringify(value));
+}

@@ -1,0 +1,102 @@
+import { chmodSync, linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { connect } from 'node:net';
+import { join, relative } from 'node:path';
+import { newId } from '../../kernel/ids.ts';
+import { BootProblem } from '../host/boot-problem.ts';
+
+/** sockaddr_un holds 108 bytes on Linux, 104 elsewhere, the closing NUL included. */
+const MAX_PATH_BYTES = 103;
+const CONNECT_MS = 2_000;
+
+/** The control socket of the host that runs on a data directory; as short as it can be said from here. */
+export function controlPath(dataDir: string): string {
+  const path = join(dataDir, 'control.sock');
+  const short = relative(process.cwd(), path);
+  return Buffer.byteLength(short) < Buffer.byteLength(path) ? short : path;
+}
+
+/**
+ * Takes the data directory for this process by listening on its control socket. The system frees it when the process
+ * dies, however it dies: what is left then is a file that refuses connections, and the next one clears it away.
+ * (The databases have a lock each besides; this one is for the clear message, and comes first.)
+ * @throws BootProblem that names the process which has it.
+ */
+export async function takeDataDir(dataDir: string): Promise<Server> {
+  const path = controlPath(dataDir);
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) throw new BootProblem(`The path of the data directory is too long for a control socket: ${path}`, `Use a path of at most ${MAX_PATH_BYTES - 13} bytes, or run from a folder near it.`);
+  const server = createServer({ headersTimeout: 5_000, requestTimeout: 30_000 });
+  for (let tries = 0; tries < 20; tries++) {
+    if (await listen(server, path)) {
+      chmodSync(path, 0o600);
+      writeFileSync(join(dataDir, 'host.pid'), `${process.pid}\n`, { mode: 0o600 });
+      return server;
+    }
+    if (await isAlive(path)) throw locked(dataDir);
+    await clearAway(path);
+  }
+  throw locked(dataDir);
+}
+
+function listen(server: Server, path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') resolve(false);
+      else reject(new BootProblem(`The control socket ${path} cannot be made (${error.code}).`, 'The data directory must lie on a file system that holds Unix sockets, and this user must be allowed to write there.', error));
+    };
+    server.once('error', fail);
+    server.listen({ path }, () => {
+      server.removeListener('error', fail);
+      resolve(true);
+    });
+  });
+}
+
+/** Whether somebody listens. One that takes the connection and then says nothing (stopped, swapped out) counts. */
+export function isAlive(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    const settle = (alive: boolean) => {
+      socket.destroy();
+      resolve(alive);
+    };
+    socket.setTimeout(CONNECT_MS, () => settle(true));
+    socket.once('connect', () => settle(true));
+    socket.once('error', (error: NodeJS.ErrnoException) => settle(!['ECONNREFUSED', 'ENOENT', 'ENOTSOCK'].includes(error.code ?? '')));
+  });
+}
+
+/**
+ * Removes a socket that nobody listens on. Between finding it dead and removing it another process may have put its
+ * own in place; so it is moved aside first, looked at again, and put back when it turns out to be alive.
+ */
+async function clearAway(path: string): Promise<void> {
+  const aside = `${path}.${newId().slice(-12)}`;
+  try {
+    renameSync(path, aside);
+  } catch {
+    return; // Another process was quicker.
+  }
+  if (await isAlive(aside)) putBack(aside, path);
+  rmSync(aside, { force: true });
+}
+
+function putBack(aside: string, path: string): void {
+  try {
+    linkSync(aside, path);
+  } catch {
+    // A third one listens there by now; the databases' own locks decide between the two.
+  }
+}
+
+function locked(dataDir: string): BootProblem {
+  return new BootProblem(`The data directory ${dataDir} is in use by ${holderOf(dataDir)}.`, 'Stop that process, or give this one a data directory of its own: MULTILITH_DATA=…');
+}
+
+function holderOf(dataDir: string): string {
+  try {
+    return `another Multilith process, ${Number.parseInt(readFileSync(join(dataDir, 'host.pid'), 'utf8'), 10)}`;
+  } catch {
+    return 'another Multilith process';
+  }
+}

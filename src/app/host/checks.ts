@@ -1,0 +1,135 @@
+import { execFile } from 'node:child_process';
+import { closeSync, fsyncSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Fault } from '../../kernel/fault.ts';
+import type { Config } from '../config/config.ts';
+import { probe, type Chosen, type Parts } from '../config/parts.ts';
+import { isRunning } from '../control/client.ts';
+import { BootProblem } from './boot-problem.ts';
+import { prepareDataDir } from './data-dir.ts';
+import { createChannel } from './drivers.ts';
+
+/** What one look at this machine found. */
+export interface Finding {
+  readonly check: string;
+  readonly state: 'ok' | 'warn' | 'fail';
+  readonly detail: string;
+  /** What to do about it; left out when nothing is to be done. */
+  readonly remedy?: string;
+}
+
+const NODE_MAJOR = 24;
+const SPARE_BYTES = 1_073_741_824;
+const CHANNEL_MS = 15_000;
+/** Above it a transaction of its own feels slow; group commit hides it under load. */
+const SLOW_FSYNC_MS = 20;
+/** By the magic number of statfs(2): these keep no promise about locks, or none about what is on disk. */
+const RISKY_FILE_SYSTEMS: Readonly<Record<number, string>> = { 0x6969: 'nfs', 0xff534d42: 'cifs', 0xfe534d42: 'smb2', 0x517b: 'smb', 0x01021997: '9p', 0x01021994: 'tmpfs' };
+
+export function checkNode(): Finding {
+  const major = Number(process.versions.node.split('.')[0]);
+  if (major >= NODE_MAJOR) return { check: 'node', state: 'ok', detail: process.version };
+  return { check: 'node', state: 'fail', detail: `${process.version} is too old`, remedy: `Run it with Node ${NODE_MAJOR} or newer; "npm start" brings its own.` };
+}
+
+/** A clock before this program was written, or one that the system says is not synchronised, sends mail at the wrong time. */
+export async function checkClock(): Promise<Finding> {
+  const remedy = 'Let the system set its clock (timedatectl set-ntp true, chrony, or the hypervisor).';
+  if (Date.now() < Date.UTC(2026, 0, 1)) return { check: 'clock', state: 'fail', detail: `it says ${new Date().toISOString()}`, remedy };
+  const [wall, steady] = [Date.now(), performance.now()];
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const drift = Math.abs(Date.now() - wall - (performance.now() - steady));
+  if (drift > 20) return { check: 'clock', state: 'warn', detail: `it jumped by ${Math.round(drift)} ms while being watched`, remedy };
+  const synchronised = await promisify(execFile)('timedatectl', ['show', '--property=NTPSynchronized', '--value'], { timeout: 2_000 }).then(({ stdout }) => stdout.trim(), () => 'unknown');
+  if (synchronised === 'no') return { check: 'clock', state: 'warn', detail: `${new Date().toISOString()}, not synchronised`, remedy };
+  return { check: 'clock', state: 'ok', detail: `${new Date().toISOString()}, ${Intl.DateTimeFormat().resolvedOptions().timeZone}` };
+}
+
+export async function checkDataDir(config: Config): Promise<Finding[]> {
+  const { dataDir } = config;
+  try {
+    prepareDataDir(dataDir);
+  } catch (error) {
+    if (error instanceof BootProblem) return [{ check: 'data', state: 'fail', detail: error.message, remedy: error.remedy }];
+    throw error;
+  }
+  const { bavail, bsize, type } = statfsSync(dataDir);
+  const free = bavail * bsize;
+  const least = leastFreeBytes(config);
+  const space = `${(free / 1e9).toFixed(1)} GB free`;
+  const risky = RISKY_FILE_SYSTEMS[type];
+  return [
+    { check: 'data', state: 'ok', detail: `${dataDir} is writable` },
+    free < least
+      ? { check: 'disk', state: 'fail', detail: `${space}; below ${(least / 1e9).toFixed(1)} GB nothing is accepted`, remedy: 'Free some space, or move the data directory to a larger disk.' }
+      : free < SPARE_BYTES
+        ? { check: 'disk', state: 'warn', detail: space, remedy: 'Free some space before it runs out.' }
+        : { check: 'disk', state: 'ok', detail: space },
+    risky === undefined ? { check: 'file system', state: 'ok', detail: `type 0x${type.toString(16)}` } : { check: 'file system', state: 'warn', detail: `${risky} does not keep what a local disk promises (locks, or data after a power cut)`, remedy: 'Put the data directory on a local disk (ext4, xfs, zfs, apfs).' },
+    checkFsync(dataDir),
+  ];
+}
+
+/** What the bus asks for, where it does. */
+function leastFreeBytes({ bus }: Config): number {
+  const { minFreeBytes } = bus.settings as { minFreeBytes?: unknown };
+  return typeof minFreeBytes === 'number' ? minFreeBytes : 0;
+}
+
+function checkFsync(dataDir: string): Finding {
+  const path = join(dataDir, `.doctor-${process.pid}`);
+  try {
+    const file = openSync(path, 'w', 0o600);
+    try {
+      const times = Array.from({ length: 15 }, () => {
+        const startedAt = performance.now();
+        writeSync(file, Buffer.alloc(4_096, 1));
+        fsyncSync(file);
+        return performance.now() - startedAt;
+      });
+      const median = times.sort((a, b) => a - b)[7]!;
+      const detail = `median ${median.toFixed(2)} ms, about ${Math.round(1_000 / median)} transactions/s one by one, many times that together`;
+      return median > SLOW_FSYNC_MS ? { check: 'fsync', state: 'warn', detail, remedy: 'Expect slow single writes on this disk; an SSD with power-loss protection helps.' } : { check: 'fsync', state: 'ok', detail };
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    return { check: 'fsync', state: 'fail', detail: `writing and syncing a file failed (${(error as NodeJS.ErrnoException).code})`, remedy: 'Look at the disk: full, read-only or failing (dmesg).' };
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
+
+export async function checkPort({ http, dataDir }: Config): Promise<Finding> {
+  const { host, port } = http.listen;
+  if (await isRunning(dataDir)) return { check: 'port', state: 'ok', detail: 'a host runs on this data directory and was left alone' };
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => resolve({ check: 'port', state: 'fail', detail: `${host}:${port} cannot be listened on (${error.code})`, remedy: 'Stop what uses it (ss -ltnp), or choose another with MULTILITH_HTTP_LISTEN.' }));
+    server.listen({ host, port }, () => server.close(() => resolve({ check: 'port', state: 'ok', detail: `${host}:${port} is free` })));
+  });
+}
+
+export async function checkChannels(config: Config, parts: Parts): Promise<Finding[]> {
+  return Promise.all(Object.entries(config.channels).map(([name, chosen]) => checkChannel(name, chosen, config, parts)));
+}
+
+async function checkChannel(name: string, chosen: Chosen, { dataDir }: Config, parts: Parts): Promise<Finding> {
+  const { driver } = chosen;
+  const check = `channel ${name}`;
+  const remedy = 'Check host, port and password of the channel, and whether this machine may connect there.';
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const channel = createChannel(name, chosen, parts, probe(dataDir));
+    const late = new Promise<{ ok: boolean; detail: string }>((resolve) => (timer = setTimeout(resolve, CHANNEL_MS, { ok: false, detail: `no answer in ${CHANNEL_MS / 1_000} s` })));
+    const { ok, detail } = await Promise.race([channel.check(), late]);
+    await channel.stop(1_000);
+    return { check, state: ok ? 'ok' : 'fail', detail: `${driver}: ${detail}`, ...(!ok && { remedy }) };
+  } catch (error) {
+    return { check, state: 'fail', detail: `${driver}: ${Fault.is(error) ? error.reason : (error as Error).message}`, remedy };
+  } finally {
+    clearTimeout(timer);
+  }
+}

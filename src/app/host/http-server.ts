@@ -1,0 +1,139 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { StartStop, type Lifecycle } from '../../kernel/lifecycle.ts';
+import type { HttpSurface } from '../../kernel/module.ts';
+import type { Counter, Histogram, Log, Metrics } from '../../kernel/telemetry.ts';
+import { urlOf, type ListenAddress } from '../config/listen.ts';
+import type { Config } from '../config/config.ts';
+import { BootProblem } from './boot-problem.ts';
+
+/** Names and values of a request's headers together; Node answers 431 beyond it. */
+const MAX_HEADER_BYTES = 16 * 1024;
+
+/**
+ * The web server of this host. Listens before the modules are ready, so that a port that is taken is known at once and
+ * probes are answered from the beginning; `surfaces` gets requests from then on.
+ */
+export class HttpServer implements Lifecycle {
+  readonly #server: Server;
+  readonly #life: StartStop;
+  readonly #log: Log;
+  readonly #answers: Counter;
+  readonly #durations: Histogram;
+  readonly #underWay = new Set<ServerResponse>();
+  #stopping = false;
+  /** Asked in turn; the first that knows the path answers. */
+  surfaces: readonly HttpSurface[] = [];
+
+  constructor(settings: Config['http'], log: Log, metrics: Metrics) {
+    this.#log = log;
+    this.#answers = metrics.counter('multilith_http_answers_total', 'Answered HTTP requests by class of status.', ['status']);
+    this.#durations = metrics.histogram('multilith_http_answer_seconds', 'From the head of a request to the end of its answer; live streams left out.');
+    this.#server = createServer(
+      {
+        maxHeaderSize: MAX_HEADER_BYTES,
+        headersTimeout: settings.headersTimeoutMs,
+        requestTimeout: settings.requestTimeoutMs,
+        keepAliveTimeout: settings.keepAliveTimeoutMs,
+        connectionsCheckingInterval: 1_000,
+        noDelay: true,
+      },
+      (request, response) => this.#serve(request, response),
+    );
+    this.#server.maxConnections = settings.maxConnections;
+    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(error, socket));
+    this.#life = new StartStop(
+      () => this.#listen(settings.listen),
+      (deadlineMs) => this.#drain(deadlineMs),
+    );
+  }
+
+  start(): Promise<void> {
+    return this.#life.start();
+  }
+
+  /** Live streams are ended, requests under way are answered, new ones find nobody. */
+  stop(deadlineMs: number): Promise<void> {
+    return this.#life.stop(deadlineMs);
+  }
+
+  /** Where it listens, with the port that the system chose when port 0 was asked for. */
+  get address(): ListenAddress {
+    const address = this.#server.address();
+    if (address === null || typeof address === 'string') throw new TypeError('The server does not listen.');
+    return { host: address.address, port: address.port };
+  }
+
+  #listen({ host, port }: ListenAddress): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', (error: NodeJS.ErrnoException) => reject(listenProblem(error, { host, port })));
+      this.#server.listen({ host, port, backlog: 1_024 }, () => {
+        this.#server.removeAllListeners('error');
+        // Out of file descriptors, for example: the next connection may succeed.
+        this.#server.on('error', (error) => this.#log.error({ err: error }, 'The web server reports an error'));
+        resolve();
+      });
+    });
+  }
+
+  #serve(request: IncomingMessage, response: ServerResponse): void {
+    const startedAt = performance.now();
+    this.#underWay.add(response);
+    response.once('close', () => {
+      this.#underWay.delete(response);
+      this.#answers.add(1, { status: `${Math.floor(response.statusCode / 100)}xx` });
+      if (!isLive(response)) this.#durations.observe((performance.now() - startedAt) / 1_000);
+      // Else a client that keeps its connections alive would keep the server open for as long as it likes.
+      if (this.#stopping) request.socket.end();
+    });
+    try {
+      if (!this.surfaces.some((surface) => surface.handle(request, response))) problem(response, 404, 'not_found', 'There is nothing at this address.');
+    } catch (error) {
+      this.#log.error({ err: error }, 'A request broke the handler');
+      if (response.headersSent) response.destroy();
+      else problem(response, 500, 'internal', 'Something went wrong on our side. It has been logged.');
+    }
+  }
+
+  async #drain(deadlineMs: number): Promise<void> {
+    this.#stopping = true;
+    // Closes the connections that have nothing under way; the others close with their answer.
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const response of this.#underWay) if (isLive(response)) response.end();
+    const giveUp = setTimeout(() => this.#server.closeAllConnections(), deadlineMs);
+    await closed;
+    clearTimeout(giveUp);
+  }
+}
+
+/** An answer that goes on until somebody ends it; its headers may have been written past `getHeader`. */
+function isLive(response: ServerResponse): boolean {
+  const type = response.getHeader('content-type') ?? response.req.headers.accept;
+  return response.headersSent && String(type).includes('text/event-stream');
+}
+
+/** RFC 9457. */
+export function problem(response: ServerResponse, status: number, reason: string, detail: string, headers: Readonly<Record<string, string>> = {}): void {
+  response.writeHead(status, { 'content-type': 'application/problem+json', 'cache-control': 'no-store', ...headers });
+  response.end(JSON.stringify({ type: 'about:blank', status, reason, detail }));
+}
+
+/** What is no HTTP, too large or too slow is told so where it can be told, and cut off. */
+function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
+  const [status, reason, detail] = {
+    HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'headers_too_large', `The headers must be at most ${MAX_HEADER_BYTES} bytes.`],
+    ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'too_slow', 'The request took too long to arrive.'],
+  }[error.code ?? ''] ?? ['400 Bad Request', 'malformed', 'This is not an HTTP request.'];
+  const body = JSON.stringify({ type: 'about:blank', status: Number.parseInt(status!, 10), reason, detail });
+  socket.end(`HTTP/1.1 ${status}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`, () => socket.destroy());
+}
+
+function listenProblem(error: NodeJS.ErrnoException, address: ListenAddress): BootProblem {
+  const { host, port } = address;
+  const other = `Stop what uses it, or listen elsewhere: MULTILITH_HTTP_LISTEN=${host}:${port === 65_535 ? port - 1 : port + 1}`;
+  if (error.code === 'EADDRINUSE') return new BootProblem(`Port ${port} on ${host} is taken by another program, so ${urlOf(address)} cannot be served.`, other, error);
+  if (error.code === 'EACCES') return new BootProblem(`This user may not listen on port ${port}.`, `Ports below 1024 are the system's. Listen on another one, e.g. MULTILITH_HTTP_LISTEN=${host}:8080, with a proxy in front.`, error);
+  if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND') return new BootProblem(`${host} is no address of this machine.`, 'Listen on one that is, e.g. MULTILITH_HTTP_LISTEN=127.0.0.1:8080, or 0.0.0.0:8080 for all of them.', error);
+  return new BootProblem(`The web server cannot listen on ${host}:${port} (${error.code}).`, other, error);
+}

@@ -1,0 +1,132 @@
+import type { Descriptor } from '../../kernel/contract.ts';
+import type { MessageDefinition } from '../../kernel/message.ts';
+import type { ModuleDefinition } from '../../kernel/module.ts';
+import type { Config } from '../config/config.ts';
+import type { Parts } from '../config/parts.ts';
+import type { Problem } from '../config/problem.ts';
+import type { Tree } from '../config/tree.ts';
+
+export interface PlannedHost {
+  readonly name: string;
+  readonly modules: readonly string[];
+  readonly listen: string | null;
+  readonly replicas: number;
+}
+
+export interface PlannedModule {
+  readonly name: string;
+  readonly host: string;
+  readonly storage: string;
+  /** Changes when, and only when, what goes over the wire does. */
+  readonly contract: string;
+  readonly operations: number;
+}
+
+export interface PlannedOperation {
+  readonly method: string;
+  readonly kind: 'query' | 'command';
+  readonly timeoutMs: number;
+  /** Null for what is never cached. Used only where the call leaves the process. */
+  readonly cacheTtlMs: number | null;
+}
+
+/** One module that calls another. */
+export interface PlannedEdge {
+  readonly from: string;
+  readonly to: string;
+  readonly via: string;
+  readonly crossesHosts: boolean;
+  readonly cacheEntries: number | null;
+  readonly operations: readonly PlannedOperation[];
+}
+
+/** One message and who gets it. */
+export interface PlannedMessage {
+  readonly message: string;
+  readonly kind: 'event' | 'job';
+  readonly from: readonly string[];
+  readonly to: string | null;
+  readonly queue: string | null;
+  readonly ordered: boolean;
+  readonly attempts: number;
+  readonly concurrency: number | null;
+}
+
+/** What a configuration comes to, before anything starts. */
+export interface Plan {
+  readonly topology: string;
+  readonly hosts: readonly PlannedHost[];
+  readonly modules: readonly PlannedModule[];
+  readonly calls: readonly PlannedEdge[];
+  readonly messages: readonly PlannedMessage[];
+  /** Every setting, defaults included, secrets redacted. */
+  readonly settings: Tree;
+  readonly findings: readonly Problem[];
+}
+
+/** What a queue gives a message that does not say otherwise. */
+const DEFAULT_ATTEMPTS = 12;
+
+export function planOf(config: Config, parts: Parts): Plan {
+  const hostOf = new Map(Object.entries(config.hosts).flatMap(([host, { modules }]) => modules.map((module) => [module, host] as const)));
+  const calls = parts.modules.flatMap((module) => edgesOf(module, config, hostOf));
+  const messages = messagesOf(parts.modules);
+  return {
+    topology: config.topology,
+    hosts: Object.entries(config.hosts).map(([name, { modules, listen, replicas }]) => ({ name, modules, listen: listen ?? null, replicas })),
+    modules: parts.modules.map(({ name, contract }) => ({ name, host: hostOf.get(name)!, storage: config.storage[name]!.driver, contract: contract.hash, operations: Object.keys(contract.operations).length })),
+    calls,
+    messages,
+    settings: config.shown,
+    findings: [...findUnserved(parts.modules), ...findCycles(calls), ...findLoose(messages)],
+  };
+}
+
+function edgesOf({ name: from, calls }: ModuleDefinition, config: Config, hostOf: ReadonlyMap<string, string>): PlannedEdge[] {
+  return calls.map(({ name: to, operations }) => ({
+    from,
+    to,
+    via: config.calls[to]?.via ?? 'inline',
+    crossesHosts: hostOf.get(from) !== hostOf.get(to),
+    cacheEntries: config.calls[to]?.cache?.entries ?? null,
+    operations: Object.entries<Descriptor>(operations).map(([method, one]) => ({ method, kind: one.kind, timeoutMs: one.timeoutMs, cacheTtlMs: one.kind === 'query' ? (one.cache?.ttlMs ?? null) : null })),
+  }));
+}
+
+function messagesOf(modules: readonly ModuleDefinition[]): PlannedMessage[] {
+  const all = new Map<string, MessageDefinition<unknown>>();
+  for (const { publishes, subscriptions } of modules) for (const message of [...publishes, ...subscriptions.map((one) => one.message)]) all.set(message.name, message);
+  return [...all.values()].flatMap(({ name: message, kind, settings }): PlannedMessage[] => {
+    const from = modules.filter(({ publishes }) => publishes.some((one) => one.name === message)).map(({ name }) => name);
+    const common = { message, kind, from, ordered: settings.orderBy !== undefined, attempts: settings.attempts ?? DEFAULT_ATTEMPTS };
+    const subscribers = modules.flatMap(({ name: to, subscriptions }) => subscriptions.filter((one) => one.message.name === message).map(({ concurrency }) => ({ ...common, to, queue: kind === 'job' ? message : `${to}.${message}`, concurrency })));
+    return subscribers.length > 0 ? subscribers : [{ ...common, to: null, queue: null, concurrency: null }];
+  });
+}
+
+function findUnserved(modules: readonly ModuleDefinition[]): Problem[] {
+  const offered = new Set(modules.map(({ contract }) => contract.name));
+  return modules.flatMap(({ name, calls }) => calls.filter((contract) => !offered.has(contract.name)).map((contract): Problem => ({ severity: 'error', path: `${name} → ${contract.name}`, expected: 'no module of this build offers that contract' })));
+}
+
+/** Modules that wait for each other: fine as long as every wait on the way has an end. */
+function findCycles(calls: readonly PlannedEdge[]): Problem[] {
+  const reaches = (from: string, to: string, seen = new Set<string>()): boolean =>
+    calls.some((edge) => edge.from === from && (edge.to === to || (!seen.has(edge.to) && reaches(edge.to, to, seen.add(edge.to)))));
+  return calls
+    .filter(({ from, to }) => reaches(to, from))
+    .flatMap(({ from, to, operations }) =>
+      operations
+        .filter(({ timeoutMs }) => !Number.isFinite(timeoutMs) || timeoutMs <= 0)
+        .map(({ method }): Problem => ({ severity: 'error', path: `${from} → ${to}.${method}`, expected: 'this call is part of a cycle and has no deadline: two modules could wait for each other for ever' })),
+    );
+}
+
+/** Messages that nobody publishes or nobody receives: legal, seldom meant. */
+function findLoose(messages: readonly PlannedMessage[]): Problem[] {
+  const warning = (path: string, expected: string): Problem => ({ severity: 'warning', path, expected });
+  return messages.flatMap(({ message, kind, from, to }) => {
+    if (from.length === 0) return [warning(message, `${to} waits for it, and no module publishes it`)];
+    return kind === 'job' && to === null ? [warning(message, `${from.join(' and ')} publishes it, and no module works on it`)] : [];
+  });
+}

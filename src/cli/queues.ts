@@ -1,0 +1,166 @@
+import { createBus } from '../app/host/drivers.ts';
+import { askHost, isRunning } from '../app/control/client.ts';
+import { runBusOperation, type BusOperation } from '../app/control/operations.ts';
+import { takeDataDir } from '../app/control/socket.ts';
+import { probe } from '../app/config/parts.ts';
+import type { Config } from '../app/config/config.ts';
+import { BootProblem } from '../app/host/boot-problem.ts';
+import { parts } from '../app/parts.ts';
+import type { BrowsedMessage, QueueState } from '../ports/bus.ts';
+import { existsSync } from 'node:fs';
+import { columns, count } from '../app/plan/plan-text.ts';
+import { didYouMean } from '../app/config/suggest.ts';
+import { EXIT, UsageError, type Args, type Command, type Io } from './command.ts';
+import { CONFIG_OPTIONS, loadConfig } from './configuration.ts';
+import { filterOf, limitOf, requireScope } from './queue-filter.ts';
+
+/** Runs one operation on the bus, wherever it is. */
+type Ask = (operation: BusOperation, input: object) => Promise<unknown>;
+type Action = (ask: Ask, queue: string, args: Args, io: Io) => Promise<void>;
+
+const ACTIONS: Readonly<Record<string, Action>> = { list, inspect, browse, pause, resume, requeue, purge };
+
+export const queues: Command = {
+  name: 'queues',
+  usage: 'list | inspect|browse|pause|resume|requeue|purge <queue> [options]',
+  summary: 'Look into the queues and act on them, while the host runs or not.',
+  details: `  list              every queue with its depths
+  inspect <queue>   one queue in full
+  browse <queue>    its messages, the oldest first, personal data redacted; --dead for the error queue
+  pause <queue>     hold it back; messages under way finish, the rest waits, over restarts too
+  resume <queue>    let it go on
+  requeue <queue>   dead messages back into the queue, their tries counted anew
+  purge <queue>     delete messages for good; --dead for those in the error queue
+
+pause and resume take the whole queue or, with --workspace, one workspace of it.
+requeue and purge want to be told which messages: --all, or any of the filters, which are joined by "and".
+A running host is asked through the socket in its data directory (control.sock, for the user that
+runs it only); without one the command opens the bus itself for as long as it takes.
+
+Exit codes: 0 done · 1 failed · 2 wrong option or configuration.`,
+  options: {
+    ...CONFIG_OPTIONS,
+    dead: { help: 'browse, purge: the error queue instead of the queue itself.' },
+    all: { help: 'requeue, purge: every message.' },
+    ids: { value: 'ID,ID', help: 'Only the messages with these ids.' },
+    workspace: { value: 'ID', help: "Only one workspace's messages." },
+    name: { value: 'NAME', help: 'Only messages of this name.' },
+    reason: { value: 'TEXT', help: 'Only dead messages whose reason contains this.' },
+    before: { value: 'TIME', help: 'Only messages published before this time, e.g. 2026-11-21T09:00:00Z.' },
+    limit: { value: 'N', help: 'browse: how many, 1 to 1000. Default: 20.' },
+    after: { value: 'CURSOR', help: 'browse: go on from where the last page ended.' },
+    json: { help: 'JSON for programs.' },
+  },
+  async run(args, io) {
+    const [name = 'list', queue] = args.words;
+    const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name]! : undefined;
+    if (action === undefined) throw new UsageError(`There is no "queues ${name}".${didYouMean(name, Object.keys(ACTIONS))} There are: ${Object.keys(ACTIONS).join(', ')}.`);
+    if (name !== 'list' && queue === undefined) throw new UsageError(`queues ${name} needs the name of a queue; "queues list" shows them.`);
+    const [extra] = args.words.slice(name === 'list' ? 1 : 2);
+    if (extra !== undefined) throw new UsageError(`${JSON.stringify(extra)} is one word too many.`);
+    await withBus(loadConfig(args, io, parts), (ask) => action(ask, queue ?? '', args, io));
+    return EXIT.ok;
+  },
+};
+
+/** Through the running host, or on the bus itself while none runs and none can start. */
+async function withBus(config: Config, work: (ask: Ask) => Promise<void>): Promise<void> {
+  const { dataDir } = config;
+  if (await isRunning(dataDir)) return work((operation, input) => askHost(dataDir, 'POST', `/bus/${operation}`, input));
+  if (!existsSync(dataDir)) throw new BootProblem(`There is no data directory ${dataDir}.`, 'Start the host first, or name its data directory with MULTILITH_DATA.');
+  const lock = await takeDataDir(dataDir);
+  const bus = createBus(config.bus, parts, probe(dataDir));
+  try {
+    await bus.start();
+    await work((operation, input) => runBusOperation(bus, operation, input));
+  } finally {
+    await bus.stop(10_000);
+    await new Promise((resolve) => lock.close(resolve));
+  }
+}
+
+async function list(ask: Ask, _: string, args: Args, io: Io): Promise<void> {
+  const states = (await ask('inspect', {})) as QueueState[];
+  if (args.flag('json')) return io.out(JSON.stringify(states, undefined, 2));
+  const rows = states.map(({ name, ready, waiting, inFlight, dead, oldestMs, paused, pausedWorkspaces }) => {
+    const held = paused ? 'paused' : pausedWorkspaces.length > 0 ? `${count(pausedWorkspaces.length, 'workspace')} paused` : '';
+    return [name, ...[ready.urgent + ready.normal + ready.bulk, waiting, inFlight, dead].map(String), oldestMs === null ? '-' : age(oldestMs), held];
+  });
+  io.out(columns([['queue', 'ready', 'waiting', 'in flight', 'dead', 'oldest', ''], ...rows]).join('\n'));
+}
+
+async function inspect(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
+  const states = (await ask('inspect', {})) as QueueState[];
+  const state = states.find(({ name }) => name === queue);
+  if (state === undefined) throw new UsageError(`There is no queue ${queue}.${didYouMean(queue, states.map(({ name }) => name))}`);
+  if (args.flag('json')) return io.out(JSON.stringify(state, undefined, 2));
+  const { ready, oldestMs, pausedWorkspaces, lastPublished, lastTaken, ...rest } = state;
+  const rows: [string, string][] = [
+    ['ready', `${ready.urgent} urgent, ${ready.normal} normal, ${ready.bulk} bulk`],
+    ['waiting', String(rest.waiting)],
+    ['in flight', `${rest.inFlight} of ${rest.concurrency} at once, ${count(rest.consumers, 'consumer')}`],
+    ['dead', String(rest.dead)],
+    ['oldest', oldestMs === null ? '-' : age(oldestMs)],
+    ['paused', rest.paused ? 'yes' : pausedWorkspaces.length > 0 ? `workspaces ${pausedWorkspaces.join(', ')}` : 'no'],
+    ['last published', time(lastPublished)],
+    ['last taken', time(lastTaken)],
+  ];
+  io.out([rest.name, ...columns(rows)].join('\n'));
+}
+
+async function browse(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
+  const after = args.text('after');
+  const page = (await ask('browse', { queue, dead: args.flag('dead'), filter: filterOf(args), limit: limitOf(args), ...(after !== undefined && { after }) })) as { messages: BrowsedMessage[]; next: string | null };
+  if (args.flag('json')) return io.out(JSON.stringify(page, undefined, 2));
+  for (const { id, name, workspace, key, lane, time: published, due, attempts, reason, payload } of page.messages) {
+    io.out(`${id}  ${name}`);
+    io.out(columns([['workspace', workspace ?? '-'], ['key', key ?? '-'], ['published', `${time(published)}, ${lane}`], ['due', time(due)], ['tries', String(attempts)], ...(reason === null ? [] : [['reason', reason]]), ['payload', payload]]).join('\n'));
+  }
+  io.out(page.messages.length === 0 ? 'No messages.' : page.next === null ? 'That is all.' : `More: --after ${page.next}`);
+}
+
+async function pause(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
+  await ask('pause', { queue, ...workspaceOf(args) });
+  report(args, io, { queue, paused: true, ...workspaceOf(args) }, `${queue} is paused${forWorkspace(args)}.`);
+}
+
+async function resume(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
+  await ask('resume', { queue, ...workspaceOf(args) });
+  report(args, io, { queue, paused: false, ...workspaceOf(args) }, `${queue} goes on${forWorkspace(args)}.`);
+}
+
+async function requeue(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
+  requireScope(args, 'requeue');
+  const requeued = (await ask('requeue', { queue, filter: filterOf(args) })) as number;
+  report(args, io, { queue, requeued }, `${count(requeued, 'message')} back in ${queue}.`);
+}
+
+async function purge(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
+  requireScope(args, 'purge');
+  const purged = (await ask('purge', { queue, dead: args.flag('dead'), filter: filterOf(args) })) as number;
+  report(args, io, { queue, purged }, `${count(purged, 'message')} deleted from ${args.flag('dead') ? `the error queue of ${queue}` : queue}.`);
+}
+
+function report(args: Args, io: Io, value: object, text: string): void {
+  io.out(args.flag('json') ? JSON.stringify(value) : text);
+}
+
+function workspaceOf(args: Args): { workspace?: string } {
+  const workspace = args.text('workspace');
+  return workspace === undefined ? {} : { workspace };
+}
+
+function forWorkspace(args: Args): string {
+  const workspace = args.text('workspace');
+  return workspace === undefined ? '' : ` for workspace ${workspace}`;
+}
+
+function age(ms: number): string {
+  if (ms < 10_000) return `${ms} ms`;
+  const minutes = Math.floor(ms / 60_000);
+  return minutes < 1 ? `${Math.round(ms / 1_000)} s` : minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h`;
+}
+
+function time(at: number | null): string {
+  return at === null ? '-' : new Date(at).toISOString();
+}

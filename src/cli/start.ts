@@ -1,0 +1,83 @@
+import type { Config } from '../app/config/config.ts';
+import { BootProblem } from '../app/host/boot-problem.ts';
+import { Host } from '../app/host/host.ts';
+import { createLog, type HostLog } from '../app/host/log.ts';
+import { parts } from '../app/parts.ts';
+import { EXIT, type Command, type Io } from './command.ts';
+import { CONFIG_OPTIONS, HOST_OPTION, hostOf, loadConfig } from './configuration.ts';
+
+/** After a defect nobody foresaw, state may be wrong: long enough to answer what is under way, no longer. */
+const CRASH_DRAIN_MS = 3_000;
+
+export const start: Command = {
+  name: 'start',
+  usage: '[options]',
+  summary: 'Run a host until it is told to stop.',
+  details: `Runs one host of the topology; by default that is everything in one process with embedded storage.
+Standard output says where to go; the log is JSON on standard error (words on a terminal).
+SIGTERM or Ctrl-C stops in order: /readyz turns 503, new requests find nobody, what is under way
+is finished within shutdown.deadlineMs. A second signal ends the process at once.
+
+Exit codes: 0 stopped in order · 1 could not start, or broke · 2 wrong option or configuration.`,
+  options: { ...CONFIG_OPTIONS, ...HOST_OPTION },
+  async run(args, io) {
+    const config = loadConfig(args, io, parts);
+    const log = createLog(config.log.level, process.stderr.isTTY === true);
+    const host = new Host(config, hostOf(config, args, io), parts, log);
+    const ended = untilStopped(host, config, log, io);
+    try {
+      await host.start();
+      io.out(await welcome(host, config));
+    } catch (error) {
+      if (ended.isStopping()) return ended.code;
+      log.flush();
+      if (error instanceof BootProblem) throw error;
+      throw new BootProblem(`The host could not start: ${(error as Error).message}`, remedyIn(error) ?? 'The log above says more. `multilith doctor` looks for what may be wrong.', error);
+    }
+    return ended.code;
+  },
+};
+
+/** Stops the host at the first signal or defect; `code` settles when it has stopped. */
+function untilStopped(host: Host, config: Config, log: HostLog, io: Io): { readonly code: Promise<number>; isStopping(): boolean } {
+  let stopping = false;
+  const code = new Promise<number>((resolve) => {
+    const stop = async (exitCode: number, deadlineMs: number) => {
+      stopping = true;
+      const problem = await host.stop(deadlineMs).then(
+        () => undefined,
+        (error: unknown) => error ?? 'unknown',
+      );
+      if (problem !== undefined) log.error({ err: problem }, 'Not everything stopped in order');
+      log.flush();
+      resolve(problem === undefined ? exitCode : EXIT.failed);
+    };
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (stopping) process.exit(EXIT.failed);
+      log.info({ signal }, 'Stopping');
+      io.out('Stopping …');
+      void stop(EXIT.ok, config.shutdown.deadlineMs);
+    };
+    const onDefect = (error: unknown) => {
+      log.error({ err: error }, 'A defect that nobody caught; the process ends');
+      if (!stopping) void stop(EXIT.failed, CRASH_DRAIN_MS);
+      // Should the stop itself hang, this ends it all the same.
+      setTimeout(() => process.exit(EXIT.failed), CRASH_DRAIN_MS + 1_000).unref();
+    };
+    process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+    process.on('uncaughtException', onDefect).on('unhandledRejection', onDefect);
+  });
+  return { code, isStopping: () => stopping };
+}
+
+async function welcome(host: Host, config: Config): Promise<string> {
+  const channels = Object.entries(config.channels).map(([name, { driver }]) => `${name} by ${driver}${driver === 'outbox' ? ' (kept for reading; MULTILITH_SMTP_URL sends it out)' : ''}`);
+  const greetings = await host.greetings();
+  return ['', `Multilith is ready: ${host.localUrl}`, `  data      ${config.dataDir}`, `  channels  ${channels.join(', ')}`, ...(greetings.length > 0 ? ['', ...greetings] : []), ''].join('\n');
+}
+
+/** Faults of adapters carry the operator's remedy in their details. */
+function remedyIn(error: unknown): string | undefined {
+  const remedy = (error as { details?: { remedy?: unknown } } | null)?.details?.remedy;
+  return typeof remedy === 'string' ? remedy : undefined;
+}
