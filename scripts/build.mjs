@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
+import { run } from './children.mjs';
 import { dist, root, sourceFolders } from './paths.mjs';
-import { Problem, run, step } from './progress.mjs';
+import { Problem, step } from './progress.mjs';
 
 const stamp = join(dist, '.build-stamp');
 const compilerState = join(dist, '.tsbuildinfo');

@@ -1,29 +1,33 @@
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, utimesSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { watchChildren } from './children.mjs';
 import { toolchain } from './paths.mjs';
 import { Problem, say } from './progress.mjs';
 
 const file = join(toolchain, 'set-up.lock');
 const takeover = `${file}.takeover`;
-const me = `${process.pid} ${hostname()}`;
+const me = `${hostname()} ${process.pid}`;
 const beatMs = 2_000;
 const deadAfterMs = 30_000;
 const giveUpAfterMs = 20 * 60_000;
 
 /**
- * One set-up at a time in a folder. The holder touches the lock file every two seconds; a lock that was not touched
- * for thirty, or whose process is gone, belongs to nobody and is taken over.
+ * One set-up at a time in a folder. The lock file holds the machine, the process, and the processes it started: an npm
+ * that outlives a killed set-up still writes to node_modules. The holder touches the file every two seconds. A lock
+ * belongs to nobody, and is taken over, when what it started has ended and it is gone itself or silent for thirty seconds.
  */
 export async function withLock(work) {
   mkdirSync(toolchain, { recursive: true });
   await acquire();
-  const beat = setInterval(() => touch(), beatMs);
+  watchChildren((pids) => owned() && writeFileSync(file, [me, ...pids].join(' ')));
+  const beat = setInterval(touch, beatMs);
   process.once('exit', release);
   try {
     return await work();
   } finally {
     clearInterval(beat);
+    watchChildren(() => {});
     process.removeListener('exit', release);
     release();
   }
@@ -33,10 +37,10 @@ async function acquire() {
   const startedAt = Date.now();
   for (let told = false; !create(file); told = true) {
     const holder = read();
-    if (!told && holder) say(`Another set-up is under way here (process ${holder}); waiting for it …`);
+    if (!told && holder) say(`Another set-up is under way here (${holder}); waiting for it …`);
     if (isAbandoned(holder)) clearAbandoned();
     else await new Promise((resolve) => setTimeout(resolve, 200));
-    if (Date.now() - startedAt > giveUpAfterMs) throw new Problem(`${file} has been held for 20 minutes by process ${holder}.`, 'If no set-up is running, delete that file and run the same command again.');
+    if (Date.now() - startedAt > giveUpAfterMs) throw new Problem(`${file} has been held for 20 minutes by ${holder}.`, 'If no set-up is running, delete that file and run the same command again.');
   }
 }
 
@@ -54,15 +58,18 @@ function clearAbandoned() {
 }
 
 function isAbandoned(holder) {
-  const age = ageMs(file);
-  if (age > deadAfterMs) return true;
-  const [pid, host] = holder.split(' ');
-  if (host !== hostname()) return false;
+  const silent = ageMs(file) > deadAfterMs;
+  const [host, pid, ...started] = holder.split(' ');
+  if (host !== hostname()) return silent;
+  return !started.some(isAlive) && (silent || !isAlive(pid));
+}
+
+function isAlive(pid) {
   try {
     process.kill(Number(pid), 0);
-    return false;
+    return true;
   } catch (error) {
-    return error.code === 'ESRCH';
+    return error.code !== 'ESRCH';
   }
 }
 
@@ -104,5 +111,10 @@ function touch() {
 }
 
 function release() {
-  if (read() === me) rmSync(file, { force: true });
+  if (owned()) rmSync(file, { force: true });
+}
+
+function owned() {
+  const holder = read();
+  return holder === me || holder.startsWith(`${me} `);
 }

@@ -1,8 +1,9 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { run } from './children.mjs';
 import { installLocked, npm } from './npm.mjs';
 import { root, toolchain } from './paths.mjs';
-import { Problem, lastLines, run, step } from './progress.mjs';
+import { Problem, lastLines, step } from './progress.mjs';
 
 /** The application needs this; these scripts themselves run on 18. From 24.15 on, node:sqlite is no experiment. */
 const oldest = { major: 24, minor: 15 };

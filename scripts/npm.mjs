@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Problem, lastLines, run } from './progress.mjs';
+import { run } from './children.mjs';
+import { Problem, lastLines } from './progress.mjs';
 
 /**
  * A person's own npm settings (production installs, no optional packages, strict engines, no lock file) must not
@@ -24,20 +25,30 @@ export async function installLocked(folder) {
 
 /**
  * Whether `node_modules` holds what the lock file says. npm writes its own record, node_modules/.package-lock.json,
- * after an installation succeeded; every locked package that belongs on this machine must stand there in the same version.
+ * after an installation succeeded; every locked package that belongs on this machine must stand there in the same
+ * version, and its folder must exist.
  */
 export function isInstalled(folder) {
-  const record = join(folder, 'node_modules', '.package-lock.json');
-  const installed = existsSync(record) ? packagesOf(record) : {};
-  const locked = Object.entries(packagesOf(join(folder, 'package-lock.json')));
-  return locked.every(([path, wanted]) => path === '' || !belongsHere(wanted) || installed[path]?.integrity === wanted.integrity);
+  const locked = Object.entries(readLockFile(join(folder, 'package-lock.json')));
+  const installed = recordOf(folder);
+  const isThere = (path, wanted) => installed[path]?.integrity === wanted.integrity && existsSync(join(folder, path, 'package.json'));
+  return locked.every(([path, wanted]) => path === '' || !belongsHere(wanted) || isThere(path, wanted));
 }
 
-function packagesOf(lockFile) {
+function readLockFile(path) {
   try {
-    return JSON.parse(readFileSync(lockFile, 'utf8')).packages ?? {};
+    return JSON.parse(readFileSync(path, 'utf8')).packages;
   } catch (error) {
-    throw new Problem(`${lockFile} cannot be read: ${error.message}`, 'Restore it from git (git checkout -- package-lock.json) or delete node_modules, then run the same command again.');
+    throw new Problem(`${path} cannot be read: ${error.message}`, 'Restore it from git, then run the same command again.');
+  }
+}
+
+/** Missing or half written counts as nothing installed. */
+function recordOf(folder) {
+  try {
+    return JSON.parse(readFileSync(join(folder, 'node_modules', '.package-lock.json'), 'utf8')).packages;
+  } catch {
+    return {};
   }
 }
 

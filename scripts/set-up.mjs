@@ -1,17 +1,15 @@
 import { build, isBuilt } from './build.mjs';
+import { stopChildren } from './children.mjs';
 import { withLock } from './lock.mjs';
 import { findNode, provideNode } from './node.mjs';
 import { installLocked, isInstalled } from './npm.mjs';
 import { root } from './paths.mjs';
-import { step, stopUnderWay } from './progress.mjs';
+import { step } from './progress.mjs';
 
 /** Brings a clone, fresh or not, to where the application can run; returns the Node to run it with. */
 export async function setUp() {
   if (!isReady()) {
-    const onSignal = (signal) => {
-      stopUnderWay(signal);
-      process.exit(signal === 'SIGINT' ? 130 : 143);
-    };
+    const onSignal = (signal) => void stopChildren(signal).then(() => process.exit(signal === 'SIGINT' ? 130 : 143));
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
     await withLock(makeReady);
     process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal);
