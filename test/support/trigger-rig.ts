@@ -46,6 +46,8 @@ export interface RigOptions {
   readonly log?: Log;
   readonly settings?: z.input<typeof TriggerSettings>;
   readonly storage?: object;
+  /** Default true: what is published is checked against its schema. */
+  readonly strict?: boolean;
   /** Stands between trigger and its database, to make trouble. */
   readonly around?: (store: Store<TriggerTables>) => Store<TriggerTables>;
 }
@@ -77,7 +79,7 @@ export class TriggerRig {
     const settings = TriggerSettings.parse(options.settings ?? {});
     const { sqlite } = storageDrivers;
     this.storage = sqlite.create(sqlite.settings.parse({ durability: 'process-crash', ...options.storage }), { ...context, name: 'trigger' });
-    const store = new OutboxStore<TriggerTables>(this.storage, { module: 'trigger', publishes: new Set(['notification.send-requested']), strict: true, clock: this.clock }, () => {});
+    const store = new OutboxStore<TriggerTables>(this.storage, { module: 'trigger', publishes: new Set(['notification.send-requested']), strict: options.strict ?? true, clock: this.clock }, () => {});
     this.store = options.around?.(store) ?? store;
     this.rules = new RuleIndex(this.store, settings, noMetrics);
     const versions = new VersionRules(this.store);

@@ -29,18 +29,23 @@ function compare(read: ReadField, test: Test): Predicate {
   return (event, person) => test(read(event, person));
 }
 
-function allOf(parts: readonly Predicate[]): Predicate {
-  return (event, person) => {
-    for (const part of parts) if (!part(event, person)) return false;
-    return true;
-  };
+/** The short forms are written out: a loop over closures costs twice as much. */
+function allOf([a, b, c, ...more]: readonly Predicate[]): Predicate {
+  if (a === undefined) return () => true;
+  if (b === undefined) return a;
+  if (c === undefined) return (event, person) => a(event, person) && b(event, person);
+  if (more.length === 0) return (event, person) => a(event, person) && b(event, person) && c(event, person);
+  const rest = allOf(more);
+  return (event, person) => a(event, person) && b(event, person) && c(event, person) && rest(event, person);
 }
 
-function anyOf(parts: readonly Predicate[]): Predicate {
-  return (event, person) => {
-    for (const part of parts) if (part(event, person)) return true;
-    return false;
-  };
+function anyOf([a, b, c, ...more]: readonly Predicate[]): Predicate {
+  if (a === undefined) return () => false;
+  if (b === undefined) return a;
+  if (c === undefined) return (event, person) => a(event, person) || b(event, person);
+  if (more.length === 0) return (event, person) => a(event, person) || b(event, person) || c(event, person);
+  const rest = anyOf(more);
+  return (event, person) => a(event, person) || b(event, person) || c(event, person) || rest(event, person);
 }
 
 function testOf({ op, value = null }: Comparison): Test {

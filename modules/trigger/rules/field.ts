@@ -15,6 +15,9 @@ export interface PersonFacts {
 /** Reads one field of the event or the person. Undefined when any part of the path is missing. */
 export type ReadField = (event: Properties, person: PersonFacts) => Json | undefined;
 
+/** Names that a value may have from its prototype. */
+const INHERITED = [Object.prototype, Array.prototype];
+
 /**
  * The reader of a path such as `event.order.total` or `person.city`. Only a value's own properties are seen, so that
  * `constructor` or `__proto__` are names like any other; elements of a list go by their position.
@@ -23,21 +26,29 @@ export function readerOf(field: string): ReadField {
   const [root, ...keys] = field.split('.') as [string, string, ...string[]];
   if (root === 'person' && keys.length === 1 && keys[0] === 'email') return (_, person) => person.email ?? undefined;
   if (root === 'person' && keys.length === 1 && keys[0] === 'timeZone') return (_, person) => person.timeZone ?? undefined;
-  const from: ReadField = root === 'event' ? (event) => event : (_, person) => person.attributes;
-  if (keys.length > 1) return (event, person) => walk(from(event, person), keys);
-  const key = keys[0]!;
-  return root === 'event' ? (event) => own(event, key) : (_, person) => own(person.attributes, key);
+  const isPlain = !keys.some((key) => INHERITED.some((prototype) => key in prototype));
+  if (keys.length === 1 && isPlain) {
+    const key = keys[0]!;
+    return root === 'event' ? (event) => event[key] : (_, person) => person.attributes[key];
+  }
+  const walk = isPlain ? walkPlain : walkOwn;
+  return root === 'event' ? (event) => walk(event, keys) : (_, person) => walk(person.attributes, keys);
 }
 
-function walk(value: Json | undefined, keys: readonly string[]): Json | undefined {
+/** For names that no prototype has: asking whether a property is a value's own costs more than reading it. */
+function walkPlain(value: Json | undefined, keys: readonly string[]): Json | undefined {
   for (const key of keys) {
     if (typeof value !== 'object' || value === null) return undefined;
-    value = own(value as Properties, key);
+    value = (value as Properties)[key];
   }
   return value;
 }
 
-function own(value: Properties, key: string): Json | undefined {
-  if (!Object.hasOwn(value, key)) return undefined;
-  return key === 'length' && Array.isArray(value) ? undefined : value[key];
+function walkOwn(value: Json | undefined, keys: readonly string[]): Json | undefined {
+  for (const key of keys) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined;
+    if (key === 'length' && Array.isArray(value)) return undefined;
+    value = (value as Properties)[key];
+  }
+  return value;
 }

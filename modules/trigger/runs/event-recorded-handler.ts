@@ -8,7 +8,10 @@ import { RuleIndex } from '../rules/rule-index.ts';
 import type { TriggerTables } from '../tables.ts';
 import { Entering, type EventRecorded } from './entering.ts';
 
-/** Lets the person of an event into every automation that the event fits. An event that fits none writes nothing. */
+/**
+ * Lets the person of an event into every automation that the event fits. An event that fits none, of a person who is
+ * known as she is, writes nothing; the person is looked at in any case, since portal tells of her by the event alone.
+ */
 @injectable()
 export class EventRecordedHandler implements TransactionalHandler<EventRecorded, Transaction<TriggerTables>> {
   readonly #rules: RuleIndex;
@@ -21,10 +24,8 @@ export class EventRecordedHandler implements TransactionalHandler<EventRecorded,
 
   async handle({ workspace, payload: event, trace }: Received<EventRecorded>, tx: Transaction<TriggerTables>): Promise<void> {
     if (workspace === null) throw new Fault('invalid', 'An event belongs to a workspace; the message names none.', { reason: 'workspace_required' });
-    const rules = await this.#rules.of(workspace);
-    const matching = rules.matching(event.name, event.properties, event.person);
-    if (matching.length === 0) return;
     const person = await seePerson(tx, workspace, event.person);
-    for (const rule of matching) await this.#entering.enter(tx, rule, { workspace, event, person, trace });
+    const rules = await this.#rules.of(workspace);
+    for (const rule of rules.matching(event.name, event.properties, event.person)) await this.#entering.enter(tx, rule, { workspace, event, person, trace });
   }
 }

@@ -111,6 +111,14 @@ describe('an event enters automations', () => {
       assert.deepEqual(await rig.sends(), []);
     });
 
+    test('are taken note of by events that fit no automation, too', async () => {
+      const { automationId } = await rig.save({ waitMs: DAY, still: isGold });
+      await rig.event({ person: person('ada') });
+      await rig.event({ person: person('ada', { version: 2, attributes: { plan: 'gold' } }), name: 'something else' });
+      await rig.advance(DAY);
+      assert.equal((await rig.counts(automationId)).sent, 1);
+    });
+
     test('a deletion ends what waits and keeps nothing personal', async () => {
       const { automationId } = await rig.save({ waitMs: DAY });
       await rig.event({ person: person('ada', { attributes: { secret: 'x' } }) });
