@@ -1,7 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { inject, injectable } from 'inversify';
 import type { Context } from 'koa';
-import type { z } from 'zod';
 import { Call } from '../../../src/kernel/call.ts';
 import { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
@@ -16,7 +15,7 @@ import { headersOf, problemOf, statusOf } from './problem.ts';
 import type { RequestScope } from './request-scope.ts';
 import { type AnyRoute, type ApiAnswer, type ApiRequest, isAudited, isIdempotent } from './route.ts';
 import { Routes } from './routes/routes.ts';
-import { fieldInvalid, readQuery, requireSafeJson, validate } from './validate.ts';
+import { fieldInvalid, readTexts, requireSafeJson, validate } from './validate.ts';
 import { type Write, Writes } from './writes.ts';
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -48,7 +47,7 @@ export class Api {
     const { headers } = context.req;
     const principal = await this.#admit(spec, context, scope);
     const call = this.#callOf(spec, scope, principal, headers);
-    const params = spec.params === undefined ? {} : validate(spec.params, convertPath(spec.params, pathParams), 'path');
+    const params = spec.params === undefined ? {} : validate(spec.params, readTexts(spec.params, Object.entries(pathParams), 'path'), 'path');
     const { query, list } = this.#query(spec, context.querystring, call);
     const { bytes, body } = await this.#body(spec, context, call);
     const request: ApiRequest<unknown, unknown, unknown> = { params, query, body, principal, call, ifMatch: readIfMatch(spec, headers), address: scope.address };
@@ -113,7 +112,7 @@ export class Api {
       if (unknown !== undefined) throw fieldInvalid('query', unknown.slice(0, 100), 'string', 'there is no such field', 'Remove it, or correct its name.');
       return { query: {}, list: [] };
     }
-    const query = validate(spec.query, readQuery(spec.query, text), 'query') as Record<string, unknown>;
+    const query = validate(spec.query, readTexts(spec.query, new URLSearchParams(text), 'query'), 'query') as Record<string, unknown>;
     if (spec.list !== true) return { query, list: [] };
     const { after, limit: _, ...filters } = query;
     const list = [spec.id, call.workspace, call.workspace === null ? call.actor.id : null, Object.entries(filters).sort()];
@@ -167,10 +166,6 @@ export function send(context: Context, answer: StoredAnswer): void {
 function headerOf(headers: IncomingHttpHeaders, name: string): string | undefined {
   const value = headers[name];
   return typeof value === 'string' ? value : undefined;
-}
-
-function convertPath(schema: z.ZodObject, params: Readonly<Record<string, string>>): Record<string, unknown> {
-  return readQuery(schema, new URLSearchParams(params).toString());
 }
 
 /** RFC 9110, 13.1.1: any of a list; ours are strong and a number. */

@@ -120,14 +120,14 @@ export function kindOf(value: unknown): string {
 }
 
 /**
- * A query string as the schema's types: digits where it wants a number, `true` and `false` where it wants a boolean.
+ * Texts as the schema's types: digits where it wants a number, `true` and `false` where it wants a boolean.
  * Fault `invalid` for a name that comes twice.
  */
-export function readQuery(schema: z.ZodObject, query: string): Record<string, unknown> {
+export function readTexts(schema: z.ZodObject, texts: Iterable<[string, string]>, place: Place): Record<string, unknown> {
   const values: Record<string, unknown> = {};
-  for (const [name, text] of new URLSearchParams(query)) {
-    if (Object.hasOwn(values, name)) throw fieldInvalid('query', name, 'string', 'is given more than once', 'Give it once.');
-    if (!text.isWellFormed() || text.includes('\0')) throw fieldInvalid('query', name, 'string', 'is not valid text', 'Send text that is valid Unicode without NUL.');
+  for (const [name, text] of texts) {
+    if (Object.hasOwn(values, name)) throw fieldInvalid(place, name, 'string', 'is given more than once', 'Give it once.');
+    if (!text.isWellFormed() || text.includes('\0')) throw fieldInvalid(place, name, 'string', 'is not valid text', 'Send text that is valid Unicode without NUL.');
     Object.defineProperty(values, name, { value: Object.hasOwn(schema.shape, name) ? convert(schema.shape[name], text) : text, enumerable: true });
   }
   return values;
