@@ -1,0 +1,60 @@
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { SMTPServer } from 'smtp-server';
+
+export interface ReceivedMail {
+  readonly from: string;
+  readonly to: readonly string[];
+  readonly raw: string;
+}
+
+/** A real SMTP server, not ours, that keeps what it takes. */
+export class MailServer {
+  readonly mails: ReceivedMail[] = [];
+  readonly port: number;
+  readonly #server: SMTPServer;
+
+  private constructor(server: SMTPServer, mails: ReceivedMail[], port: number) {
+    this.#server = server;
+    this.mails = mails;
+    this.port = port;
+  }
+
+  static async start(): Promise<MailServer> {
+    const mails: ReceivedMail[] = [];
+    const server = new SMTPServer({
+      authOptional: true,
+      disabledCommands: ['STARTTLS'],
+      disableReverseLookup: true,
+      onData(stream, session, done) {
+        const chunks: Buffer[] = [];
+        stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+        stream.on('end', () => {
+          const { mailFrom, rcptTo } = session.envelope;
+          mails.push({ from: mailFrom === false ? '' : mailFrom.address, to: rcptTo.map((r) => r.address), raw: Buffer.concat(chunks).toString('latin1') });
+          done();
+        });
+      },
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server.server, 'listening');
+    return new MailServer(server, mails, (server.server.address() as AddressInfo).port);
+  }
+
+  get url(): string {
+    return `smtp://127.0.0.1:${this.port}`;
+  }
+
+  /** Resolves when so many mails have come. */
+  async received(count: number, deadlineMs = 15_000): Promise<readonly ReceivedMail[]> {
+    for (const end = Date.now() + deadlineMs; this.mails.length < count; ) {
+      if (Date.now() > end) throw new Error(`${this.mails.length} of ${count} mails came within ${deadlineMs} ms`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return this.mails;
+  }
+
+  stop(): Promise<void> {
+    return new Promise((resolve) => this.#server.close(resolve));
+  }
+}
