@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Setup } from '../../../../modules/portal/access/setup.ts';
+import { bearer, cookieOf, form, fromOurPage, PASSWORD, PUBLIC_URL, type PortalWeb, startPortalWeb } from '../../../support/portal-web.ts';
+
+let web: PortalWeb;
+let cookie: string;
+let workspaceId: string;
+
+before(async () => {
+  web = await startPortalWeb();
+});
+after(() => web.close());
+
+const submit = (path: string, fields: Record<string, string>, headers: Record<string, string> = {}) => {
+  const { body, headers: type } = form(fields);
+  return web.ask(path, { method: 'POST', body, headers: { ...type, ...headers } });
+};
+const csrfOf = (text: string) => /name="csrf" value="([\w-]+)"/.exec(text)![1]!;
+
+test('the set-up page: shown for the link only, says what is wrong, makes owner and workspace once', async () => {
+  const path = (await web.composition.part('portal', Setup).pendingLink())!.slice(PUBLIC_URL.length);
+  assert.equal((await web.ask('/setup/' + 'x'.repeat(43))).status, 404);
+  assert.equal((await web.ask(path)).status, 200);
+  const fields = { email: 'owner@example.com', password: PASSWORD, workspace: 'First <b>' };
+  assert.equal((await submit('/setup/' + 'x'.repeat(43), fields)).status, 404);
+  for (const [wrong, word] of [[{ password: 'too short' }, 'at least 12'], [{ email: 'none' }, 'not valid'], [{ workspace: ' ' }, 'needs a name']] as const) {
+    const reply = await submit(path, { ...fields, ...wrong });
+    assert.equal(reply.status, 400);
+    assert.ok(reply.text.includes(word), word);
+    assert.ok(!reply.text.includes('<b>') && !reply.text.includes(PASSWORD));
+  }
+  assert.equal((await submit(path, fields, { 'Sec-Fetch-Site': 'cross-site' })).status, 403);
+  const done = await submit(path, fields);
+  assert.deepEqual([done.status, done.headers.location], [303, '/']);
+  cookie = cookieOf(done);
+  for (const reply of [await submit(path, fields), await web.ask(path)]) assert.equal(reply.status, 404);
+  const session = await web.ask('/api/v1/session', { headers: { cookie } });
+  workspaceId = session.json.workspaceId;
+  assert.deepEqual([session.json.user.email, session.json.scopes], ['owner@example.com', ['ingest', 'read', 'write', 'admin']]);
+  const home = await web.ask('/', { headers: { cookie } });
+  assert.ok(home.text.includes('First &#60;b&#62;') && !home.text.includes('<b>'));
+  const { items } = (await web.ask('/api/v1/audit', { headers: { cookie } })).json;
+  assert.equal(items[0].action, 'setUp');
+});
+
+test('who is not logged in is led to the login, from every staff page', async () => {
+  for (const path of ['/', '/outbox', '/outbox/x', '/outbox/x/html', '/outbox/x/raw', '/keys']) {
+    const reply = await web.ask(path);
+    assert.deepEqual([reply.status, reply.headers.location], [303, '/login'], path);
+  }
+  for (const path of ['/keys', '/keys/x/revoke', '/logout']) assert.equal((await submit(path, { csrf: 'x' })).headers.location, '/login');
+});
+
+test('a key made on the page is shown once and works; the form needs its token', async () => {
+  const shown = await web.ask('/keys', { headers: { cookie } });
+  assert.equal((await submit('/keys', { name: 'sdk', 'scope-ingest': 'on', csrf: 'x' }, { cookie })).status, 403);
+  assert.equal((await submit('/keys', { name: 'sdk', 'scope-ingest': 'on', csrf: csrfOf(shown.text) }, { cookie, Origin: 'https://evil.example' })).status, 403);
+  const made = await submit(`/keys?workspace=${workspaceId}`, { name: 'sdk <i>', 'scope-read': 'on', csrf: csrfOf(shown.text) }, { cookie });
+  const secret = /<pre>(ml_[\w-]{43})<\/pre>/.exec(made.text)![1]!;
+  assert.equal((await web.ask('/api/v1/people', { headers: bearer(secret) })).status, 200);
+  const again = await web.ask('/keys', { headers: { cookie } });
+  assert.ok(!again.text.includes(secret) && !again.text.includes('<i>'));
+  const revoke = /action="(\/keys\/[\w-]+\/revoke[^"]*)"/.exec(again.text)![1]!;
+  assert.equal((await submit(revoke, { csrf: csrfOf(again.text) }, { cookie })).status, 303);
+  assert.equal((await web.ask('/api/v1/people', { headers: bearer(secret) })).status, 401);
+});
+
+test('a mail is shown in a sandbox that runs and loads nothing', async () => {
+  const evil = '<script>alert(1)</script><img src="https://evil.example/pixel"><a href="javascript:alert(1)">x</a>';
+  const template = await web.ask('/api/v1/templates', { method: 'POST', headers: fromOurPage(cookie), body: { name: 'T', draft: { subject: '<script>s</script>', format: 'html', body: evil, text: '</pre><script>t</script>', from: null } } });
+  const person = await web.ask('/api/v1/people', { method: 'POST', headers: fromOurPage(cookie), body: { email: 'ada@example.com' } });
+  const sent = await web.ask(`/api/v1/templates/${template.json.templateId}/test-sends`, { method: 'POST', headers: fromOurPage(cookie), body: { personId: person.json.personId, to: 'staff@example.com' } });
+  assert.equal(sent.status, 202, sent.text);
+  const list = await web.ask('/outbox', { headers: { cookie } });
+  const path = `/outbox/${sent.json.deliveryId}`;
+  assert.ok(list.text.includes(path) && !list.text.includes('<script'));
+  const reader = await web.ask(path, { headers: { cookie } });
+  assert.match(reader.text, /<iframe sandbox=""/);
+  assert.ok(!reader.text.includes('<script') && !reader.text.includes('javascript:'));
+  for (const part of ['html', 'raw']) {
+    const reply = await web.ask(`${path}/${part}`, { headers: { cookie } });
+    const policy = String(reply.headers['content-security-policy']);
+    assert.match(policy, /^sandbox; default-src 'none'/, part);
+    assert.ok(!/script-src|https:|\*|allow-/.test(policy), policy);
+  }
+  assert.match(String((await web.ask(`${path}/raw`, { headers: { cookie } })).headers['content-type']), /^text\/plain/);
+  assert.equal((await web.ask('/outbox/unknown', { headers: { cookie } })).status, 404);
+  const elsewhere = await web.ask('/api/v1/workspaces', { method: 'POST', headers: fromOurPage(cookie), body: { name: 'Second' } });
+  assert.equal((await web.ask(`${path}?workspace=${elsewhere.json.workspaceId}`, { headers: { cookie } })).status, 404);
+});
+
+test('the unsubscribe page changes nothing when it is opened, and everything at one click', async () => {
+  const path = `/u/${web.notification.token}`;
+  for (const method of ['GET', 'HEAD']) assert.equal((await web.ask(path, { method })).status, 200);
+  assert.equal(web.notification.unsubscribed.size, 0);
+  const oneClick = await web.ask(path, { method: 'POST', headers: { 'Content-Type': 'application/x-www-form-urlencoded', Origin: 'https://mail.example', 'Sec-Fetch-Site': 'cross-site' }, body: 'List-Unsubscribe=One-Click' });
+  assert.equal(oneClick.status, 200);
+  assert.equal(oneClick.headers['set-cookie'], undefined);
+  assert.ok(web.notification.unsubscribed.has(web.notification.token));
+  const multipart = await web.ask(path, { method: 'POST', headers: { 'Content-Type': 'multipart/form-data; boundary=x' }, body: '--x\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--x--\r\n' });
+  assert.equal(multipart.status, 200);
+  for (const method of ['GET', 'POST']) assert.equal((await web.ask('/u/forged', { method })).status, 404);
+});
+
+test('what is not a page says so, in the asked-for kind', async () => {
+  const reply = await web.ask('/nothing');
+  assert.deepEqual([reply.status, reply.headers['content-type']], [404, 'text/html; charset=utf-8']);
+  assert.equal((await web.ask('//evil.example/')).status, 404);
+  assert.equal((await web.ask('/\\evil.example')).status, 404);
+});
+
+test('the browser keeps style and icon', async () => {
+  for (const [path, type] of [['/assets/style.css', 'text/css'], ['/assets/icon.svg', 'image/svg+xml']] as const) {
+    const { status, headers } = await web.ask(path);
+    assert.equal(status, 200);
+    assert.equal(headers['content-type'], `${type}; charset=utf-8`);
+    assert.match(String(headers['cache-control']), /max-age/);
+  }
+});
+
+test('logging out on the page ends the session', async () => {
+  const home = await web.ask('/', { headers: { cookie } });
+  assert.equal((await submit('/logout', { csrf: 'x' }, { cookie })).status, 403);
+  assert.equal((await submit('/logout', { csrf: csrfOf(home.text) }, { cookie })).headers.location, '/login');
+  assert.equal((await web.ask('/', { headers: { cookie } })).headers.location, '/login');
+});
