@@ -59,7 +59,7 @@ export function parse(command: Command, argv: readonly string[]): Args {
 
 function checkOption(command: Command, name: string, written: string, value: string | undefined): void {
   if (name === 'help') return;
-  const option = command.options[name];
+  const option = Object.hasOwn(command.options, name) ? command.options[name] : undefined;
   if (option === undefined) throw new UsageError(`multilith ${command.name} has no option ${written}.${didYouMean(name, Object.keys(command.options)).replace('"', '"--')}\nSee multilith ${command.name} --help.`);
   if (option.value === undefined && value !== undefined) throw new UsageError(`${written} takes no value.`);
   if (option.value !== undefined && (value === undefined || value === '')) throw new UsageError(`${written} needs a value: ${written} ${option.value}`);

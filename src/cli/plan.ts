@@ -13,7 +13,8 @@ export const plan: Command = {
   summary: 'Show what a topology comes to, and what is wrong with it, before anything starts.',
   details: `Prints hosts, modules, every call from module to module with how it is made, its deadlines and its
 cache, every message with its queue, the drivers, and everything that is wrong, all at once.
-With --against it prints what a change from FILE to this topology moves. Starts and opens nothing.
+With --against it prints what a change from FILE (without the --set given here) to this topology
+moves. Starts and opens nothing.
 
 Exit codes: 0 nothing is wrong · 1 something is · 2 wrong option.`,
   options: {
@@ -24,7 +25,7 @@ Exit codes: 0 nothing is wrong · 1 something is · 2 wrong option.`,
   async run(args, io) {
     const [here, ok] = read(sourcesOf(args, io), io);
     const against = args.text('against');
-    const [there, okThere] = against === undefined ? [undefined, true] : read({ ...sourcesOf(args, io), topology: against }, io);
+    const [there, okThere] = against === undefined ? [undefined, true] : read({ ...sourcesOf(args, io), topology: against, sets: [] }, io);
     if (against !== undefined && here.plan && there?.plan) show(differenceOf(there.plan, here.plan), args.flag('json'), io, changesText);
     else show(against === undefined ? here : { here, there }, args.flag('json'), io, () => [here, there].map((one) => (one?.plan ? planText(one.plan) : '')).filter(Boolean).join('\n\n'));
     return ok && okThere ? EXIT.ok : EXIT.failed;

@@ -12,8 +12,8 @@ export interface Import {
   /** What stands between the quotes; null when it is computed, so that nobody can tell what it names. */
   readonly specifier: string | null;
   readonly line: number;
-  /** `static` is evaluated before the importing file is; `type` leaves no trace in the program; `lazy` comes later. */
-  readonly form: 'static' | 'type' | 'lazy';
+  /** `static` is evaluated before the importing file is; `type` leaves no trace; `lazy` comes later; `worker` elsewhere. */
+  readonly form: 'static' | 'type' | 'lazy' | 'worker';
 }
 
 /** Comments and white space left out; regular expressions and templates as their parts. By TypeScript's own scanner. */
@@ -43,13 +43,13 @@ export function importsOf(tokens: readonly Token[]): Import[] {
   tokens.forEach((token, at) => {
     if (tokens[at - 1]?.kind === SyntaxKind.DotToken) return;
     const next = tokens[at + 1];
-    const lazy = (argument: number) => found.push({ specifier: literal(tokens[argument]), line: token.line, form: 'lazy' });
-    if (token.kind === SyntaxKind.ImportKeyword && next?.text === '(') lazy(at + 2);
+    const late = (argument: number, form: 'lazy' | 'worker' = 'lazy') => found.push({ specifier: literal(tokens[argument]), line: token.line, form });
+    if (token.kind === SyntaxKind.ImportKeyword && next?.text === '(') late(at + 2);
     else if (token.kind === SyntaxKind.ImportKeyword || token.kind === SyntaxKind.ExportKeyword) {
       const specifier = clause(tokens, at + 1);
       if (specifier !== undefined) found.push({ specifier, line: token.line, form: isTypeOnly(tokens, at + 1) ? 'type' : 'static' });
-    } else if (token.text === 'require' && next?.text === '(') lazy(at + 2);
-    else if (token.text === 'URL' && next?.text === '(' && tokens[at + 3]?.text === ',' && tokens[at + 4]?.text === 'import') lazy(at + 2);
+    } else if (token.text === 'require' && next?.text === '(') late(at + 2);
+    else if (token.text === 'URL' && next?.text === '(' && tokens[at + 3]?.text === ',' && tokens[at + 4]?.text === 'import') late(at + 2, 'worker');
   });
   return found;
 }

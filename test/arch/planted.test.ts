@@ -25,7 +25,7 @@ const INNOCENT: Readonly<Record<string, string>> = {
   'modules/two/module.ts': "import { two } from './contract.ts';\nexport const module = two;\n",
   'modules/two/domain.ts': 'export const secret = 2;\n',
   'adapters/storage/catalog.ts': "import { sqlite } from './sqlite/storage.ts';\nexport const storages = { sqlite };\n",
-  'adapters/storage/sqlite/storage.ts': "import { DatabaseSync } from 'node:sqlite';\nexport const sqlite = [DatabaseSync, new URL('./worker.ts', import.meta.url)];\n",
+  'adapters/storage/sqlite/storage.ts': "import { DatabaseSync } from 'node:sqlite';\nexport const sqlite = [DatabaseSync, new URL('./worker.js', import.meta.url)];\n",
   'adapters/storage/sqlite/worker.ts': 'export const worker = 1;\n',
   'adapters/bus/embedded/bus.ts': 'export const bus = 1;\n',
 };
@@ -57,7 +57,7 @@ const forms: readonly (readonly [string, string])[] = [
   ['type of an import', "export type X = typeof import('../two/domain.ts').secret;\n"],
   ['require', "import { createRequire } from 'node:module';\nexport const x = createRequire(import.meta.url)('x'), y = require('../two/domain.ts');\n"],
   ['import = require', "import a = require('../two/domain.ts');\nexport const x = a;\n"],
-  ["a worker's file", "export const x = new URL('../two/domain.ts', import.meta.url);\n"],
+  ["a worker's file", "export const x = new URL('../two/domain.js', import.meta.url);\n"],
   ['after a regular expression with quotes', "const r = /['\"`]/;\nexport const x = [r, () => import('../two/domain.ts')];\n"],
   ['inside a template', "export const x = `${await import('../two/domain.ts')}`;\n"],
 ];

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { probe } from '../../../src/app/config/parts.ts';
+import { createBus } from '../../../src/app/host/drivers.ts';
+import { parts } from '../../../src/app/parts.ts';
+import { parse, UsageError, type Io } from '../../../src/cli/command.ts';
+import { queues } from '../../../src/cli/queues.ts';
+import { newTrace } from '../../../src/kernel/call.ts';
+import { DEFAULT_BACKOFF } from '../../../src/kernel/message.ts';
+import type { Bus } from '../../../src/ports/bus.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'multilith-queues-'));
+after(() => rmSync(root, { recursive: true, force: true }));
+
+async function run(dataDir: string, ...argv: string[]): Promise<string> {
+  const lines: string[] = [];
+  const io: Io = { env: { MULTILITH_DATA: dataDir }, cwd: root, out: (text) => lines.push(text), error: (text) => lines.push(text) };
+  assert.equal(await queues.run(parse(queues, argv), io), 0);
+  return lines.join('\n');
+}
+const runJson = async (dataDir: string, ...argv: string[]) => JSON.parse(await run(dataDir, ...argv, '--json'));
+
+/** A data directory whose bus holds three dead messages and two that are due. */
+async function filled(): Promise<string> {
+  const dataDir = mkdtempSync(join(root, 'data-'));
+  const bus = createBus({ driver: 'embedded', settings: parts.bus.embedded!.settings.parse({}) }, parts, probe(dataDir));
+  await bus.start();
+  await bus.declare({ name: 'q', topics: [], ordered: false, attempts: 1, backoff: DEFAULT_BACKOFF, delayMs: 0, personal: ['email'] });
+  await publish(bus, 'd1', 'ws-1', 'd2', 'ws-1', 'd3', 'ws-2');
+  let seen = 0;
+  await new Promise<void>((resolve) => {
+    void bus
+      .consume('q', { concurrency: 1 }, async ({ id }) => {
+        if (++seen === 3) resolve();
+        return { kind: 'dead', reason: `because of ${id}` };
+      })
+      .then((consumer) => consumer);
+  });
+  await bus.stop(5_000);
+  const again = createBus({ driver: 'embedded', settings: parts.bus.embedded!.settings.parse({}) }, parts, probe(dataDir));
+  await again.start();
+  await publish(again, 'm1', 'ws-1', 'm2', 'ws-2');
+  await again.stop(5_000);
+  return dataDir;
+}
+
+async function publish(bus: Bus, ...idsAndWorkspaces: string[]): Promise<void> {
+  const pairs = Array.from({ length: idsAndWorkspaces.length / 2 }, (_, at) => idsAndWorkspaces.slice(at * 2, at * 2 + 2) as [string, string]);
+  await bus.publish(pairs.map(([id, workspace]) => ({ id, name: 'test.thing', to: { queue: 'q' }, workspace, key: null, lane: 'normal', time: Date.now(), trace: newTrace(), payload: JSON.stringify({ id, email: 'a@b.example' }) })));
+}
+
+const stateOf = async (dataDir: string) => (await runJson(dataDir, 'inspect', 'q')) as { ready: { normal: number }; dead: number; paused: boolean; pausedWorkspaces: string[] };
+const idsOf = async (dataDir: string, ...argv: string[]) => ((await runJson(dataDir, 'browse', 'q', ...argv)) as { messages: { id: string }[] }).messages.map(({ id }) => id).sort();
+
+test('while no host runs, the command line opens the bus itself', async () => {
+  const dataDir = await filled();
+  assert.match(await run(dataDir, 'list'), /q +2 +0 +0 +3/);
+  assert.deepEqual(await idsOf(dataDir), ['m1', 'm2']);
+  assert.deepEqual(await idsOf(dataDir, '--dead', '--workspace', 'ws-1'), ['d1', 'd2']);
+  assert.deepEqual(await idsOf(dataDir, '--dead', '--reason', 'because of d3'), ['d3']);
+  assert.deepEqual(await idsOf(dataDir, '--before', '2020-01-01T00:00:00Z'), []);
+  const text = await run(dataDir, 'browse', 'q', '--dead');
+  assert.match(text, /because of d1/);
+  assert.ok(!text.includes('a@b.example'), 'personal data is shown');
+});
+
+test('pausing outlives the command, for a workspace and for all', async () => {
+  const dataDir = await filled();
+  await run(dataDir, 'pause', 'q', '--workspace', 'ws-1');
+  assert.deepEqual((await stateOf(dataDir)).pausedWorkspaces, ['ws-1']);
+  await run(dataDir, 'resume', 'q', '--workspace', 'ws-1');
+  await run(dataDir, 'pause', 'q');
+  assert.deepEqual([(await stateOf(dataDir)).paused, (await stateOf(dataDir)).pausedWorkspaces], [true, []]);
+  await run(dataDir, 'resume', 'q');
+  assert.equal((await stateOf(dataDir)).paused, false);
+});
+
+test('requeue and purge act on exactly the messages that were named', async () => {
+  const dataDir = await filled();
+  assert.deepEqual(await runJson(dataDir, 'requeue', 'q', '--ids', 'd1,nobody'), { queue: 'q', requeued: 1 });
+  assert.deepEqual(await runJson(dataDir, 'purge', 'q', '--dead', '--workspace', 'ws-2'), { queue: 'q', purged: 1 });
+  assert.deepEqual([(await stateOf(dataDir)).dead, (await stateOf(dataDir)).ready.normal], [1, 3]);
+  assert.deepEqual(await runJson(dataDir, 'requeue', 'q', '--all'), { queue: 'q', requeued: 1 });
+  assert.deepEqual(await runJson(dataDir, 'purge', 'q', '--all'), { queue: 'q', purged: 4 });
+  assert.deepEqual([(await stateOf(dataDir)).dead, (await stateOf(dataDir)).ready.normal], [0, 0]);
+});
+
+const wrong: readonly string[][] = [
+  ['purge', 'q'],
+  ['requeue', 'q'],
+  ['purge', 'q', '--all', '--ids', 'x'],
+  ['lst'],
+  ['inspect'],
+  ['inspect', 'r'],
+  ['browse', 'q', '--limit', '0'],
+  ['browse', 'q', '--limit', 'many'],
+  ['browse', 'q', '--before', 'noon'],
+  ['list', 'q'],
+  ['pause', 'q', 'r'],
+  ['pause', 'q', '--quue'],
+];
+test('what is not clear is refused and changes nothing', async () => {
+  const dataDir = await filled();
+  for (const argv of wrong) await assert.rejects(async () => run(dataDir, ...argv), UsageError, argv.join(' '));
+  assert.deepEqual([(await stateOf(dataDir)).dead, (await stateOf(dataDir)).ready.normal], [3, 2]);
+});
+
+test('a data directory that is not there is not made', async () => {
+  await assert.rejects(run(join(root, 'nowhere'), 'list'), /no data directory/);
+});
