@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from './children.mjs';
-import { Problem, lastLines } from './progress.mjs';
+import { Problem } from './progress.mjs';
 
 /**
  * A person's own npm settings (production installs, no optional packages, strict engines, no lock file) must not
@@ -20,7 +20,9 @@ export async function npm(args, cwd) {
 /** Installs exactly what the lock file in `folder` says. */
 export async function installLocked(folder) {
   const result = await npm(['ci'], folder);
-  if (!result.ok) throw new Problem(`npm ci failed in ${folder}:\n${lastLines(result.output, 25)}`, 'Check that npm reaches its registry ("npm ping") and that the disk has 500 MB free, then run the same command again.');
+  // npm says first what is wrong and then how it is used in general.
+  const words = result.output.split('\n').slice(0, 25).join('\n');
+  if (!result.ok) throw new Problem(`npm ci failed in ${folder}:\n${words}`, 'Check that npm reaches its registry ("npm ping") and that the disk has 500 MB free, then run the same command again.');
 }
 
 /**
