@@ -105,8 +105,11 @@ export const purge = statement<TriggerTables, { workspace: string; automationId:
 export const nextPurge = statement<TriggerTables, object>()((db) =>
   db
     .selectFrom('purges as p')
-    .innerJoin('automations as a', (on) => on.onRef('a.workspace', '=', 'p.workspace').onRef('a.id', '=', 'p.automation_id'))
-    .select(['p.workspace', 'p.automation_id', 'a.epoch'])
+    .select((eb) => [
+      'p.workspace',
+      'p.automation_id',
+      eb.selectFrom('automations as a').select('a.epoch').whereRef('a.workspace', '=', 'p.workspace').whereRef('a.id', '=', 'p.automation_id').as('epoch'),
+    ])
     .limit(1),
 );
 

@@ -154,7 +154,7 @@ export class Agenda implements Lifecycle {
       const [next] = await tx.run(nextPurge, {});
       if (next === undefined) return false;
       const which = { workspace: next.workspace, automationId: next.automation_id };
-      const rows = await tx.run(purge, { ...which, epoch: next.epoch, limit: PURGE_ROWS });
+      const rows = await tx.run(purge, { ...which, epoch: next.epoch ?? 0, limit: PURGE_ROWS });
       if (rows.length < PURGE_ROWS) await tx.run(purged, which);
       return true;
     });
