@@ -9,7 +9,6 @@ const LONGEST_LINE = 998;
 const ONLY_ASCII = /^[\t\n\r\x20-\x7e]*$/;
 /** Old mailbox formats change a line that begins so, and with it the signed body. */
 const FROM_LINE = /^From /m;
-const LONG_LINE = new RegExp(`[^\\r\\n]{${LONGEST_LINE + 1}}`);
 const TRAILING_SPACE = /[ \t]$/m;
 
 /**
@@ -20,7 +19,7 @@ export function encodeBody(source: string): EncodedBody {
   const text = endWithNewline(source);
   if (ONLY_ASCII.test(text)) {
     const lines = crlf(text);
-    if (!LONG_LINE.test(lines) && !FROM_LINE.test(lines) && !TRAILING_SPACE.test(lines)) return { encoding: '7bit', text: lines };
+    if (!hasLongLine(lines) && !FROM_LINE.test(lines) && !TRAILING_SPACE.test(lines)) return { encoding: '7bit', text: lines };
     return { encoding: 'quoted-printable', text: quotedPrintable(Buffer.from(lines, 'latin1')) };
   }
   const bytes = Buffer.from(crlf(text));
@@ -37,6 +36,16 @@ function endWithNewline(text: string): string {
 function crlf(text: string): string {
   if (!text.includes('\r')) return text.replaceAll('\n', '\r\n');
   return text.replace(/\r\n?|\n/g, '\r\n');
+}
+
+/** Not a regular expression: one that looks for so many characters starts anew at each of them. */
+function hasLongLine(lines: string): boolean {
+  for (let start = 0; start < lines.length; ) {
+    const end = lines.indexOf('\r\n', start);
+    if (end - start > LONGEST_LINE) return true;
+    start = end + 2;
+  }
+  return false;
 }
 
 function base64Lines(bytes: Buffer): string {
