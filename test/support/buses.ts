@@ -129,17 +129,3 @@ export async function within<T>(ms: number, promise: Promise<T>, otherwise: () =
   const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error(`after ${ms} ms: ${otherwise()}`)), ms)));
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
-
-/** A seeded source of chance (mulberry32); printed, so that a failing run can be repeated with SEED=n. */
-export function seeded(t: Test): { readonly seed: number; next(): number; below(n: number): number } {
-  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-  t.diagnostic(`SEED=${seed}`);
-  let state = seed;
-  const next = (): number => {
-    state = (state + 0x6d2b79f5) | 0;
-    let z = Math.imul(state ^ (state >>> 15), 1 | state);
-    z = (z + Math.imul(z ^ (z >>> 7), 61 | z)) ^ z;
-    return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32;
-  };
-  return { seed, next, below: (n) => Math.floor(next() * n) };
-}

@@ -12,10 +12,10 @@ import { takeReady } from './take.ts';
 import type { Ending } from './worker.ts';
 
 /** What one transaction carries at most, so that it takes a few milliseconds; one publish call is never split. */
-const COPIES_AT_ONCE = 512;
-const BYTES_AT_ONCE = 2 * 1024 * 1024;
-const ENDED_AT_ONCE = 512;
-const DUE_AT_ONCE = 512;
+const COPIES_AT_ONCE = 256;
+const BYTES_AT_ONCE = 1024 * 1024;
+const ENDED_AT_ONCE = 256;
+const DUE_AT_ONCE = 256;
 /** After a failure the next transaction waits this long, doubling up to the longest. */
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 1_000;

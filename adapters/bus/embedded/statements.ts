@@ -4,7 +4,8 @@ import { type ParameterOf, type Statement, statement } from '../../../src/ports/
 /*
  * The statements of the hot paths, each prepared once. They are SQLite's own (json_each, partial indexes, whose
  * conditions must stand in the text): the embedded bus is SQLite by its definition.
- * Lists of numbers travel as JSON text, so that one prepared statement serves every length.
+ * Lists of numbers travel as JSON text, so that one prepared statement serves every length. Indexes are named, since
+ * SQLite, which has no statistics here, has chosen one that reads the whole queue.
  */
 function prepared<Params, Row = never>(build: (parameter: ParameterOf<Params>) => RawBuilder<Row>): Statement<Params, Row> {
   return statement<unknown, Params>()((db, parameter) => ({ compile: () => build(parameter).compile(db) }));
@@ -81,13 +82,13 @@ const TAKEN = sql.raw('m.seq, m.id, m.name, m.key, m.time, m.due, m.attempts, m.
 const placeOf = (p: ParameterOf<TakeParams>) => sql`
   m.queue = ${p('queue')} and m.state = 0 and m.lane = ${p('lane')} and m.workspace = ${p('workspace')} and m.seq > ${p('after')}
   order by m.seq limit ${p('limit')}`;
-export const take = prepared<TakeParams, TakenRow>((p) => sql`select ${TAKEN} from message m where ${placeOf(p)}`);
+export const take = prepared<TakeParams, TakenRow>((p) => sql`select ${TAKEN} from message m indexed by message_place where ${placeOf(p)}`);
 export const takeOrdered = prepared<TakeParams, TakenRow>((p) => sql`
   select ${TAKEN}, case when m.key is null then null else (
-    select min(k.seq) from message k
+    select min(k.seq) from message k indexed by message_key
     where k.queue = m.queue and k.workspace = m.workspace and k.key = m.key and k.key is not null and k.state < 3
   ) end as head
-  from message m where ${placeOf(p)}`);
+  from message m indexed by message_place where ${placeOf(p)}`);
 
 export const remove = prepared<{ seqs: string }>((p) => sql`delete from message where seq in (select value from json_each(${p('seqs')}))`);
 export const moveTo = prepared<{ seqs: string; state: number }>((p) => sql`
@@ -105,16 +106,16 @@ export const revive = prepared<{ seqs: string; due: number }>((p) => sql`
 /** The first message of a key becomes ready when it was blocked; no row when it was not. */
 export const unblockFirst = prepared<{ queue: number; workspace: number; key: string }, Place>((p) => sql`
   update message set state = 0 where state = 1 and seq = (
-    select min(seq) from message
+    select min(seq) from message indexed by message_key
     where queue = ${p('queue')} and workspace = ${p('workspace')} and key = ${p('key')} and key is not null and state < 3
   ) returning seq, lane, workspace, due`);
 export const blockedOf = prepared<{ queue: number; limit: number }, Place>((p) => sql`
-  select seq, lane, workspace, due from message where queue = ${p('queue')} and state = 1 order by seq limit ${p('limit')}`);
+  select seq, lane, workspace, due from message indexed by message_place where queue = ${p('queue')} and state = 1 limit ${p('limit')}`);
 
 export const dueOf = prepared<{ queue: number; now: number; limit: number }, Place>((p) => sql`
-  select seq, lane, workspace, due from message where queue = ${p('queue')} and state = 2 and due <= ${p('now')} order by due, seq limit ${p('limit')}`);
+  select seq, lane, workspace, due from message indexed by message_due where queue = ${p('queue')} and state = 2 and due <= ${p('now')} order by due, seq limit ${p('limit')}`);
 export const nextDueOf = prepared<{ queue: number }, { due: number | null }>((p) => sql`
-  select min(due) as due from message where queue = ${p('queue')} and state = 2`);
+  select min(due) as due from message indexed by message_due where queue = ${p('queue')} and state = 2`);
 
 export const allQueues = prepared<object, QueueRow>(() => sql`select * from queue order by id`);
 export const addQueue = prepared<{ name: string; settings: string }, { id: number }>((p) => sql`
@@ -137,7 +138,7 @@ export const removePause = prepared<{ queue: number; workspace: number }>((p) =>
 export const lastSeq = prepared<object, { seq: number | null }>(() => sql`select max(seq) as seq from message`);
 /** The first ready message of the next lane and workspace: one step over the index for each, whatever lies in between. */
 export const nextStream = prepared<{ queue: number; lane: number; workspace: number }, Place>((p) => sql`
-  select seq, lane, workspace, due from message
+  select seq, lane, workspace, due from message indexed by message_place
   where queue = ${p('queue')} and state = 0 and (lane, workspace) > (${p('lane')}, ${p('workspace')})
   order by lane, workspace, seq limit 1`);
 export const standing = prepared<{ seqs: string }, { seq: number; state: number; attempts: number; lane: number; workspace: number; key: string | null }>((p) => sql`
@@ -165,15 +166,16 @@ interface BrowseParams {
   seq: number;
   limit: number;
 }
-export const browseAll = prepared<BrowseParams, BrowsedRow>((p) => sql`
-  select ${BROWSED} from message
-  where queue = ${p('queue')} and state = ${p('state')} and (lane, workspace, seq) > (${p('lane')}, ${p('workspace')}, ${p('seq')})
+/** The workspaces behind this one. With `seq` as a third column of the comparison SQLite would read this one anew. */
+export const browseBehind = prepared<Omit<BrowseParams, 'seq'>, BrowsedRow>((p) => sql`
+  select ${BROWSED} from message indexed by message_place
+  where queue = ${p('queue')} and state = ${p('state')} and (lane, workspace) > (${p('lane')}, ${p('workspace')})
   order by lane, workspace, seq limit ${p('limit')}`);
 export const browseWorkspace = prepared<BrowseParams, BrowsedRow>((p) => sql`
-  select ${BROWSED} from message
+  select ${BROWSED} from message indexed by message_place
   where queue = ${p('queue')} and state = ${p('state')} and lane = ${p('lane')} and workspace = ${p('workspace')} and seq > ${p('seq')}
   order by seq limit ${p('limit')}`);
 export const browseIds = prepared<{ queue: number; ids: string }, BrowsedRow>((p) => sql`
-  select ${BROWSED} from message where queue = ${p('queue')} and id in (select value from json_each(${p('ids')})) order by seq`);
+  select ${BROWSED} from message indexed by message_id where queue = ${p('queue')} and id in (select value from json_each(${p('ids')})) order by seq`);
 export const payloadsOf = prepared<{ seqs: string }, { seq: number; payload: string }>((p) => sql`
   select seq, payload from message where seq in (select value from json_each(${p('seqs')}))`);

@@ -50,10 +50,12 @@ export async function walk(reader: Reader<unknown>, memory: BusMemory, queue: Qu
   return { rows: found, next: textOf(at) };
 }
 
-function section(reader: Reader<unknown>, queue: number, at: Position, workspace: number | undefined, limit: number): Promise<sql.BrowsedRow[]> {
-  const { state, lane, seq } = at;
-  if (workspace === undefined) return reader.run(sql.browseAll, { queue, state, lane, workspace: at.workspace, seq, limit });
-  return reader.run(sql.browseWorkspace, { queue, state, lane, workspace, seq, limit });
+/** The next rows of one state: the rest of the workspace where the walk stands, then the workspaces behind it. */
+async function section(reader: Reader<unknown>, queue: number, at: Position, only: number | undefined, limit: number): Promise<sql.BrowsedRow[]> {
+  const { state, lane, workspace, seq } = at;
+  const rest = await reader.run(sql.browseWorkspace, { queue, state, lane, workspace: only ?? workspace, seq, limit });
+  if (only !== undefined || rest.length === limit) return rest;
+  return [...rest, ...(await reader.run(sql.browseBehind, { queue, state, lane, workspace, limit: limit - rest.length }))];
 }
 
 /** The section after this one: the next lane when walking one workspace, else the next state. */

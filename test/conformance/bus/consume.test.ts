@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { Consumer, Outcome } from '../../../src/ports/bus.ts';
-import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, seeded, stateOf, untilQueue, within } from '../../support/buses.ts';
+import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, stateOf, untilQueue, within } from '../../support/buses.ts';
 import { rejectsWith } from '../../support/faults.ts';
+import { seeded } from '../../support/seed.ts';
 
 onEachBus('consume', (under) => {
   test('gives each message to one owner at a time, however consumers, retries and stops interleave', async (t) => {
-    const random = seeded(t);
+    const random = seeded((line) => t.diagnostic(line));
     const bus = await under.open(t);
     await bus.declare(queueOf('q', { attempts: 50 }));
     const owned = new Set<string>();
@@ -18,20 +19,20 @@ onEachBus('consume', (under) => {
       assert.equal(attempt, (attempts.get(id) ?? 0) + 1);
       attempts.set(id, attempt);
       owned.add(id);
-      if (random.next() < 0.5) await sleep(random.below(3));
+      if (random.whole(2) === 0) await sleep(random.whole(3));
       owned.delete(id);
-      if (random.next() < 0.2) return { kind: 'retry', reason: 'chance' };
+      if (random.whole(5) === 0) return { kind: 'retry', reason: 'chance' };
       done.set(id, (done.get(id) ?? 0) + 1);
       return { kind: 'done' };
     };
     const sent: string[] = [];
     const consumers: Consumer[] = [];
     for (let round = 0; round < 20; round++) {
-      const batch = Array.from({ length: 1 + random.below(60) }, () => messageTo('q', { workspace: `w${random.below(4)}` }));
+      const batch = Array.from({ length: 1 + random.whole(60) }, () => messageTo('q', { workspace: `w${random.whole(4)}` }));
       sent.push(...batch.map((m) => m.id));
       await bus.publish(batch);
-      if (consumers.length < 4 && random.next() < 0.6) consumers.push(await bus.consume('q', { concurrency: 1 + random.below(20) }, handler));
-      else if (consumers.length > 1) await consumers.splice(random.below(consumers.length), 1)[0]!.stop(1_000);
+      if (consumers.length < 4 && random.whole(5) < 3) consumers.push(await bus.consume('q', { concurrency: 1 + random.whole(20) }, handler));
+      else if (consumers.length > 1) await consumers.splice(random.whole(consumers.length), 1)[0]!.stop(1_000);
     }
     if (consumers.length === 0) await bus.consume('q', { concurrency: 5 }, handler);
     await untilQueue(bus, 'q', isEmpty);

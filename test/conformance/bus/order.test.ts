@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { LANES } from '../../../src/kernel/message.ts';
 import type { Bus, Handler, Outcome, Outgoing } from '../../../src/ports/bus.ts';
-import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, seeded, stateOf, untilQueue } from '../../support/buses.ts';
+import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
+import { type Random, seeded } from '../../support/seed.ts';
 
 /** Fails when two messages of a key overlap, or one ends before an earlier one has. */
 class KeyLedger {
@@ -36,16 +37,16 @@ function push(map: Map<string, string[]>, key: string, id: string): void {
   else ids.push(id);
 }
 
-function ordering(ledger: KeyLedger, random: { next(): number; below(n: number): number }, attempts: number): Handler {
+function ordering(ledger: KeyLedger, random: Random, attempts: number): Handler {
   return async ({ id, key, workspace, attempt }) => {
     const turn = `${workspace}/${key}`;
     ledger.begin(turn);
-    if (random.next() < 0.5) await sleep(random.below(3));
-    const chance = random.next();
+    if (random.whole(2) === 0) await sleep(random.whole(3));
+    const chance = random.whole(100) / 100;
     const outcome: Outcome =
       chance < 0.7 ? { kind: 'done' }
       : chance < 0.9 ? { kind: 'retry', reason: 'chance' }
-      : chance < 0.95 ? { kind: 'retry', reason: 'later', notBefore: Date.now() + random.below(4) }
+      : chance < 0.95 ? { kind: 'retry', reason: 'later', notBefore: Date.now() + random.whole(4) }
       : { kind: 'dead', reason: 'chance' };
     ledger.end(turn, id, outcome, attempt >= attempts);
     return outcome;
@@ -54,14 +55,14 @@ function ordering(ledger: KeyLedger, random: { next(): number; below(n: number):
 
 onEachBus('order', (under) => {
   test('of one key, messages run one at a time in the order of publishing: retries, dead ones, lanes, consumers and a restart at random', async (t) => {
-    const random = seeded(t);
+    const random = seeded((line) => t.diagnostic(line));
     const place = under.place(t);
     const ledger = new KeyLedger();
     const attempts = 3;
     const publishSome = async (bus: Bus): Promise<void> => {
       for (let round = 0; round < 15; round++) {
-        const batch = Array.from({ length: 1 + random.below(40) }, () =>
-          messageTo('q', { key: `k${random.below(12)}`, workspace: `w${random.below(2)}`, lane: LANES[random.below(3)]! }));
+        const batch = Array.from({ length: 1 + random.whole(40) }, () =>
+          messageTo('q', { key: `k${random.whole(12)}`, workspace: `w${random.whole(2)}`, lane: LANES[random.whole(3)]! }));
         for (const message of batch) ledger.sent(message);
         await bus.publish(batch);
       }
@@ -70,7 +71,7 @@ onEachBus('order', (under) => {
     await first.declare(queueOf('q', { ordered: true, attempts, backoff: { firstMs: 1, factor: 2, mostMs: 4, jitter: 1 } }));
     const consumers = [await first.consume('q', { concurrency: 8 }, ordering(ledger, random, attempts)), await first.consume('q', { concurrency: 3 }, ordering(ledger, random, attempts))];
     await publishSome(first);
-    await consumers[random.below(2)]!.stop(1_000);
+    await consumers[random.whole(2)]!.stop(1_000);
     await publishSome(first);
     await first.stop(5_000);
     const second = await under.open(t, place);
