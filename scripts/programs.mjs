@@ -12,7 +12,7 @@ const programs = [
   { package: 'mount', proof: 'command -v mount && command -v losetup', neededFor: ['test'] },
   { package: 'python3', proof: 'python3 -c "import email.policy"', neededFor: ['test'] },
   { package: 'redis-server', proof: 'redis-server --version', neededFor: ['bench'] },
-  { package: 'postgresql', proof: 'command -v initdb || ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['bench'] },
+  { package: 'postgresql', proof: 'ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['bench'] },
   { package: 'postgresql', proof: 'ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['bench'] },
 ];
 
