@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { test, type TestContext as Test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readLedger, Writer } from '../support/ledger.ts';
@@ -40,6 +43,24 @@ test(`${CUTS} power cuts lose nothing acknowledged`, async (t) => {
   const random = seeded((line) => t.diagnostic(line));
   const losses = await campaign(t, random, { durability: 'power-loss', cuts: CUTS, enough: 1 });
   assert.deepEqual(losses.filter((lost) => lost > 0), []);
+});
+
+test('the first transaction of a new database survives a power cut right after it', async (t) => {
+  const disk = powerCutDisk();
+  t.after(() => disk.remove());
+  for (let i = 0; i < 5; i++) {
+    const dataDir = join(disk.dataDir, `new${i}`);
+    mkdirSync(dataDir);
+    // The directory is older than the database, as it is for every process.
+    execFileSync('sync', ['-f', dataDir]);
+    const writer = new Writer({ dataDir, prefix: 'first', inFlight: 1, transactions: 1 });
+    t.after(() => writer.kill());
+    await writer.until(() => writer.acknowledged.size > 0);
+    const after = disk.cut();
+    assert.deepEqual((await readLedger(join(after.dataDir, `new${i}`))).lost(writer.acknowledged), []);
+    after.remove();
+    await writer.ended;
+  }
 });
 
 test('control: without an fsync at each commit the same check finds losses', async (t) => {

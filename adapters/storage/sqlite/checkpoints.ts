@@ -66,7 +66,7 @@ export class Checkpoints {
   /** A failure is no harm to what is committed: the log keeps it, and the next commit tries again. */
   async #copy(): Promise<void> {
     try {
-      const { log } = await sideThread.checkpoint(this.#path);
+      const { log } = await sideThread.checkpoint(this.#path, 'PASSIVE');
       this.#next = log + this.#frames;
     } catch (error) {
       this.#log.warn({ err: error }, 'The write-ahead log could not be copied into the database; it grows until it can.');

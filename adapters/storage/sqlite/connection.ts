@@ -22,7 +22,6 @@ const WAL_KEPT_BYTES = 67_108_864;
 export interface ConnectionOptions {
   readonly path: string;
   readonly role: 'writer' | 'reader';
-  readonly durability: 'power-loss' | 'process-crash';
   readonly cacheKb: number;
 }
 
@@ -160,12 +159,12 @@ function all(native: StatementSync, values: readonly SQLInputValue[]): SQLOutput
   return native.all(...values) as unknown as SQLOutputValue[][];
 }
 
-function open({ path, role, durability, cacheKb }: ConnectionOptions): DatabaseSync {
+function open({ path, role, cacheKb }: ConnectionOptions): DatabaseSync {
   // The storage is the only process and has one writer, so that waiting for a lock would only block the event loop.
   const database = new DatabaseSync(path, { timeout: 0, enableForeignKeyConstraints: true, defensive: true });
   try {
     database.exec(`PRAGMA cache_size = -${cacheKb}; PRAGMA mmap_size = 0;`);
-    if (role === 'writer') openForWriting(database, durability);
+    if (role === 'writer') openForWriting(database);
     else database.exec('PRAGMA query_only = ON');
     return database;
   } catch (error) {
@@ -174,11 +173,12 @@ function open({ path, role, durability, cacheKb }: ConnectionOptions): DatabaseS
   }
 }
 
-function openForWriting(database: DatabaseSync, durability: ConnectionOptions['durability']): void {
+/** NORMAL: SQLite keeps the file consistent through a power cut; that commits survive one is the DurableLog's part. */
+function openForWriting(database: DatabaseSync): void {
   const mode = database.prepare('PRAGMA journal_mode = WAL').get();
   if (mode?.journal_mode !== 'wal') throw new Fault('unavailable', 'The file system of the data directory does not allow a write-ahead log.', { reason: 'storage', details: { remedy: 'Put the data directory on a local disk.' } });
   database.exec(`
-    PRAGMA synchronous = ${durability === 'power-loss' ? 'FULL' : 'NORMAL'};
+    PRAGMA synchronous = NORMAL;
     PRAGMA wal_autocheckpoint = 0;
     PRAGMA journal_size_limit = ${WAL_KEPT_BYTES};
   `);

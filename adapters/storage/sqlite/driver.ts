@@ -6,8 +6,8 @@ import { SqliteStorage } from './storage.ts';
 
 export const SqliteSettings = z.strictObject({
   /**
-   * What a resolved transaction has survived. `power-loss`: one fsync per group of transactions (synchronous=FULL).
-   * `process-crash`: no fsync at commit (synchronous=NORMAL); a power cut may take the last transactions, never the
+   * What a resolved transaction has survived. `power-loss`: one fsync per group of transactions.
+   * `process-crash`: no fsync at commit; a power cut may take the last transactions, never the
    * consistency of the file.
    */
   durability: z.enum(['power-loss', 'process-crash']).default('power-loss'),

@@ -10,6 +10,8 @@ const GROUP_TRANSACTIONS = 512;
 const GROUP_MS = 8;
 /** The longest that a transaction waits for its turn. */
 const WAIT_MS = 30_000;
+/** What a stop leaves for a commit under way, beyond its deadline. */
+const DISK_MS = 1_000;
 
 /** What a transaction under way may use; closed for good when it has settled. */
 export class Turn {
@@ -51,15 +53,22 @@ export interface GroupEvents {
   failed(fault: unknown, transactions: number): void;
 }
 
+/** What of the DurableLog a group needs. */
+export interface LogDurability {
+  sync(): Promise<void> | undefined;
+  whenDurable(): Promise<void> | undefined;
+}
+
 /**
  * Runs transactions one after the other, each in a savepoint, many in one BEGIN … COMMIT, so that one fsync serves
- * them all. Nothing is answered before that commit, not even a failure: what a transaction saw of its neighbours (a
+ * them all. Nothing is answered and no other group begins before that fsync. Not even a failure is answered: what a transaction saw of its neighbours (a
  * row that is there already) must not be told while they may still vanish.
  *
- *   idle → (a transaction arrives; the rest of this turn of the event loop may join) → group → commit → idle or group
+ *   idle → (a transaction arrives; the rest of this turn of the event loop may join) → group → commit → fsync → idle or group
  */
 export class GroupCommit {
   readonly #connection: Connection;
+  readonly #log: LogDurability;
   readonly #events: GroupEvents;
   readonly #maxWaiting: number;
   readonly #control: { begin(): void; savepoint(): void; release(): void; undo(): void; commit(): void; rollback(): void };
@@ -69,8 +78,9 @@ export class GroupCommit {
   #refusal: Fault | undefined;
   #expireCurrent: ((fault: Fault) => void) | undefined;
 
-  constructor(connection: Connection, maxWaiting: number, events: GroupEvents) {
+  constructor(connection: Connection, log: LogDurability, maxWaiting: number, events: GroupEvents) {
     this.#connection = connection;
+    this.#log = log;
     this.#maxWaiting = maxWaiting;
     this.#events = events;
     this.#control = {
@@ -96,13 +106,19 @@ export class GroupCommit {
     });
   }
 
-  /** Takes nothing new and finishes what waits; after `deadlineMs` rolls back what is under way and refuses the rest. */
+  /**
+   * Takes nothing new and finishes what waits; after `deadlineMs` rolls back what is under way and refuses the rest.
+   * A disk that does not answer even then is not waited for.
+   */
   async stop(deadlineMs: number): Promise<void> {
     const over = new Fault('unavailable', 'The storage is stopping.', { reason: 'stopped', origin: 'unsent' });
     this.#refusal ??= over;
-    const timer = setTimeout(() => this.#giveUp(over), deadlineMs);
-    await this.#pump;
-    clearTimeout(timer);
+    const timers: NodeJS.Timeout[] = [];
+    const stuck = new Promise<void>((resolve) => {
+      timers.push(setTimeout(() => this.#giveUp(over), deadlineMs), setTimeout(resolve, deadlineMs + DISK_MS));
+    });
+    await Promise.race([this.#pump, stuck]);
+    for (const timer of timers) clearTimeout(timer);
   }
 
   #giveUp(fault: Fault): void {
@@ -113,47 +129,48 @@ export class GroupCommit {
   async #run(): Promise<void> {
     do {
       await nextTurn();
-      const after = await this.#group();
-      if (after !== undefined) await after;
+      await this.#group();
     } while (this.waiting > 0);
     this.#pump = undefined;
   }
 
-  async #group(): Promise<Promise<void> | undefined> {
+  async #group(): Promise<void> {
     const done: Done[] = [];
-    this.#slice.begin();
-    const started = performance.now();
     try {
+      await this.#log.whenDurable();
       this.#control.begin();
     } catch (error) {
       const jobs: Job[] = [];
       while (jobs.length < GROUP_TRANSACTIONS && this.waiting > 0) jobs.push(this.#waiting.take()!);
       this.#fail(jobs, error, 'unsent');
-      return undefined;
+      return;
     }
+    this.#slice.begin();
+    const started = performance.now();
     do {
       const job = this.#waiting.take()!;
       if (Date.now() - job.since > WAIT_MS) job.reject(tooMany('The transaction waited too long for its turn.'));
       else done.push({ job, outcome: await this.#attempt(job) });
     } while (this.#connection.inTransaction && this.waiting > 0 && done.length < GROUP_TRANSACTIONS && performance.now() - started < GROUP_MS);
-    return this.#commit(done);
+    await this.#commit(done);
   }
 
-  #commit(done: readonly Done[]): Promise<void> | undefined {
+  async #commit(done: readonly Done[]): Promise<void> {
     const started = performance.now();
     try {
       if (!this.#connection.inTransaction) throw lastError(done);
       this.#control.commit();
+      await this.#log.sync();
     } catch (error) {
       this.#fail(done.map(({ job }) => job), error, 'lost');
-      return undefined;
+      return;
     }
     const seconds = (performance.now() - started) / 1_000;
     for (const { job, outcome } of done) {
       if ('value' in outcome) job.resolve(outcome.value);
       else job.reject(outcome.error);
     }
-    return this.#events.committed(done.length, seconds);
+    await this.#events.committed(done.length, seconds);
   }
 
   /** All of the group are told the same: their own outcomes stood on ground that is gone. */

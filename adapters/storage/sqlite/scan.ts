@@ -12,18 +12,21 @@ export interface ScanRequest {
   readonly batchRows: number;
   readonly cacheKb: number;
   readonly signal: AbortSignal;
+  /** Of the storage's log: what a snapshot shows is given out only when it would survive a power cut. */
+  readonly whenDurable: () => Promise<void> | undefined;
 }
 
 /**
  * Reads over one snapshot in the side thread. One batch is with the consumer while the next is read; a third is not
  * asked for before the consumer comes back. The snapshot is given up when the consumer stops, for whatever reason.
  */
-export async function* scan<Row>({ signal, ...request }: ScanRequest): AsyncGenerator<Row[], void, void> {
+export async function* scan<Row>({ signal, whenDurable, ...request }: ScanRequest): AsyncGenerator<Row[], void, void> {
   if (signal.aborted) throw stopped(signal);
   const cursor = sideThread.newCursor();
   const aborted = whenAborted(signal);
   try {
     let batch: Batch | undefined = await Promise.race([sideThread.scan({ kind: 'scan', cursor, ...request }), aborted.promise]);
+    await Promise.race([whenDurable(), aborted.promise]);
     const columns = batch.columns!;
     while (batch !== undefined) {
       const ahead: Promise<Batch> | undefined = batch.done ? undefined : sideThread.next(cursor);

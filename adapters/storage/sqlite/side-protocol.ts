@@ -2,7 +2,7 @@ import type { SQLInputValue, SQLOutputValue } from 'node:sqlite';
 
 /** What the main thread asks of the side thread. Each request is answered once, under its id. */
 export type SideRequest = { readonly id: number } & (
-  | { readonly kind: 'checkpoint'; readonly path: string }
+  | { readonly kind: 'checkpoint'; readonly path: string; readonly mode: CheckpointMode }
   /** Opens a snapshot under `cursor` and answers with its first batch. */
   | { readonly kind: 'scan'; readonly cursor: number; readonly path: string; readonly sql: string; readonly values: readonly SQLInputValue[]; readonly batchRows: number; readonly cacheKb: number }
   | { readonly kind: 'next'; readonly cursor: number }
@@ -11,8 +11,13 @@ export type SideRequest = { readonly id: number } & (
   | { readonly kind: 'close'; readonly path: string }
 );
 
+/** PASSIVE waits for nobody: it copies what no reader still needs. TRUNCATE copies all and empties the log, or is `busy`. */
+export type CheckpointMode = 'PASSIVE' | 'TRUNCATE';
+
 /** In frames (pages): how many the write-ahead log holds, and how many of them the database has as well. */
 export interface WalState {
+  /** 1 when somebody was in the way. */
+  readonly busy: number;
   readonly log: number;
   readonly checkpointed: number;
 }

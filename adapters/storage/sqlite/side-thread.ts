@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { Fault } from '../../../src/kernel/fault.ts';
-import { type Batch, type SideReply, type SideRequest, SNAPSHOT_GONE, type WalState } from './side-protocol.ts';
+import { type Batch, type CheckpointMode, type SideReply, type SideRequest, SNAPSHOT_GONE, type WalState } from './side-protocol.ts';
 
 interface Waiter {
   resolve(value: WalState | Batch | undefined): void;
@@ -34,8 +34,8 @@ class SideThread {
     return this.#worker !== undefined;
   }
 
-  checkpoint(path: string): Promise<WalState> {
-    return this.#ask({ kind: 'checkpoint', path }) as Promise<WalState>;
+  checkpoint(path: string, mode: CheckpointMode): Promise<WalState> {
+    return this.#ask({ kind: 'checkpoint', path, mode }) as Promise<WalState>;
   }
 
   /** The first batch of a new cursor, which has the id that `newCursor` gave. */

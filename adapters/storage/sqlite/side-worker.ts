@@ -23,7 +23,7 @@ const cursors = new Map<number, Cursor>();
 function answer(request: SideRequest): WalState | Batch | undefined {
   switch (request.kind) {
     case 'checkpoint':
-      return checkpoint(request.path);
+      return checkpoint(request);
     case 'scan':
       return open(request);
     case 'next':
@@ -35,16 +35,15 @@ function answer(request: SideRequest): WalState | Batch | undefined {
   }
 }
 
-/** PASSIVE waits for nobody: it copies what no reader still needs and leaves the rest. */
-function checkpoint(path: string): WalState {
+function checkpoint({ path, mode }: Extract<SideRequest, { kind: 'checkpoint' }>): WalState {
   let database = checkpointers.get(path);
   if (database === undefined) {
     database = new DatabaseSync(path, { timeout: 0 });
     database.exec('PRAGMA cache_size = -64');
     checkpointers.set(path, database);
   }
-  const { log, checkpointed } = database.prepare('PRAGMA wal_checkpoint(PASSIVE)').get() as unknown as WalState;
-  return { log, checkpointed };
+  const { busy, log, checkpointed } = database.prepare(`PRAGMA wal_checkpoint(${mode})`).get() as unknown as WalState;
+  return { busy, log, checkpointed };
 }
 
 function open({ cursor, path, sql, values, batchRows, cacheKb }: Extract<SideRequest, { kind: 'scan' }>): Batch {

@@ -7,6 +7,7 @@ import type { Migration, Statement, Storage, StorageCapabilities, StorageTransac
 import { Checkpoints } from './checkpoints.ts';
 import { Connection } from './connection.ts';
 import { kyselyOver } from './dialect.ts';
+import { DurableLog } from './durable-log.ts';
 import type { SqliteSettings } from './driver.ts';
 import { GroupCommit, type GroupEvents, type Turn } from './group-commit.ts';
 import { migrate } from './migrations.ts';
@@ -36,10 +37,11 @@ interface Open {
   readonly ownership: Ownership;
   readonly writer: Connection;
   readonly reader: Connection;
+  readonly log: DurableLog;
   readonly commits: GroupCommit;
   readonly checkpoints: Checkpoints;
   /** Ends the scans under way. */
-  readonly stopping: AbortController;
+  scans: AbortController;
 }
 
 /**
@@ -59,7 +61,11 @@ export class SqliteStorage implements Storage {
       () => this.#start(),
       (deadlineMs) => this.#stop(deadlineMs),
     );
-    this.db = kyselyOver(async (sql, parameters) => this.#opened().reader.execute(sql, parameters));
+    this.db = kyselyOver(async (sql, parameters) => {
+      const { log } = this.#opened();
+      await log.whenDurable();
+      return this.#opened().reader.execute(sql, parameters);
+    });
   }
 
   start(): Promise<void> {
@@ -71,6 +77,8 @@ export class SqliteStorage implements Storage {
   }
 
   async run<Params, Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]> {
+    const syncing = this.#opened().log.whenDurable();
+    if (syncing !== undefined) await syncing;
     return this.#opened().reader.run(statement, params, this.db);
   }
 
@@ -83,7 +91,7 @@ export class SqliteStorage implements Storage {
 
   scan<Row>(query: Compilable<Row>, options: { readonly batchRows?: number; readonly signal?: AbortSignal } = {}): AsyncIterable<Row[]> {
     const { path, settings } = this.#options;
-    const { stopping } = this.#opened();
+    const { log, scans } = this.#opened();
     const { sql, parameters } = query.compile();
     return scan<Row>({
       path,
@@ -91,7 +99,8 @@ export class SqliteStorage implements Storage {
       values: parameters.map((value, i) => bindable(value, `parameter ${i + 1}`)),
       batchRows: Math.min(options.batchRows ?? DEFAULT_BATCH_ROWS, MOST_BATCH_ROWS),
       cacheKb: settings.cacheKb,
-      signal: options.signal === undefined ? stopping.signal : AbortSignal.any([options.signal, stopping.signal]),
+      signal: options.signal === undefined ? scans.signal : AbortSignal.any([options.signal, scans.signal]),
+      whenDurable: () => log.whenDurable(),
     });
   }
 
@@ -114,16 +123,26 @@ export class SqliteStorage implements Storage {
     const { path, settings } = this.#options;
     const ownership = own(path);
     try {
-      const writer = new Connection({ path, role: 'writer', durability: settings.durability, cacheKb: settings.cacheKb });
-      const reader = new Connection({ path, role: 'reader', durability: settings.durability, cacheKb: settings.cacheKb });
+      const writer = new Connection({ path, role: 'writer', cacheKb: settings.cacheKb });
+      const reader = new Connection({ path, role: 'reader', cacheKb: settings.cacheKb });
+      const log = new DurableLog(path, settings.durability, (fault) => this.#endScans(fault));
       const checkpoints = new Checkpoints(writer, path, settings.checkpointKb, this.#options.log);
-      const commits = new GroupCommit(writer, settings.maxWaiting, this.#events(checkpoints));
+      const commits = new GroupCommit(writer, log, settings.maxWaiting, this.#events(checkpoints));
       sideThread.retain();
-      this.#open = { ownership, writer, reader, commits, checkpoints, stopping: new AbortController() };
+      this.#open = { ownership, writer, reader, log, commits, checkpoints, scans: new AbortController() };
     } catch (error) {
       ownership.release();
       throw error;
     }
+  }
+
+  /** A new one for those that come: after a failing disk reads go on. */
+  #endScans(fault: Fault): void {
+    const open = this.#open;
+    if (open === undefined) return;
+    const { scans } = open;
+    open.scans = new AbortController();
+    scans.abort(fault);
   }
 
   #events(checkpoints: Checkpoints): GroupEvents {
@@ -149,10 +168,11 @@ export class SqliteStorage implements Storage {
     const open = this.#open;
     if (open === undefined) return;
     await open.commits.stop(deadlineMs);
+    this.#endScans(new Fault('unavailable', 'The storage is stopping.', { reason: 'stopped' }));
     this.#open = undefined;
-    open.stopping.abort(new Fault('unavailable', 'The storage is stopping.', { reason: 'stopped' }));
     await open.checkpoints.finish();
     await sideThread.close(this.#options.path).catch(() => {});
+    open.log.close();
     open.reader.close();
     open.writer.close();
     open.ownership.release();

@@ -112,6 +112,18 @@ onEachStorage('transactions', ({ open }) => {
     );
   });
 
+  test('readers see nothing before it has been acknowledged', async (t) => {
+    const storage = await open(t);
+    for (let i = 0; i < 200; i++) {
+      let acknowledged = false;
+      const written = storage.transaction((tx) => tx.run(insertCounter, { id: `s${i}`, n: i })).then(() => (acknowledged = true));
+      while ((await storage.run(counter, { id: `s${i}` })).length === 0) await turn();
+      await turn();
+      assert.ok(acknowledged, `row ${i} was seen before its transaction had resolved`);
+      await written;
+    }
+  });
+
   test('a handle that is kept does nothing any more', async (t) => {
     const storage = await open(t);
     let kept: StorageTransaction<Tables> | undefined;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test, type TestContext as Test } from 'node:test';
 import { Connection } from '../../../../../adapters/storage/sqlite/connection.ts';
-import { GroupCommit } from '../../../../../adapters/storage/sqlite/group-commit.ts';
+import { GroupCommit, type LogDurability } from '../../../../../adapters/storage/sqlite/group-commit.ts';
 import { Fault } from '../../../../../src/kernel/fault.ts';
 import { testContext } from '../../../../support/context.ts';
 import { rejectsWith } from '../../../../support/faults.ts';
@@ -22,6 +22,9 @@ class BreakableConnection extends Connection {
   }
 }
 
+/** Durable at once. */
+const ALWAYS: LogDurability = { sync: () => undefined, whenDurable: () => undefined };
+
 interface Rig {
   readonly connection: BreakableConnection;
   readonly commits: GroupCommit;
@@ -32,10 +35,10 @@ interface Rig {
 
 function rig(t: Test): Rig {
   const place = testContext();
-  const connection = new BreakableConnection({ path: join(place.dataDir, 'x.sqlite'), role: 'writer', durability: 'process-crash', cacheKb: 64 });
+  const connection = new BreakableConnection({ path: join(place.dataDir, 'x.sqlite'), role: 'writer', cacheKb: 64 });
   connection.execute('CREATE TABLE t (id TEXT PRIMARY KEY)', []);
   const failures: number[] = [];
-  const commits = new GroupCommit(connection, 10_000, { committed: () => undefined, failed: (_, transactions) => failures.push(transactions) });
+  const commits = new GroupCommit(connection, ALWAYS, 10_000, { committed: () => undefined, failed: (_, transactions) => failures.push(transactions) });
   t.after(async () => {
     await commits.stop(100);
     connection.close();
@@ -117,9 +120,9 @@ test('when SQLite gives the whole transaction up, none of the group is acknowled
 
 test('the next group waits for what follows a commit', async (t) => {
   const place = testContext();
-  const connection = new Connection({ path: join(place.dataDir, 'x.sqlite'), role: 'writer', durability: 'process-crash', cacheKb: 64 });
+  const connection = new Connection({ path: join(place.dataDir, 'x.sqlite'), role: 'writer', cacheKb: 64 });
   let open: (() => void) | undefined;
-  const commits = new GroupCommit(connection, 10, { committed: () => (open === undefined ? new Promise<void>((resolve) => (open = resolve)) : undefined), failed: () => {} });
+  const commits = new GroupCommit(connection, ALWAYS, 10, { committed: () => (open === undefined ? new Promise<void>((resolve) => (open = resolve)) : undefined), failed: () => {} });
   t.after(() => {
     connection.close();
     place.remove();
