@@ -14,7 +14,7 @@ export type SmtpFault =
   | { readonly endless: string; readonly everyMs: number };
 
 /** `dot` is the reply to the end of the message; `content` is after some bytes of the message. */
-export type SmtpStep = 'greeting' | 'ehlo' | 'mail' | 'rcpt' | 'data' | 'content' | 'dot' | 'rset';
+export type SmtpStep = 'greeting' | 'ehlo' | 'mail' | 'rcpt' | 'data' | 'content' | 'dot' | 'rset' | 'starttls';
 
 export interface SmtpScript {
   /** By step; a list is used up one by one, then the usual reply comes. */
@@ -40,6 +40,7 @@ const USUAL: Readonly<Record<SmtpStep, string>> = {
   content: '',
   dot: '250 2.0.0 Ok: queued\r\n',
   rset: '250 2.0.0 Ok\r\n',
+  starttls: '502 5.5.1 Not known\r\n',
 };
 const CRLF_DOT = '\r\n.\r\n';
 
@@ -49,7 +50,6 @@ export class SmtpFaultServer {
   /** Every command line of every connection, in order. */
   readonly commands: string[] = [];
   connections = 0;
-  openNow = 0;
   mostOpen = 0;
   script: SmtpScript;
   readonly #server: Server;
@@ -71,6 +71,20 @@ export class SmtpFaultServer {
     if (this.#server.listening) await new Promise((resolve) => this.#server.close(resolve));
   }
 
+  /** Connections that have neither said goodbye nor been closed. */
+  get openNow(): number {
+    return this.#sockets.size;
+  }
+
+  /** Ends every connection, as servers do with those that lie idle. */
+  dropAll(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  sayToAll(text: string): void {
+    for (const socket of this.#sockets) socket.write(text, 'latin1');
+  }
+
   /** The next fault for the step, if any. */
   faultAt(step: SmtpStep): SmtpFault | undefined {
     const scripted = this.script.faults?.[step];
@@ -82,14 +96,12 @@ export class SmtpFaultServer {
 
   #serve(socket: Socket): void {
     this.connections++;
-    this.mostOpen = Math.max(this.mostOpen, ++this.openNow);
     this.#sockets.add(socket);
+    this.mostOpen = Math.max(this.mostOpen, this.openNow);
+    const gone = (): void => void this.#sockets.delete(socket);
     socket.on('error', () => {});
-    socket.on('close', () => {
-      this.openNow--;
-      this.#sockets.delete(socket);
-    });
-    const session = new Session(this, socket);
+    socket.on('close', gone);
+    const session = new Session(this, socket, gone);
     session.reply('greeting');
     socket.setEncoding('latin1').on('data', (chunk) => session.take(String(chunk)));
   }
@@ -98,13 +110,15 @@ export class SmtpFaultServer {
 class Session {
   readonly #server: SmtpFaultServer;
   readonly #socket: Socket;
+  readonly #onQuit: () => void;
   #buffer = '';
   #inData = false;
   #silent = false;
   #from = '';
   #to: string[] = [];
 
-  constructor(server: SmtpFaultServer, socket: Socket) {
+  constructor(server: SmtpFaultServer, socket: Socket, onQuit: () => void) {
+    this.#onQuit = onQuit;
     this.#server = server;
     this.#socket = socket;
   }
@@ -155,9 +169,15 @@ class Session {
     else if (verb === 'RCPT') this.#rcpt(line);
     else if (verb === 'DATA') this.#data();
     else if (verb === 'RSET') this.#rset();
-    else if (verb === 'QUIT') this.#socket.end('221 2.0.0 Bye\r\n');
+    else if (verb === 'STAR') this.reply('starttls');
+    else if (verb === 'QUIT') this.#quit();
     else this.#socket.write('502 5.5.1 Not known\r\n');
     return true;
+  }
+
+  #quit(): void {
+    this.#onQuit();
+    this.#socket.end('221 2.0.0 Bye\r\n');
   }
 
   #mail(line: string): void {

@@ -6,6 +6,7 @@ import { acceptedVerdict, connectVerdict, failedVerdict, type SmtpError, type Ve
 
 /** No reply of a real server comes near this; nodemailer's own limit is 1 MB. */
 const MOST_REPLY_BYTES = 65_536;
+const GOODBYE_MS = 1_000;
 
 export class ConnectFailed extends Error {
   readonly verdict: Verdict;
@@ -80,10 +81,18 @@ export class SmtpSession {
     this.#connection.close();
   }
 
-  /** Says goodbye and does not wait for the answer. */
-  quit(): void {
-    if (this.#alive) this.#connection.quit();
+  /** Says goodbye; resolves when the connection is closed, after a second at the latest. */
+  quit(): Promise<void> {
+    if (!this.#alive) return Promise.resolve();
     this.#alive = false;
+    return new Promise((resolve) => {
+      const timer = this.#clock.at(this.#clock.now() + GOODBYE_MS, () => this.#connection.close());
+      this.#connection.once('end', () => {
+        timer.cancel();
+        resolve();
+      });
+      this.#connection.quit();
+    });
   }
 
   #transmit({ from, to }: { readonly from: string; readonly to: string }, raw: Uint8Array, signal: AbortSignal): Promise<Verdict> {
@@ -195,7 +204,7 @@ function optionsOf(settings: SmtpSettings): ConstructorParameters<typeof SMTPCon
     dnsTimeout: connectTimeoutMs,
     // The limits over each whole step are this session's own; this one only catches what they cannot see.
     socketTimeout: Math.max(messageTimeoutMs, settings.idleMs, connectTimeoutMs) + 60_000,
-    socketCloseTimeout: 2_000,
+    socketCloseTimeout: 0,
     maxResponseSize: MOST_REPLY_BYTES,
     ...(clientName === undefined ? {} : { name: clientName }),
   } as ConstructorParameters<typeof SMTPConnection>[0];

@@ -70,7 +70,7 @@ export class SmtpChannel implements Channel {
   async check(): Promise<{ ok: boolean; detail: string }> {
     const { host, port } = this.#settings;
     try {
-      (await SmtpSession.open(this.#settings, this.#clock)).quit();
+      await (await SmtpSession.open(this.#settings, this.#clock)).quit();
       return { ok: true, detail: `${host}:${port} answers${this.#settings.username === undefined ? '' : ' and takes the login'}` };
     } catch (thrown) {
       if (!(thrown instanceof ConnectFailed)) throw thrown;
@@ -145,18 +145,25 @@ export class SmtpChannel implements Channel {
 
   #giveBack(session: SmtpSession): void {
     if (!session.alive || session.messages >= this.#settings.messagesPerConnection || this.#life.state !== 'running') {
-      session.quit();
-      this.#open--;
-      return this.#next();
+      return this.#letGo(session);
     }
     const waiting = this.#line.shift();
     if (waiting) return waiting(session);
     const timer = this.#clock.at(this.#clock.now() + this.#settings.idleMs, () => {
       this.#idle.splice(this.#idle.findIndex((idle) => idle.session === session), 1);
-      session.quit();
-      this.#open--;
+      this.#letGo(session);
     });
     this.#idle.push({ session, timer });
+  }
+
+  /** Its place is free once it is closed: servers count connections too. */
+  #letGo(session: SmtpSession): void {
+    const leaving = session.quit().then(() => {
+      this.#underWay.delete(leaving);
+      this.#open--;
+      this.#next();
+    });
+    this.#underWay.add(leaving);
   }
 
   /** A place has become free: the first in line may open a connection, unless the server is to be left alone. */
@@ -185,7 +192,7 @@ export class SmtpChannel implements Channel {
   async #shutDown(deadlineMs: number): Promise<void> {
     for (const { session, timer } of this.#idle.splice(0)) {
       timer.cancel();
-      session.quit();
+      this.#letGo(session);
     }
     for (const waiting of this.#line.splice(0)) waiting(untried('The channel is stopping.', 'stopped'));
     const cut = this.#clock.at(this.#clock.now() + deadlineMs * 0.9, () => {

@@ -67,7 +67,7 @@ export class RenderLane {
   /** Faults `exhausted` (too many waiting), `unavailable` (stopping, or no worker can be started). */
   run(work: Work): Promise<LaneResult> {
     if (this.#stopped) return Promise.reject(stopping());
-    if (this.#queue.length >= this.#limits.waiting) return Promise.reject(new Fault('exhausted', 'Too many templates wait to be rendered.', { reason: 'rendering_busy' }));
+    if (this.#queue.length >= this.#limits.waiting) return Promise.reject(new Fault('exhausted', 'Too many templates wait to be rendered.'));
     return new Promise((settle, refuse) => {
       this.#queue.push({ work, settle, refuse, withSource: false, killed: 0 });
       this.#schedule();
@@ -210,7 +210,7 @@ export class RenderLane {
 
   #refuseAll(): void {
     this.#failedStarts = 0;
-    for (const task of this.#queue.splice(0)) task.refuse(new Fault('unavailable', 'The renderer does not start.', { reason: 'renderer_down' }));
+    for (const task of this.#queue.splice(0)) task.refuse(new Fault('unavailable', 'The renderer does not start.'));
   }
 
   async #letGo(): Promise<void> {
@@ -222,6 +222,6 @@ export class RenderLane {
 }
 
 function stopping(): Fault {
-  return new Fault('unavailable', 'The renderer is stopping.', { reason: 'stopping', origin: 'unsent' });
+  return new Fault('unavailable', 'The renderer is stopping.', { origin: 'unsent' });
 }
 
