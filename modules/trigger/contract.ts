@@ -31,10 +31,12 @@ export const AutomationRule = z.object({
   event: z.string().min(1).max(200),
   /** Looked at when the event arrives; null is always. */
   when: Condition.nullable(),
+  /** From the event's own time. What is over by the time the event arrives happens at once. */
   waitMs: z.int().min(0).max(TEN_YEARS_MS),
   /** Looked at after the wait, with the person's newest attributes; null is always. */
   still: Condition.nullable(),
   send: z.object({ templateId: z.string(), channel: z.string().min(1).max(50) }),
+  /** Whether a person may enter again, by the events' own times; every entry counts, whatever became of it. */
   reentry: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('once') }),
     z.object({ kind: z.literal('once_per'), periodMs: z.int().min(1_000).max(TEN_YEARS_MS) }),
@@ -87,7 +89,7 @@ const RunCounts = z.object({
   entered: z.int(),
   waiting: z.int(),
   sent: z.int(),
-  /** Not sent since `still` no longer held, the person is gone, or the automation was turned off. */
+  /** Not sent, by reason: `no_longer_qualifies` (`still` did not hold), `person_gone`, `turned_off`, `merged` (with one who had entered). */
   left: z.record(z.string(), z.int()),
   /** Not entered because of the re-entry rule. */
   turnedAway: z.int(),
@@ -95,7 +97,11 @@ const RunCounts = z.object({
 
 /** What other modules may ask of trigger. Each answers for the call's workspace only; lists are newest or soonest first. */
 export interface Trigger {
-  /** Checks, stores and compiles; takes effect for events from now on. Faults `invalid`/`rule_invalid`, `not_found`, `conflict`. */
+  /**
+   * Checks, stores and compiles; takes effect for events from now on: a new one is on. The rule as it was makes no new
+   * version. Faults `invalid`/`rule_invalid` (details.problems: path, problem, remedy), `exhausted`/`too_many_automations`,
+   * `not_found`, `conflict`.
+   */
   saveAutomation(request: z.infer<typeof SaveAutomation>, call: Call): Promise<Automation>;
   /** Turning off also ends what waits; turning on starts with the next event. Repeating it changes nothing. */
   setAutomationEnabled(request: z.infer<typeof SetEnabled>, call: Call): Promise<Automation>;
