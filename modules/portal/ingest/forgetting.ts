@@ -9,13 +9,34 @@ import type { IngestSettings } from './settings.ts';
 
 const EVERY_MS = 600_000;
 const ROWS_AT_ONCE = 500;
+/** Of the messageIds, in one round: some 29 million rows a day. */
+const PIECES_A_ROUND = 400;
 const DAY_MS = 86_400_000;
 
-const forgetMessages = statement<Tables, { before: number; limit: number }>()((db, p) =>
+interface Place {
+  readonly workspace: string;
+  readonly message: string;
+}
+const START: Place = { workspace: '', message: '' };
+/** Behind every id: no text of ours begins with it. */
+const END: Place = { workspace: '\u{10ffff}', message: '' };
+
+const pieceEnd = statement<Tables, Place & { rows: number }>()((db, p) =>
+  db
+    .selectFrom('seen_messages')
+    .select(['workspace_id as workspace', 'message_id as message'])
+    .where((eb) => eb(eb.refTuple('workspace_id', 'message_id'), '>', eb.tuple(p('workspace'), p('message'))))
+    .orderBy('workspace_id')
+    .orderBy('message_id')
+    .limit(1)
+    .offset(p('rows')),
+);
+const forgetPiece = statement<Tables, { fromWorkspace: string; fromMessage: string; toWorkspace: string; toMessage: string; before: number }>()((db, p) =>
   db
     .deleteFrom('seen_messages')
-    .where((eb) => eb(eb.refTuple('workspace_id', 'message_id'), 'in', eb.selectFrom('seen_messages').select(['workspace_id', 'message_id']).where('seen_at', '<', p('before')).limit(p('limit')).$asTuple('workspace_id', 'message_id')))
-    .returning('seen_at'),
+    .where((eb) => eb(eb.refTuple('workspace_id', 'message_id'), '>', eb.tuple(p('fromWorkspace'), p('fromMessage'))))
+    .where((eb) => eb(eb.refTuple('workspace_id', 'message_id'), '<=', eb.tuple(p('toWorkspace'), p('toMessage'))))
+    .where('seen_at', '<', p('before')),
 );
 const forgetErased = statement<Tables, { before: number; limit: number }>()((db, p) =>
   db
@@ -24,7 +45,10 @@ const forgetErased = statement<Tables, { before: number; limit: number }>()((db,
     .returning('erased_at'),
 );
 
-/** Forgets messageIds, and the hashes of erased names, that are so old that nothing can arrive which needs them. In small pieces. */
+/**
+ * Forgets messageIds, and the hashes of erased names, that are so old that nothing can arrive which needs them. Goes
+ * round all the ids in small pieces, a part of the way at a time, since there is no index by age.
+ */
 @injectable()
 export class Forgetting implements Lifecycle {
   readonly #store: Store<Tables>;
@@ -38,6 +62,7 @@ export class Forgetting implements Lifecycle {
       await this.#round;
     },
   );
+  #place = START;
   #timer: Timer | undefined;
   #round: Promise<void> = Promise.resolve();
 
@@ -67,12 +92,22 @@ export class Forgetting implements Lifecycle {
   }
 
   async #forget(): Promise<void> {
-    const params = { before: this.#clock.now() - this.#keepMs, limit: ROWS_AT_ONCE };
-    for (const forget of [forgetMessages, forgetErased]) {
-      let gone: number;
-      do {
-        gone = (await this.#store.transaction((tx) => tx.run<typeof params, unknown>(forget, params))).length;
-      } while (gone === ROWS_AT_ONCE && this.#life.state === 'running');
+    const before = this.#clock.now() - this.#keepMs;
+    for (let i = 0; i < PIECES_A_ROUND && this.#life.state === 'running'; i++) {
+      await this.#forgetPiece(before);
+      if (this.#place === START) break;
     }
+    let gone: number;
+    do {
+      gone = (await this.#store.transaction((tx) => tx.run(forgetErased, { before, limit: ROWS_AT_ONCE }))).length;
+    } while (gone === ROWS_AT_ONCE && this.#life.state === 'running');
+  }
+
+  async #forgetPiece(before: number): Promise<void> {
+    const from = this.#place;
+    const [end] = await this.#store.run(pieceEnd, { ...from, rows: ROWS_AT_ONCE });
+    const to = end ?? END;
+    await this.#store.transaction((tx) => tx.run(forgetPiece, { fromWorkspace: from.workspace, fromMessage: from.message, toWorkspace: to.workspace, toMessage: to.message, before }));
+    this.#place = end ?? START;
   }
 }
