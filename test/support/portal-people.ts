@@ -4,6 +4,7 @@ import { IngestProblems } from '../../modules/portal/ingest/ingest-problems.ts';
 import type { Refused } from '../../modules/portal/ingest/job.ts';
 import { ErasureHandler, erasePerson } from '../../modules/portal/people/erasure.ts';
 import { IdentityHashes } from '../../modules/portal/people/identity-hashes.ts';
+import { Live } from '../../modules/portal/live/live.ts';
 import { People } from '../../modules/portal/people/people.ts';
 import { Recipients } from '../../modules/portal/people/recipients.ts';
 import { UnsubscribedHandler } from '../../modules/portal/people/unsubscribed-handler.ts';
@@ -22,14 +23,15 @@ export async function openPeople(clock: FakeClock) {
   const { store } = portal;
   const hashes = new IdentityHashes({ publicUrl: 'http://127.0.0.1', secret: new Uint8Array(32).fill(7) });
   const problems = new IngestProblems(store, clock);
-  const batches = new IngestBatchHandler(clock, silentLog, noMetrics, hashes, problems);
+  const live = new Live(clock, silentLog, noMetrics);
+  const batches = new IngestBatchHandler(clock, silentLog, noMetrics, hashes, problems, live);
   const erasures = new ErasureHandler(hashes);
   const unsubscriptions = new UnsubscribedHandler(clock, hashes);
   const received = <P>(payload: P, workspace: string): Received<P> => ({ id: newId(), name: 'test', workspace, payload, time: clock.now(), trace: newTrace(), attempt: 1, last: false });
   return {
     ...portal,
     problems,
-    people: new People(store, clock, hashes),
+    people: new People(store, clock, hashes, live),
     recipients: new Recipients(store),
     timeline: new Timeline(store),
     call: (workspace = WORKSPACE, idempotencyKey?: string) =>

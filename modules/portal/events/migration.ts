@@ -19,3 +19,11 @@ export const eventsMigration: Migration = {
     await db.schema.createIndex('events_by_person').on('events').columns(['person_id', 'time', 'id']).execute();
   },
 };
+
+/** For the newest events of a whole workspace. */
+export const eventsByWorkspaceMigration: Migration = {
+  name: '0013-events-by-workspace',
+  async up(db) {
+    await db.schema.createIndex('events_by_workspace').on('events').columns(['workspace_id', 'id']).execute();
+  },
+};

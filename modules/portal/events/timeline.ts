@@ -18,6 +18,11 @@ export interface RecordedEvent {
   readonly receivedAt: EpochMs;
 }
 
+/** Of the whole workspace: with whom it was recorded for. */
+export interface RecordedEventOf extends RecordedEvent {
+  readonly personId: string;
+}
+
 /** Where a page of the timeline ended. */
 export interface TimelineCursor {
   readonly time: EpochMs;
@@ -60,6 +65,13 @@ export class Timeline {
       if (more.length > 0) rows = [...rows, ...more].sort(newestFirst).slice(0, page.limit);
     }
     return rows.map(toEvent);
+  }
+
+  /** Of everybody, newest first by arrival. `before` is the id of the last one seen. */
+  async recent(page: { readonly before?: string | undefined; readonly limit: number }, call: Call): Promise<RecordedEventOf[]> {
+    let query = this.#store.db.selectFrom('events').selectAll().where('workspace_id', '=', call.requireWorkspace()).orderBy('id', 'desc').limit(page.limit);
+    if (page.before !== undefined) query = query.where('id', '<', page.before);
+    return (await query.execute()).map((row) => ({ ...toEvent(row), personId: row.person_id }));
   }
 
   async #survivorOf(workspace: string, personId: string): Promise<string> {

@@ -5,6 +5,7 @@ import { Fault, type Json } from '../../../src/kernel/fault.ts';
 import { idFrom } from '../../../src/kernel/ids.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
 import type { Attributes, ConsentState, Person } from '../contract.ts';
+import { Live } from '../live/live.ts';
 import type { PersonRow, Tables } from '../tables.ts';
 import { erasePerson } from './erasure.ts';
 import { IdentityHashes } from './identity-hashes.ts';
@@ -47,11 +48,13 @@ export class People {
   readonly #store: Store<Tables>;
   readonly #clock: Clock;
   readonly #hashes: IdentityHashes;
+  readonly #live: Live;
 
-  constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock, @inject(IdentityHashes) hashes: IdentityHashes) {
+  constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock, @inject(IdentityHashes) hashes: IdentityHashes, @inject(Live) live: Live) {
     this.#store = store;
     this.#clock = clock;
     this.#hashes = hashes;
+    this.#live = live;
   }
 
   /**
@@ -107,6 +110,7 @@ export class People {
       const person = await people.remove(found(await people.byId(personId)));
       await tx.publish(erasePerson, { personId: person.id, erasedAt: person.updatedAt }, { workspace, trace: call.trace });
     });
+    this.#live.people(workspace);
   }
 
   /** The id of one who was merged gives the one whom she went up in. Fault `not_found`/`person_not_found`. */
@@ -151,13 +155,15 @@ export class People {
     return (await query.execute()).map((row: PersonRow) => toRecord(toState(row)));
   }
 
-  #write(call: Call, work: (people: WorkingSet) => Promise<PersonState>): Promise<PersonRecord> {
-    return this.#store.transaction(async (tx) => {
+  async #write(call: Call, work: (people: WorkingSet) => Promise<PersonState>): Promise<PersonRecord> {
+    const written = await this.#store.transaction(async (tx) => {
       const people = this.#workingSet(tx, call);
       const state = await work(people);
       await people.flush();
       return toRecord(state);
     });
+    this.#live.people(call.requireWorkspace());
+    return written;
   }
 
   #workingSet(tx: Transaction<Tables>, call: Call): WorkingSet {

@@ -102,6 +102,21 @@ export class PeopleRoutes implements RouteGroup {
         },
       }),
       route({
+        id: 'listEvents',
+        method: 'GET',
+        path: '/events',
+        tag,
+        summary: 'What has arrived lately, of everybody, newest first.',
+        access: 'read',
+        list: true,
+        query: z.strictObject(page),
+        answer: listOf(z.object({ ...RecordedEvent.shape, personId: z.string() })),
+        handle: async ({ query: { after, limit }, call }) => {
+          const rows = await this.#timeline.recent({ before: after, limit: limit + 1 }, call);
+          return { body: pageOf(rows, limit, (last) => last.eventId) };
+        },
+      }),
+      route({
         id: 'listIngestProblems',
         method: 'GET',
         path: '/ingest/problems',
