@@ -1,18 +1,10 @@
 import { ConfigError } from './app/config/problem.ts';
 import { didYouMean } from './app/config/suggest.ts';
 import { BootProblem } from './app/host/boot-problem.ts';
-import { EXIT, helpOf, parse, UsageError, type Command, type Io } from './cli/command.ts';
+import { EXIT, helpOf, parse, UsageError, type Io } from './cli/command.ts';
+import { commands } from './cli/commands.ts';
 import { overview } from './cli/overview.ts';
 import { Fault } from './kernel/fault.ts';
-
-/** Loaded when asked for, so that `--help` does not wait for the whole program. */
-const commands: Readonly<Record<string, () => Promise<Command>>> = {
-  start: async () => (await import('./cli/start.ts')).start,
-  plan: async () => (await import('./cli/plan.ts')).plan,
-  doctor: async () => (await import('./cli/doctor.ts')).doctor,
-  queues: async () => (await import('./cli/queues.ts')).queues,
-  demo: async () => (await import('./cli/demo.ts')).demo,
-};
 
 const io: Io = {
   env: process.env,
@@ -26,10 +18,10 @@ async function main(argv: readonly string[]): Promise<number> {
   const topic = ['help', '--help', '-h'].includes(name) ? rest[0] : undefined;
   const wanted = topic ?? name;
   if (!Object.hasOwn(commands, wanted)) {
-    if (topic === undefined && ['help', '--help', '-h'].includes(name)) return say(await overview(commands));
+    if (topic === undefined && ['help', '--help', '-h'].includes(name)) return say(overview());
     throw new UsageError(`There is no command ${wanted}.${didYouMean(wanted, Object.keys(commands))}\nSee multilith --help.`);
   }
-  const command = await commands[wanted]!();
+  const command = await commands[wanted]!.load();
   if (topic !== undefined || rest.includes('--help') || rest.includes('-h')) return say(helpOf(command));
   return command.run(parse(command, rest), io);
 }
@@ -48,5 +40,7 @@ function report(error: unknown): number {
   return error instanceof UsageError || error instanceof ConfigError ? EXIT.usage : EXIT.failed;
 }
 
+// What it writes holds personal data and secrets, whoever made the folder.
+process.umask(0o077);
 process.stdout.on('error', () => process.exit(EXIT.failed));
 process.exit(await main(process.argv.slice(2)).catch(report));

@@ -17,8 +17,6 @@ export interface Command {
   readonly name: string;
   /** What stands after the name, e.g. `<queue>`. */
   readonly usage: string;
-  /** One line, for the list of all commands. */
-  readonly summary: string;
   /** Paragraphs for the command's own help. */
   readonly details: string;
   readonly options: Readonly<Record<string, Option>>;

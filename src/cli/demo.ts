@@ -19,7 +19,6 @@ const REPORT_MS = 15_000;
 export const demo: Command = {
   name: 'demo',
   usage: '[options]',
-  summary: "Fill a workspace with an insurance agency's invented data, and keep events coming in.",
   details: `Uses the server that runs on the data directory, or starts one and stops it at the end.
 Makes the workspace "Demo agency" with a few hundred customers, templates and automations, then posts
 events to /v1/batch until Ctrl-C. All of it goes through the public API, with a key that the control

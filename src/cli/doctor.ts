@@ -9,7 +9,6 @@ import { CONFIG_OPTIONS, sourcesOf } from './configuration.ts';
 export const doctor: Command = {
   name: 'doctor',
   usage: '[--json] [options]',
-  summary: 'Check whether this machine can run the topology, and say what to do where it cannot.',
   details: `Looks at the configuration, Node, the data directory (writable, free space, file system, how long an
 fsync takes), the port, the channels (is the SMTP server there?) and the clock.
 Each line says ok, warn or fail, and what to do. A running host is not disturbed.

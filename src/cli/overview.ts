@@ -1,9 +1,9 @@
 import { VARIABLES } from '../app/config/environment.ts';
-import { table, type Command } from './command.ts';
+import { table } from './command.ts';
+import { commands } from './commands.ts';
 
 /** The help that `multilith --help` shows. */
-export async function overview(commands: Readonly<Record<string, () => Promise<Command>>>): Promise<string> {
-  const rows = await Promise.all(Object.values(commands).map(async (load) => load().then(({ name, summary }) => [name, summary] as const)));
+export function overview(): string {
   return [
     'multilith <command> [options]',
     '',
@@ -11,7 +11,7 @@ export async function overview(commands: Readonly<Record<string, () => Promise<C
     'any module on its own host by one line of configuration.',
     '',
     'Commands',
-    ...table(rows),
+    ...table(Object.entries(commands).map(([name, { summary }]) => [name, summary] as const)),
     '',
     '  multilith <command> --help explains a command and every option that it takes.',
     '',

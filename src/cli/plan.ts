@@ -10,7 +10,6 @@ import { CONFIG_OPTIONS, sourcesOf } from './configuration.ts';
 export const plan: Command = {
   name: 'plan',
   usage: '[--against FILE] [--json] [options]',
-  summary: 'Show what a topology comes to, and what is wrong with it, before anything starts.',
   details: `Prints hosts, modules, every call from module to module with how it is made, its deadlines and its
 cache, every message with its queue, the drivers, and everything that is wrong, all at once.
 With --against it prints what a change from FILE (without the --set given here) to this topology

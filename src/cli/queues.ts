@@ -23,7 +23,6 @@ const ACTIONS: Readonly<Record<string, Action>> = { list, inspect, browse, pause
 export const queues: Command = {
   name: 'queues',
   usage: 'list | inspect|browse|pause|resume|requeue|purge <queue> [options]',
-  summary: 'Look into the queues and act on them, while the host runs or not.',
   details: `  list              every queue with its depths
   inspect <queue>   one queue in full
   browse <queue>    its messages, the oldest first, personal data redacted; --dead for the error queue

@@ -12,7 +12,6 @@ const CRASH_DRAIN_MS = 3_000;
 export const start: Command = {
   name: 'start',
   usage: '[options]',
-  summary: 'Run a host until it is told to stop.',
   details: `Runs one host of the topology; by default that is everything in one process with embedded storage.
 Standard output says where to go; the log is JSON on standard error (words on a terminal).
 SIGTERM or Ctrl-C stops in order: /readyz turns 503, new requests find nobody, what is under way

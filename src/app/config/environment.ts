@@ -24,7 +24,14 @@ export const VARIABLES: readonly Variable[] = [
   { name: 'MULTILITH_PUBLIC_URL', means: 'the address that people reach this installation at (publicUrl)', read: sets('publicUrl') },
   { name: 'MULTILITH_LOG_LEVEL', means: 'debug, info, warn or error (log.level)', read: sets('log', 'level') },
   { name: 'MULTILITH_SMTP_URL', means: 'smtp://user:password@host:port sends mail by SMTP (channels.email)', read: smtpSettings, secret: true },
+  { name: 'MULTILITH_MAIL_FROM', means: 'who mails come from when a template names nobody, e.g. "Harbor Lane <hello@agency.example>" (modules.notification.sender)', read: senderSettings },
 ];
+
+function senderSettings(value: string): Tree {
+  const [, name, email] = /^\s*(?:"?([^"<>]*?)"?\s*)<([^<>\s]+@[^<>\s]+)>\s*$/.exec(value.includes('<') ? value : `<${value.trim()}>`) ?? [];
+  if (email === undefined) throw new TypeError('must look like Name <address@example.org>');
+  return treeWith(['modules', 'notification', 'sender'], { name: name ?? '', email });
+}
 
 /** Set by the project's own scripts for the processes that they start. */
 const FOR_SCRIPTS = ['MULTILITH_LAUNCHER', 'MULTILITH_FAULTS'];

@@ -5,7 +5,6 @@ import { helpOf, parse, UsageError, type Command } from '../../../src/cli/comman
 const command: Command = {
   name: 'try',
   usage: '<what>',
-  summary: '',
   details: 'Tries.',
   options: { json: { help: 'JSON.' }, limit: { value: 'N', short: 'l', help: 'How many.' }, set: { value: 'X', many: true, help: 'Set.' } },
   run: async () => 0,

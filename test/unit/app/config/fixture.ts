@@ -20,7 +20,7 @@ export const parts: Parts = {
   modules: [
     moduleNamed('portal', z.strictObject({ sessionDays: z.int().min(1).max(90).default(30) })),
     moduleNamed('trigger', z.strictObject({})),
-    moduleNamed('notification', z.strictObject({ from: z.string().default('a@b.example'), dkim: z.strictObject({ privateKey: z.string() }).optional() })),
+    moduleNamed('notification', z.strictObject({ from: z.string().default('a@b.example'), sender: z.strictObject({ name: z.string(), email: z.email() }).optional(), dkim: z.strictObject({ privateKey: z.string() }).optional() })),
   ],
   storage: one('sqlite', z.strictObject({ cacheKb: z.int().min(64).default(2_048), durability: z.enum(['power-loss', 'process-crash']).default('power-loss') }), { capabilities: { shared: false, skipLocked: false } }),
   bus: one('embedded', z.strictObject({ maxBacklog: z.int().min(1).default(1_000) }), { capabilities: { spansHosts: false } }),

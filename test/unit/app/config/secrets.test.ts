@@ -35,6 +35,14 @@ test('MULTILITH_SMTP_URL sends mail by SMTP', () => {
   assert.deepEqual(emailOf({ env: { MULTILITH_SMTP_URL: 'smtps://mail.example' } }), { host: 'mail.example', port: 465, security: 'tls' });
 });
 
+test('MULTILITH_MAIL_FROM is who mails come from', () => {
+  const senderOf = (value: string) => (read({ env: { MULTILITH_MAIL_FROM: value } }).config?.modules.notification as { sender: object } | undefined)?.sender;
+  assert.deepEqual(senderOf('Harbor Lane <hello@agency.example>'), { name: 'Harbor Lane', email: 'hello@agency.example' });
+  assert.deepEqual(senderOf('"Lane, Harbor" <hello@agency.example>'), { name: 'Lane, Harbor', email: 'hello@agency.example' });
+  assert.deepEqual(senderOf('hello@agency.example'), { name: '', email: 'hello@agency.example' });
+  for (const wrong of ['hello', 'a <b', '<>', 'a <b@c> d', 'Harbor <not an address>']) assert.equal(senderOf(wrong), undefined, wrong);
+});
+
 test('any variable may be given as a file', () => {
   const folder = folderWith({ url: 'smtp://a:b@mail.example\n', empty: '' });
   assert.equal(emailOf({ env: { MULTILITH_SMTP_URL_FILE: `${folder}/url` } }).password, 'b');

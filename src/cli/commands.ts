@@ -1,0 +1,16 @@
+import type { Command } from './command.ts';
+
+export interface Listed {
+  /** One line, for the list of all commands. */
+  readonly summary: string;
+  /** Loaded when asked for, so that the overview does not wait for the whole program. */
+  load(): Promise<Command>;
+}
+
+export const commands: Readonly<Record<string, Listed>> = {
+  start: { summary: 'Run a host until it is told to stop.', load: async () => (await import('./start.ts')).start },
+  plan: { summary: 'Show what a topology comes to, and what is wrong with it, before anything starts.', load: async () => (await import('./plan.ts')).plan },
+  doctor: { summary: 'Check whether this machine can run the topology, and say what to do where it cannot.', load: async () => (await import('./doctor.ts')).doctor },
+  queues: { summary: 'Look into the queues and act on them, while the host runs or not.', load: async () => (await import('./queues.ts')).queues },
+  demo: { summary: "Fill a workspace with an insurance agency's invented data, and keep events coming in.", load: async () => (await import('./demo.ts')).demo },
+};

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, test } from 'node:test';
+import { keysAt } from '../../src/app/config/check.ts';
+import { readConfig } from '../../src/app/config/config.ts';
+import { VARIABLES } from '../../src/app/config/environment.ts';
+import { ConfigSchema } from '../../src/app/config/schema.ts';
+import { commands } from '../../src/cli/commands.ts';
+import { parts } from '../../src/app/parts.ts';
+import { blocksOf } from '../support/markdown.ts';
+import { Multilith } from '../support/multilith.ts';
+
+const root = join(import.meta.dirname, '..', '..', '..');
+const page = (name: string) => readFileSync(join(root, name), 'utf8');
+const scratch = mkdtempSync(join(tmpdir(), 'multilith-docs-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+
+async function run(program: string, args: readonly string[], cwd: string, env: NodeJS.ProcessEnv = {}): Promise<{ code: number | null; out: string; error: string }> {
+  const child = spawn(program, args, { cwd, env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, HOME: process.env.HOME, ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 });
+  const texts = { out: '', error: '' };
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (texts.out += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (texts.error += text));
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, ...texts };
+}
+
+/** `npm run multilith -- …` without the set-up that has long been done, on the server that the test runs. */
+const NPM = `npm() { [ "$1 $2 $3" = "run multilith --" ] || { echo "not for a test: npm $*" >&2; return 9; }; shift 3; node ${join(root, 'dist/src/main.js')} "$@"; }`;
+
+test("README's walk with curl ends with the mail in the outbox", async () => {
+  const server = await Multilith.start();
+  try {
+    const link = /http:\S+\/setup\/\S+/.exec(server.output)![0];
+    const script = blocksOf(page('README.md'), 'sh', '## The main job with curl').join('\n');
+    const here = script.replace('http://127.0.0.1:8080', server.url).replace('$BASE/setup/…', link);
+    assert.notEqual(here, script);
+    const { code, out, error } = await run('bash', ['-euo', 'pipefail', '-c', here], scratch);
+    assert.equal(code, 0, `${out}\n${error}\n${server.output}`);
+    for (const said of ['{"success":true}', 'sent\n', 'Your Auto quote, Ana', 'Hello Ana, your estimate of $640 still holds.', '"sent":1']) assert.ok(out.includes(said), `${said} is not in:\n${out}`);
+  } finally {
+    await server.dispose();
+  }
+});
+
+test("the operator's commands work as they stand", async () => {
+  const server = await Multilith.start();
+  try {
+    for (const block of blocksOf(page('docs/operating.md'), 'sh')) {
+      const { code, out, error } = await run('bash', ['-euo', 'pipefail', '-c', `${NPM}\n${block}`], scratch, { MULTILITH_DATA: server.dataDir });
+      assert.equal(code, 0, `${block}\n${out}\n${error}`);
+    }
+  } finally {
+    await server.dispose();
+  }
+});
+
+test('the example of a topology has nothing wrong', () => {
+  const blocks = blocksOf(page('docs/operating.md'), 'yaml');
+  assert.ok(blocks.length > 0);
+  for (const [index, block] of blocks.entries()) {
+    const file = join(scratch, `example-${index}.yaml`);
+    writeFileSync(file, block);
+    assert.deepEqual(readConfig({ topology: file, env: { HOME: 'secret' }, cwd: scratch }, parts).problems, []);
+  }
+});
+
+test("the operator's page names every setting, variable and command", () => {
+  const text = page('docs/operating.md');
+  const drivers = [parts.storage, parts.bus, parts.channel].flatMap((catalog) => Object.values(catalog));
+  const settings = [...keysAt(ConfigSchema, []), ...['http', 'log', 'shutdown', 'hosts.x', 'calls.x'].flatMap((path) => keysAt(ConfigSchema, path.split('.')))];
+  const own = [...drivers.map(({ settings: schema }) => schema), ...parts.modules.map((module) => module.settings)].flatMap((schema) => keysAt(schema, []));
+  const missing = [...settings, ...own].filter((name) => !new RegExp(`[\`.]${name}[\`.]`).test(text));
+  assert.deepEqual(missing, []);
+  for (const { name } of VARIABLES) assert.ok(text.includes(`\`${name}\``), name);
+  for (const name of Object.keys(commands)) assert.ok(`${text}${page('README.md')}`.includes(name), name);
+});
+
+test('the module and the adapter of the guide compile where they say they lie', async () => {
+  const tree = join(scratch, 'tree');
+  for (const folder of ['src', 'modules', 'adapters']) cpSync(join(root, folder), join(tree, folder), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
+  writeFileSync(join(tree, 'package.json'), page('package.json'));
+  writeFileSync(join(tree, 'tsconfig.json'), JSON.stringify({ extends: join(root, 'tsconfig.json'), compilerOptions: { noEmit: true, incremental: false, tsBuildInfoFile: null, rootDir: tree }, include: ['modules/scoring', 'adapters/channel/pigeon'] }));
+  const blocks = blocksOf(page('docs/extending.md'), 'ts');
+  assert.equal(blocks.length, 4);
+  for (const block of blocks) {
+    const path = join(tree, /^\/\/ (\S+)\n/.exec(block)![1]!);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, block);
+  }
+  const { code, out } = await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', tree], tree);
+  assert.equal(code, 0, out);
+});
+
+test('links to other pages lead somewhere', () => {
+  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')]] as const) {
+    for (const [, target] of page(name).matchAll(/\]\((?!https?:)([^)#]+)\)/g)) assert.ok(existsSync(join(folder, target!)), `${name} → ${target}`);
+  }
+});
