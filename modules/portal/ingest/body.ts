@@ -1,7 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
-import { promisify } from 'node:util';
-import { brotliDecompress, gunzip, inflate } from 'node:zlib';
+import { brotliDecompressSync, gunzipSync, inflateSync } from 'node:zlib';
 import { type Deadline, deadlines } from '../../../src/kernel/deadline.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { Hold } from './in-flight.ts';
@@ -11,11 +10,11 @@ export const MOST_BATCH_BYTES = 512_000;
 /** What a refused request may still send before its connection is cut; read and thrown away, so that it hears why. */
 const MOST_DISCARDED_BYTES = 8_388_608;
 
-const UNPACKERS: Readonly<Record<string, (packed: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>>> = {
-  gzip: promisify(gunzip),
-  'x-gzip': promisify(gunzip),
-  deflate: promisify(inflate),
-  br: promisify(brotliDecompress),
+const UNPACKERS: Readonly<Record<string, (packed: Buffer, options: { maxOutputLength: number }) => Buffer>> = {
+  gzip: gunzipSync,
+  'x-gzip': gunzipSync,
+  deflate: inflateSync,
+  br: brotliDecompressSync,
 };
 
 /** A body on its way in. */
@@ -57,24 +56,27 @@ export function readBody(request: IncomingMessage, hold: Hold): Reading {
 }
 
 /** The text of a body, and its length. Faults: `invalid` for what cannot be unpacked or is not UTF-8, `exhausted`. */
-export async function textOf(body: Buffer, encoding: string | undefined, hold: Hold): Promise<{ text: string; bytes: number }> {
-  const plain = encoding === undefined || encoding === '' || encoding === 'identity' ? body : await unpack(body, encoding, hold);
+export function textOf(body: Buffer, encoding: string | undefined, hold: Hold): { text: string; bytes: number } {
+  const plain = encoding === undefined || encoding === '' || encoding === 'identity' ? body : unpack(body, encoding, hold);
   if (!isUtf8(plain)) throw new Fault('invalid', 'The body is not UTF-8.', { reason: 'body_not_utf8' });
   // A byte order mark, which JSON.parse does not take.
   const start = plain[0] === 0xef && plain[1] === 0xbb && plain[2] === 0xbf ? 3 : 0;
   return { text: plain.toString('utf8', start), bytes: plain.length };
 }
 
-async function unpack(body: Buffer, encoding: string, hold: Hold): Promise<Buffer> {
+/** On this thread: a common batch takes 60 µs, the largest 3 ms, and handing it to another costs as much again. */
+function unpack(body: Buffer, encoding: string, hold: Hold): Buffer {
   const unpacker = UNPACKERS[encoding.toLowerCase()];
   if (unpacker === undefined) throw new Fault('invalid', 'Content-Encoding may be gzip, deflate or br.', { reason: 'content_encoding_not_supported' });
-  if (!hold.take(MOST_BATCH_BYTES)) throw overloaded();
+  let plain: Buffer;
   try {
-    return await unpacker(body, { maxOutputLength: MOST_BATCH_BYTES });
+    plain = unpacker(body, { maxOutputLength: MOST_BATCH_BYTES });
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge();
     throw new Fault('invalid', `The body says that it is ${encoding.toLowerCase()}, but cannot be unpacked.`, { reason: 'body_encoding_broken' });
   }
+  if (!hold.take(plain.length)) throw overloaded();
+  return plain;
 }
 
 /** Reads the rest of a refused request and throws it away; cuts the connection when that is too much, or too slow. */

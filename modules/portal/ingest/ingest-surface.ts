@@ -9,7 +9,7 @@ import { type HttpSurface, Settings } from '../../../src/kernel/module.ts';
 import { type Counter, Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import { ApiKeys, type KeyHolder } from '../access/api-keys.ts';
 import { headersOf, problemOf } from '../http/problem.ts';
-import { checkBatch, type CheckedBatch, parseBody } from './batch.ts';
+import { checkBatch, type CheckedBatch, parseBody, type ParsedBody } from './batch.ts';
 import { discard, overloaded, readBody, textOf } from './body.ts';
 import { InFlight } from './in-flight.ts';
 import { ingestBatch, type Refused } from './job.ts';
@@ -94,36 +94,35 @@ export class IngestSurface implements HttpSurface {
       expire: () => (read ? this.#refuse(request, response, notOnDisk()) : reading.fail(tooSlow())),
     };
     deadlines.add(timeout, Date.now() + this.#settings.requestTimeoutMs);
+    let holder: KeyHolder | undefined;
     try {
       if (!hold.take(OVERHEAD_BYTES)) throw overloaded();
       const secret = basicUser(request.headers.authorization);
       // Before the body is there, so that who has no key does not get to fill the memory.
-      const holder = secret === undefined ? undefined : await this.#authenticate(secret);
+      if (secret !== undefined) holder = await this.#authenticate(secret);
       const body = await reading.body;
       read = true;
-      this.#answer(request, response, await this.#take(type, await textOf(body, request.headers['content-encoding'], hold), secret, holder));
+      const parsed = parseBody(textOf(body, request.headers['content-encoding'], hold));
+      const writeKey = secret ?? parsed.value.writeKey;
+      holder ??= await this.#authenticate(writeKey);
+      this.#answer(request, response, await this.#take(type, parsed, holder, writeKey as string));
     } catch (thrown) {
-      this.#refuse(request, response, toFault(thrown));
+      const fault = toFault(thrown);
+      this.#refuse(request, response, fault);
+      hold.release();
+      if (holder !== undefined && fault.code === 'invalid') await this.#note(holder, [{ index: null, messageId: null, type, reason: fault.reason }]);
     } finally {
       hold.release();
       deadlines.remove(timeout);
     }
   }
 
-  async #take(type: CallType | null, body: { text: string; bytes: number }, secret: string | undefined, early: KeyHolder | undefined): Promise<CheckedBatch> {
-    try {
-      const parsed = parseBody(body);
-      const writeKey = secret ?? parsed.value.writeKey;
-      const holder = early ?? (await this.#authenticate(writeKey));
-      const receivedAt = this.#clock.now();
-      const checked = checkBatch(parsed, { type, sentAt: parsed.value.sentAt, receivedAt }, writeKey as string);
-      if (checked.json !== null) await this.#publish(holder, receivedAt, type, checked.json, checked.refused);
-      else if (checked.refused.length > 0) await this.#note(holder, checked.refused);
-      return checked;
-    } catch (thrown) {
-      if (early !== undefined && Fault.is(thrown) && thrown.code === 'invalid') await this.#note(early, [{ index: null, messageId: null, type, reason: thrown.reason }]);
-      throw thrown;
-    }
+  async #take(type: CallType | null, body: ParsedBody, holder: KeyHolder, writeKey: string): Promise<CheckedBatch> {
+    const receivedAt = this.#clock.now();
+    const checked = checkBatch(body, { type, sentAt: body.value.sentAt, receivedAt }, writeKey);
+    if (checked.json !== null) await this.#publish(holder, receivedAt, type, checked.json, checked.refused);
+    else if (checked.refused.length > 0) await this.#note(holder, checked.refused);
+    return checked;
   }
 
   /** Faults `unauthenticated`/`key_invalid`, `denied`/`scope_missing`. */
