@@ -10,8 +10,8 @@ import type { TriggerTables } from '../tables.ts';
 import { toLiveRule } from './live-rule.ts';
 import { WorkspaceRules } from './workspace-rules.ts';
 
-/** Rules compiled between two turns of the event loop, some 10 µs each. */
-const LOAD_ROWS = 250;
+/** Rules compiled between two turns of the event loop, some 50 µs each. */
+const LOAD_ROWS = 100;
 
 interface Loaded {
   readonly rules: WorkspaceRules;

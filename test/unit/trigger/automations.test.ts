@@ -156,15 +156,19 @@ describe('rules in memory', () => {
     const rig = await new TriggerRig().start();
     const { automationId } = await rig.save({ waitMs: 1_000 });
     const off = await rig.save({});
+    const offAndOn = await rig.save({ waitMs: 60_000 });
     await rig.rules.of(WORKSPACE);
     // Changed by another process: nobody tells the index.
     await rig.store.transaction(async (tx) => {
       await tx.db.insertInto('automation_versions').values({ workspace: WORKSPACE, automation_id: automationId, version: 2, rule: JSON.stringify(rule({ waitMs: 0 })), created_at: 0, saved_by: null }).execute();
       await tx.db.updateTable('automations').set({ version: 2 }).where('id', '=', automationId).execute();
       await tx.db.updateTable('automations').set({ enabled: 0, epoch: 2 }).where('id', '=', off.automationId).execute();
+      await tx.db.updateTable('automations').set({ epoch: 2 }).where('id', '=', offAndOn.automationId).execute();
     });
     await rig.event({ person: person('ada') });
     assert.deepEqual((await rig.sends()).map(({ request: { source } }) => [source.id, source.version]), [[automationId, 2]]);
+    await rig.advance(60_000);
+    assert.equal((await rig.counts(offAndOn.automationId)).sent, 1);
     assert.deepEqual(await rig.counts(off.automationId), { entered: 0, waiting: 0, sent: 0, left: {}, turnedAway: 0 });
     await rig.dispose();
   });
