@@ -13,7 +13,10 @@ const io: Io = {
   error: (text) => void process.stderr.write(`${text}\n`),
 };
 
+const OLDEST_NODE = 24;
+
 async function main(argv: readonly string[]): Promise<number> {
+  if (Number.parseInt(process.versions.node, 10) < OLDEST_NODE) throw new BootProblem(`Multilith needs Node ${OLDEST_NODE} or newer; this is ${process.version}.`, 'Run it as "npm start", which brings its own, or put a newer Node first in PATH.');
   const [name = 'help', ...rest] = argv;
   const topic = ['help', '--help', '-h'].includes(name) ? rest[0] : undefined;
   const wanted = topic ?? name;
@@ -42,5 +45,6 @@ function report(error: unknown): number {
 
 // What it writes holds personal data and secrets, whoever made the folder.
 process.umask(0o077);
-process.stdout.on('error', () => process.exit(EXIT.failed));
+// Whoever read our output may go away (`| head`); what the command does is not undone by that.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 process.exit(await main(process.argv.slice(2)).catch(report));

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { join, relative } from 'node:path';
 import { newId } from '../../kernel/ids.ts';
 import { BootProblem } from '../host/boot-problem.ts';
+import { dataDirProblem } from '../host/data-dir.ts';
 
 /** sockaddr_un holds 108 bytes on Linux, 104 elsewhere, the closing NUL included. */
 const MAX_PATH_BYTES = 103;
@@ -28,14 +29,24 @@ export async function takeDataDir(dataDir: string): Promise<Server> {
   const server = createServer({ headersTimeout: 5_000, requestTimeout: 30_000 });
   for (let tries = 0; tries < 20; tries++) {
     if (await listen(server, path)) {
-      chmodSync(path, 0o600);
-      writeFileSync(join(dataDir, 'host.pid'), `${process.pid}\n`, { mode: 0o600 });
+      sign(dataDir, path, server);
       return server;
     }
     if (await isAlive(path)) throw locked(dataDir);
     await clearAway(path);
   }
   throw locked(dataDir);
+}
+
+/** For its user only, and with our name on it for whoever finds the directory taken. */
+function sign(dataDir: string, path: string, server: Server): void {
+  try {
+    chmodSync(path, 0o600);
+    writeFileSync(join(dataDir, 'host.pid'), `${process.pid}\n`, { mode: 0o600 });
+  } catch (error) {
+    server.close();
+    throw dataDirProblem(dataDir, error);
+  }
 }
 
 function listen(server: Server, path: string): Promise<boolean> {

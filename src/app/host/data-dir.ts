@@ -8,9 +8,14 @@ export function prepareDataDir(dataDir: string): void {
     if (!statSync(dataDir).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' });
     accessSync(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new BootProblem(`The data directory ${dataDir} cannot be used: ${reasonOf(code)}.`, remedyFor(code), error);
+    throw dataDirProblem(dataDir, error);
   }
+}
+
+/** A failure to read or write there, as the operator needs it. */
+export function dataDirProblem(dataDir: string, error: unknown): BootProblem {
+  const { code } = error as NodeJS.ErrnoException;
+  return new BootProblem(`The data directory ${dataDir} cannot be used: ${reasonOf(code)}.`, remedyFor(code), error);
 }
 
 function reasonOf(code: string | undefined): string {

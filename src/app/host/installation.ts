@@ -3,6 +3,7 @@ import { closeSync, fsyncSync, linkSync, openSync, readFileSync, rmSync, writeSy
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BootProblem } from './boot-problem.ts';
+import { dataDirProblem } from './data-dir.ts';
 
 const FILE = 'installation.json';
 const Stored = z.object({
@@ -43,7 +44,7 @@ function create(dataDir: string, path: string): Uint8Array {
     syncFolder(dataDir);
     return secret;
   } catch (error) {
-    throw new BootProblem(`${path} cannot be written (${(error as NodeJS.ErrnoException).code}).`, 'Free some space on the disk, and give this user the right to write there.', error);
+    throw dataDirProblem(dataDir, error);
   } finally {
     rmSync(draft, { force: true });
   }
