@@ -53,6 +53,13 @@ export interface GroupEvents {
   failed(fault: unknown, transactions: number): void;
 }
 
+export interface GroupLimits {
+  /** Transactions that may wait; one more is refused. */
+  readonly maxWaiting: number;
+  /** How long a group stays open for those that come. Default 8. */
+  readonly groupMs?: number;
+}
+
 /** What of the DurableLog a group needs. */
 export interface LogDurability {
   sync(): Promise<void> | undefined;
@@ -61,8 +68,8 @@ export interface LogDurability {
 
 /**
  * Runs transactions one after the other, each in a savepoint, many in one BEGIN … COMMIT, so that one fsync serves
- * them all. Nothing is answered and no other group begins before that fsync. Not even a failure is answered: what a transaction saw of its neighbours (a
- * row that is there already) must not be told while they may still vanish.
+ * them all. Nothing is answered and no other group begins before that fsync. Not even a failure is answered: what a
+ * transaction saw of its neighbours (a row that is there already) must not be told while they may still vanish.
  *
  *   idle → (a transaction arrives; the rest of this turn of the event loop may join) → group → commit → fsync → idle or group
  */
@@ -71,6 +78,7 @@ export class GroupCommit {
   readonly #log: LogDurability;
   readonly #events: GroupEvents;
   readonly #maxWaiting: number;
+  readonly #groupMs: number;
   readonly #control: { begin(): void; savepoint(): void; release(): void; undo(): void; commit(): void; rollback(): void };
   readonly #slice = new Slice();
   readonly #waiting = new Fifo<Job>();
@@ -78,10 +86,11 @@ export class GroupCommit {
   #refusal: Fault | undefined;
   #expireCurrent: ((fault: Fault) => void) | undefined;
 
-  constructor(connection: Connection, log: LogDurability, maxWaiting: number, events: GroupEvents) {
+  constructor(connection: Connection, log: LogDurability, events: GroupEvents, { maxWaiting, groupMs = GROUP_MS }: GroupLimits) {
     this.#connection = connection;
     this.#log = log;
     this.#maxWaiting = maxWaiting;
+    this.#groupMs = groupMs;
     this.#events = events;
     this.#control = {
       begin: connection.control('BEGIN IMMEDIATE'),
@@ -147,11 +156,13 @@ export class GroupCommit {
     }
     this.#slice.begin();
     const started = performance.now();
-    do {
+    // A stop may have emptied the list since the last look.
+    while (this.#connection.inTransaction && this.waiting > 0) {
       const job = this.#waiting.take()!;
       if (Date.now() - job.since > WAIT_MS) job.reject(tooMany('The transaction waited too long for its turn.'));
       else done.push({ job, outcome: await this.#attempt(job) });
-    } while (this.#connection.inTransaction && this.waiting > 0 && done.length < GROUP_TRANSACTIONS && performance.now() - started < GROUP_MS);
+      if (done.length === GROUP_TRANSACTIONS || performance.now() - started >= this.#groupMs) break;
+    }
     await this.#commit(done);
   }
 
@@ -175,11 +186,7 @@ export class GroupCommit {
 
   /** All of the group are told the same: their own outcomes stood on ground that is gone. */
   #fail(jobs: readonly Job[], error: unknown, origin: FaultOptions['origin']): void {
-    try {
-      if (this.#connection.inTransaction) this.#control.rollback();
-    } catch {
-      // The first error says more; SQLite has no transaction left that could be rolled back.
-    }
+    this.#rollBack();
     const fault = sqliteFault(error, origin);
     for (const job of jobs) job.reject(fault);
     this.#events.failed(fault, jobs.length);
@@ -195,9 +202,19 @@ export class GroupCommit {
       if ('error' in outcome) this.#control.undo();
       this.#control.release();
     } catch (error) {
+      // What this one wrote can no longer be told from its neighbours' writes: none of the group is kept.
+      this.#rollBack();
       outcome = { error: sqliteFault(error) };
     }
     return outcome;
+  }
+
+  #rollBack(): void {
+    try {
+      if (this.#connection.inTransaction) this.#control.rollback();
+    } catch {
+      // The error that led here says more; SQLite has no transaction left that could be rolled back.
+    }
   }
 
   /** The work's outcome, or its deadline's. Never rejects. */

@@ -127,7 +127,7 @@ export class SqliteStorage implements Storage {
       const reader = new Connection({ path, role: 'reader', cacheKb: settings.cacheKb });
       const log = new DurableLog(path, settings.durability, (fault) => this.#endScans(fault));
       const checkpoints = new Checkpoints(writer, path, settings.checkpointKb, this.#options.log);
-      const commits = new GroupCommit(writer, log, settings.maxWaiting, this.#events(checkpoints));
+      const commits = new GroupCommit(writer, log, this.#events(checkpoints), settings);
       sideThread.retain();
       this.#open = { ownership, writer, reader, log, commits, checkpoints, scans: new AbortController() };
     } catch (error) {

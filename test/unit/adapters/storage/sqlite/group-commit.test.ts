@@ -2,21 +2,22 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test, type TestContext as Test } from 'node:test';
 import { Connection } from '../../../../../adapters/storage/sqlite/connection.ts';
-import { GroupCommit, type LogDurability } from '../../../../../adapters/storage/sqlite/group-commit.ts';
+import { GroupCommit, type GroupLimits, type LogDurability } from '../../../../../adapters/storage/sqlite/group-commit.ts';
 import { Fault } from '../../../../../src/kernel/fault.ts';
 import { testContext } from '../../../../support/context.ts';
 import { rejectsWith } from '../../../../support/faults.ts';
 
-/** A real connection whose COMMIT can be made to fail as it does on a broken disk, and that counts what it is asked. */
+/** A real connection whose control statements can be made to fail as they do on a broken disk, and that counts what it is asked. */
 class BreakableConnection extends Connection {
   readonly asked: Record<string, number> = {};
-  broken = false;
+  /** The control statement that fails. */
+  broken: string | undefined;
 
   override control(sql: string): () => void {
     const run = super.control(sql);
     return () => {
       this.asked[sql] = (this.asked[sql] ?? 0) + 1;
-      if (this.broken && sql === 'COMMIT') throw Object.assign(new Error('disk I/O error'), { code: 'ERR_SQLITE_ERROR', errcode: 1034 });
+      if (sql === this.broken) throw Object.assign(new Error('disk I/O error'), { code: 'ERR_SQLITE_ERROR', errcode: 1034 });
       run();
     };
   }
@@ -24,6 +25,9 @@ class BreakableConnection extends Connection {
 
 /** Durable at once. */
 const ALWAYS: LogDurability = { sync: () => undefined, whenDurable: () => undefined };
+
+/** However slow the machine, a group ends by count or when nobody waits. */
+const LIMITS: GroupLimits = { maxWaiting: 10_000, groupMs: 60_000 };
 
 interface Rig {
   readonly connection: BreakableConnection;
@@ -33,12 +37,12 @@ interface Rig {
   ids(): unknown[];
 }
 
-function rig(t: Test): Rig {
+function rig(t: Test, limits = LIMITS): Rig {
   const place = testContext();
   const connection = new BreakableConnection({ path: join(place.dataDir, 'x.sqlite'), role: 'writer', cacheKb: 64 });
   connection.execute('CREATE TABLE t (id TEXT PRIMARY KEY)', []);
   const failures: number[] = [];
-  const commits = new GroupCommit(connection, ALWAYS, 10_000, { committed: () => undefined, failed: (_, transactions) => failures.push(transactions) });
+  const commits = new GroupCommit(connection, ALWAYS, { committed: () => undefined, failed: (_, transactions) => failures.push(transactions) }, limits);
   t.after(async () => {
     await commits.stop(100);
     connection.close();
@@ -75,7 +79,14 @@ test('those that come while a group runs join it', async (t) => {
 test('a group has an end: 512 transactions', async (t) => {
   const { connection, insert } = rig(t);
   await Promise.all(Array.from({ length: 1_100 }, (_, i) => insert(String(i))));
-  assert.ok(connection.asked.COMMIT! >= 3, String(connection.asked.COMMIT));
+  assert.equal(connection.asked.COMMIT, 3);
+});
+
+test('a group has an end: its time', async (t) => {
+  const { connection, commits } = rig(t, { maxWaiting: 10, groupMs: 0 });
+  await Promise.allSettled([commits.run(async () => {}, 1_000), commits.run(async () => {}, 1_000)]);
+  await commits.stop(100);
+  assert.ok(connection.asked.COMMIT! >= 2, String(connection.asked.COMMIT));
 });
 
 test('nothing is answered before the commit', async (t) => {
@@ -92,12 +103,12 @@ test('nothing is answered before the commit', async (t) => {
 
 test('when the commit fails everyone is told so, even one that failed over a neighbour\'s row', async (t) => {
   const { connection, insert, ids, failures } = rig(t);
-  connection.broken = true;
+  connection.broken = 'COMMIT';
   const outcomes = await Promise.allSettled([insert('a'), insert('a'), insert('b')]);
   assert.deepEqual(outcomes.map((outcome) => outcome.status === 'rejected' && [outcome.reason.code, outcome.reason.origin]), Array(3).fill(['unavailable', 'lost']));
   assert.deepEqual(ids(), []);
   assert.deepEqual(failures, [3]);
-  connection.broken = false;
+  connection.broken = undefined;
   await insert('a');
   await rejectsWith('conflict', insert('a'));
   assert.deepEqual(ids(), ['a']);
@@ -118,11 +129,36 @@ test('when SQLite gives the whole transaction up, none of the group is acknowled
   assert.deepEqual(ids(), ['c']);
 });
 
+test('a transaction that cannot be undone by itself takes its group with it', async (t) => {
+  const { connection, commits, insert, ids } = rig(t);
+  connection.broken = 'ROLLBACK TO one';
+  const neighbour = insert('a');
+  const failing = commits.run(async () => {
+    connection.execute('INSERT INTO t VALUES (?)', ['half']);
+    throw new Error('no');
+  }, 1_000);
+  const outcomes = await Promise.allSettled([neighbour, failing]);
+  assert.deepEqual(outcomes.map((outcome) => outcome.status), ['rejected', 'rejected']);
+  assert.deepEqual(ids(), []);
+  await insert('after');
+  assert.deepEqual(ids(), ['after']);
+});
+
+test('a stop whose deadline has passed before a group began', async (t) => {
+  const { commits, insert } = rig(t);
+  const waiting = insert('a');
+  const stopping = commits.stop(0);
+  // The timer of the deadline and the turn that the group waits for: either may come first.
+  for (const until = Date.now() + 5; Date.now() < until; );
+  const [outcome] = await Promise.allSettled([waiting, stopping]);
+  if (outcome!.status === 'rejected') assert.equal(outcome!.reason.code, 'unavailable');
+});
+
 test('the next group waits for what follows a commit', async (t) => {
   const place = testContext();
   const connection = new Connection({ path: join(place.dataDir, 'x.sqlite'), role: 'writer', cacheKb: 64 });
   let open: (() => void) | undefined;
-  const commits = new GroupCommit(connection, ALWAYS, 10, { committed: () => (open === undefined ? new Promise<void>((resolve) => (open = resolve)) : undefined), failed: () => {} });
+  const commits = new GroupCommit(connection, ALWAYS, { committed: () => (open === undefined ? new Promise<void>((resolve) => (open = resolve)) : undefined), failed: () => {} }, LIMITS);
   t.after(() => {
     connection.close();
     place.remove();
