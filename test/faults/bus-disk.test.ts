@@ -66,8 +66,8 @@ test('transactions that fail before, instead of, or after their commit lose noth
 test('a failing fsync is told to the publishers concerned; consumers go on by themselves', async (t) => {
   const random = seeded((line) => t.diagnostic(line));
   const context = place(t);
-  const under = ['strace', '-f', '--seccomp-bpf', '-o', '/dev/null', '-P', join(context.dataDir, 'bus.sqlite-wal'), '-e', `inject=fsync,fdatasync:error=EIO:when=${8 + random.whole(10)}+${5 + random.whole(10)}`];
-  const child = new LedgerChild({ driver: 'embedded', dataDir: context.dataDir, run: 'f', publishers: 10, each: 80 }, random.whole(2 ** 31), under);
+  const under = ['strace', '-f', '--seccomp-bpf', '-o', '/dev/null', '-P', join(context.dataDir, 'bus.sqlite-wal'), '-e', `inject=fsync,fdatasync:error=EIO:when=${8 + random.whole(10)}+${8 + random.whole(10)}`];
+  const child = new LedgerChild({ driver: 'embedded', dataDir: context.dataDir, run: 'f', publishers: 4, each: 200 }, random.whole(2 ** 31), under);
   t.after(() => child.kill());
   await child.ended;
   assert.ok(child.failures.length > 0, child.errors);
