@@ -10,6 +10,7 @@ import { newId } from '../../src/kernel/ids.ts';
 import { Publisher, type Received } from '../../src/kernel/message.ts';
 import { defineModule, type TransactionalHandler } from '../../src/kernel/module.ts';
 import { deliveryUpdated, unsubscribed } from '../../modules/notification/contract.ts';
+import type { Placement } from '../../src/fabric/placements.ts';
 import type { Channel } from '../../src/ports/channel.ts';
 import { z } from 'zod';
 import { composeForTest, type TestComposition } from './compose.ts';
@@ -60,6 +61,8 @@ export interface NotificationRigOptions {
   readonly settings?: object;
   readonly dataDir?: string;
   readonly portal?: PortalData;
+  /** Default `inline-strict`. */
+  readonly placement?: Placement;
 }
 
 /** Notification on a real database and bus, portal's two questions answered from memory. Started. */
@@ -79,6 +82,7 @@ export async function notificationRig(options: NotificationRigOptions = {}): Pro
     modules: [standIn.module, notificationModule],
     channels,
     settings: { notification: options.settings ?? {} },
+    ...(options.placement === undefined ? {} : { placement: options.placement }),
     ...(options.dataDir === undefined ? {} : { dataDir: options.dataDir }),
   });
   await composition.start();

@@ -87,6 +87,7 @@ const NAMES: Readonly<Record<string, string>> = {
   ENETUNREACH: 'host_unreachable',
   EDNS: 'dns_failed',
   ENOTFOUND: 'dns_failed',
+  EAI_AGAIN: 'dns_failed',
   ETIMEDOUT: 'timeout',
   ETLS: 'tls_failed',
   EAUTH: 'login_refused',

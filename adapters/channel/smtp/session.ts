@@ -1,4 +1,5 @@
 import SMTPConnection from 'nodemailer/lib/smtp-connection';
+import { connect, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../../src/kernel/clock.ts';
 import { isLoopback, type SmtpSettings } from './driver.ts';
@@ -27,10 +28,13 @@ export class SmtpSession {
   #alive = true;
   #onBroken: (error: SmtpError) => void = () => {};
   readonly #connection: SMTPConnection;
+  readonly #socket: Socket;
   readonly #settings: SmtpSettings;
   readonly #clock: Clock;
 
-  private constructor(connection: SMTPConnection, settings: SmtpSettings, clock: Clock) {
+  private constructor(socket: Socket, settings: SmtpSettings, clock: Clock) {
+    const connection = new SMTPConnection(optionsOf(settings, socket));
+    this.#socket = socket;
     this.#connection = connection;
     this.#settings = settings;
     this.#clock = clock;
@@ -41,11 +45,13 @@ export class SmtpSession {
 
   /** @throws ConnectFailed, also when `signal` aborts. */
   static async open(settings: SmtpSettings, clock: Clock, signal?: AbortSignal): Promise<SmtpSession> {
-    const session = new SmtpSession(new SMTPConnection(optionsOf(settings)), settings, clock);
+    const socket = connect({ host: settings.host, port: settings.port, noDelay: true, keepAlive: true });
+    const session = new SmtpSession(socket, settings, clock);
     const cut = (): void => session.cut();
     signal?.addEventListener('abort', cut, { once: true });
     try {
-      await session.#step(settings.connectTimeoutMs, 'connecting', (done) => session.#connection.connect(done));
+      await session.#step(settings.connectTimeoutMs, 'dialling', (done) => socket.once('connect', () => done()).once('error', done));
+      await session.#step(settings.connectTimeoutMs, 'the greeting', (done) => session.#connection.connect(done));
       const { username: user, password: pass } = settings;
       if (user !== undefined && pass !== undefined) {
         await session.#step(settings.connectTimeoutMs, 'logging in', (done) => session.#connection.login({ credentials: { user, pass } }, done));
@@ -73,12 +79,13 @@ export class SmtpSession {
   /** Ends what is under way now: uncertain when the message was handed over. */
   cut(): void {
     this.#broken({ code: 'ETIMEDOUT', message: 'The sending was cut short.' });
-    this.#connection.close();
+    this.close();
   }
 
   close(): void {
     this.#alive = false;
     this.#connection.close();
+    this.#socket.destroy();
   }
 
   /** Says goodbye; resolves when the connection is closed, after a second at the latest. */
@@ -108,7 +115,7 @@ export class SmtpSession {
       const onAbort = (): void => this.cut();
       const limit = (ms: number, what: string) => this.#clock.at(this.#clock.now() + ms, () => failed({ code: 'ETIMEDOUT', message: `No end of ${what} after ${ms} ms.` }));
       let timer = limit(this.#settings.commandTimeoutMs, 'the envelope');
-      const body = new Body(raw, () => {
+      const body = new Body(raw, this.#socket, () => {
         timer.cancel();
         timer = limit(this.#settings.messageTimeoutMs, 'the message');
       }, () => {
@@ -161,11 +168,13 @@ export class SmtpSession {
  */
 class Body {
   readonly #raw: Uint8Array;
+  readonly #socket: Socket;
   readonly #onStart: () => void;
   readonly #onEnd: () => void;
 
-  constructor(raw: Uint8Array, onStart: () => void, onEnd: () => void) {
+  constructor(raw: Uint8Array, socket: Socket, onStart: () => void, onEnd: () => void) {
     this.#raw = raw;
+    this.#socket = socket;
     this.#onStart = onStart;
     this.#onEnd = onEnd;
   }
@@ -183,15 +192,20 @@ class Body {
   pipe(encoder: NodeJS.ReadWriteStream): void {
     this.#onStart();
     encoder.once('end', this.#onEnd);
+    // The message and its final dot in one packet.
+    this.#socket.cork();
     encoder.write(this.#raw);
     encoder.end();
+    setImmediate(() => this.#socket.uncork());
   }
 }
 
-function optionsOf(settings: SmtpSettings): ConstructorParameters<typeof SMTPConnection>[0] {
+function optionsOf(settings: SmtpSettings, socket: Socket): ConstructorParameters<typeof SMTPConnection>[0] {
   const { host, port, security, connectTimeoutMs, messageTimeoutMs, clientName } = settings;
   const mustEncrypt = security === 'starttls' || (security === 'auto' && settings.password !== undefined && !isLoopback(host));
   return {
+    connection: socket,
+    // For the certificate's name.
     host,
     port,
     secure: security === 'tls',

@@ -1,4 +1,5 @@
 import { inject, injectable } from 'inversify';
+import type { Trace } from '../../../src/kernel/call.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { type Counter, Metrics } from '../../../src/kernel/telemetry.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
@@ -37,11 +38,11 @@ export class DeliveryLog {
    * `before` is how it stands so far, null when it is new. Answers how it stands then. Fault `conflict` when it has
    * changed meanwhile.
    */
-  async begin(delivery: StoredDelivery & { readonly to: string }, before: StoredDelivery | null): Promise<StoredDelivery> {
+  async begin(delivery: StoredDelivery & { readonly to: string }, before: StoredDelivery | null, trace: Trace): Promise<StoredDelivery> {
     const decided = await this.#store.transaction(async (tx) => {
       const reason = await suppressedFor(tx, delivery);
       const next: StoredDelivery = reason === null ? { ...delivery, state: 'sending' } : { ...delivery, state: 'suppressed', reason };
-      await write(tx, next, before);
+      await write(tx, next, before, trace);
       return next;
     });
     this.#count(decided);
@@ -49,8 +50,8 @@ export class DeliveryLog {
   }
 
   /** Writes down how the delivery stands now. Fault `conflict` when it has changed since `before`. */
-  async record(delivery: StoredDelivery, before: StoredDelivery | null): Promise<StoredDelivery> {
-    await this.#store.transaction((tx) => write(tx, delivery, before));
+  async record(delivery: StoredDelivery, before: StoredDelivery | null, trace: Trace): Promise<StoredDelivery> {
+    await this.#store.transaction((tx) => write(tx, delivery, before, trace));
     this.#count(delivery);
     return delivery;
   }
@@ -69,14 +70,14 @@ async function suppressedFor(tx: Tx, { workspace, channel, to, personId, source 
   return row.reason === 'unsubscribed' ? 'unsubscribed' : 'suppression_list';
 }
 
-async function write(tx: Tx, delivery: StoredDelivery, before: StoredDelivery | null): Promise<void> {
+async function write(tx: Tx, delivery: StoredDelivery, before: StoredDelivery | null, trace: Trace): Promise<void> {
   const row = rowOf(delivery);
   const written = before === null ? await tx.run(insertDelivery, row) : await tx.run(moveDelivery, { ...row, from: before.state });
   if (written.length === 0) throw new Fault('conflict', 'The delivery has changed meanwhile.', { reason: 'delivery_changed' });
   for (const [bucket, reason, amount] of countChanges(delivery, before)) {
     await tx.run(addToCount, { workspace: delivery.workspace, source_id: delivery.source.id, shard: shardOf(delivery.deliveryId), bucket, reason, amount });
   }
-  if (isAtRest(delivery.state)) await announce(tx, delivery);
+  if (isAtRest(delivery.state)) await announce(tx, delivery, trace);
 }
 
 function countChanges(delivery: StoredDelivery, before: StoredDelivery | null): [CountRow['bucket'], string, number][] {
@@ -92,10 +93,10 @@ function bucketOf({ state, reason }: StoredDelivery): [CountRow['bucket'], strin
   return [bucket, bucket === 'suppressed' || bucket === 'failed' ? (reason ?? '') : ''];
 }
 
-async function announce(tx: Tx, delivery: StoredDelivery): Promise<void> {
+async function announce(tx: Tx, delivery: StoredDelivery, trace: Trace): Promise<void> {
   const { deliveryId, personId, templateId, channel, state, reason, source, workspace, updatedAt: time } = delivery;
   if (source.kind === 'test') await tx.run(dropTestMail, { workspace, delivery_id: deliveryId });
-  await tx.publish(deliveryUpdated, { deliveryId, personId, templateId, channel, state, reason, source, time }, { workspace });
+  await tx.publish(deliveryUpdated, { deliveryId, personId, templateId, channel, state, reason, source, time }, { workspace, trace });
 }
 
 function shardOf(id: string): number {

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { Trace } from '../../../src/kernel/call.ts';
 import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { backoffMs } from './backoff.ts';
 import type { ChannelResult } from '../../../src/ports/channel.ts';
@@ -8,6 +9,7 @@ import type { Delivery, DeliveryState, SendRequest } from '../contract.ts';
 export interface SendJob extends z.infer<typeof SendRequest> {
   readonly id: string;
   readonly workspace: string;
+  readonly trace: Trace;
 }
 
 /** A delivery with what only this module needs to know. */

@@ -1,4 +1,5 @@
 import { inject, injectable } from 'inversify';
+import type { Trace } from '../../../src/kernel/call.ts';
 import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { Received } from '../../../src/kernel/message.ts';
@@ -8,6 +9,7 @@ import { type Channel, type ChannelResult, Channels } from '../../../src/ports/c
 import { messageIdOf } from '../compose/message.ts';
 import type { SendRequest } from '../contract.ts';
 import type { NotificationSettings } from '../settings.ts';
+import { Suppressions } from '../suppressions/suppressions.ts';
 import type { z } from 'zod';
 import { DeliveryLog } from './delivery-log.ts';
 import { INTERRUPTED, isAtRest, settle, type SendJob, type StoredDelivery } from './delivery.ts';
@@ -18,8 +20,11 @@ type Again = { readonly notBefore: EpochMs; readonly reason: string } | undefine
 
 /** A resting channel is waited for so long, holding back the rest of the queue; then the messages go back to it. */
 const WAIT_FOR_CHANNEL_MS = 2_000;
-/** Data older than this is fetched anew before the mail goes. */
+/** So many are written down as `sending` for each place at the channel: one fsync then carries many. */
+const DECIDED_PER_PLACE = 3;
+/** Data older than this is fetched anew before the mail goes, and a decision older than this is made anew. */
 const FRESH_MS = 2_000;
+const CHANNEL_BUSY: ChannelResult = { kind: 'deferred', response: 'The channel had no place free in time.', reason: 'channel_busy', untried: true };
 const RECORD_TRIES = 4;
 const MOST_UNRECORDED = 10_000;
 
@@ -31,11 +36,12 @@ const MOST_UNRECORDED = 10_000;
 export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
   readonly #deliveries: DeliveryLog;
   readonly #preparation: Preparation;
+  readonly #suppressions: Suppressions;
   readonly #channels: Channels;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #settings: NotificationSettings;
-  readonly #gates = new Map<Channel, WireGate>();
+  readonly #gates = new Map<Channel, { readonly decide: WireGate; readonly wire: WireGate }>();
   readonly #underWay = new Set<string>();
   /** Outcomes that could not be written down (disk full): the answer is known here until the program ends. */
   readonly #unrecorded = new Map<string, ChannelResult>();
@@ -43,6 +49,7 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
   constructor(
     @inject(DeliveryLog) deliveries: DeliveryLog,
     @inject(Preparation) preparation: Preparation,
+    @inject(Suppressions) suppressions: Suppressions,
     @inject(Channels) channels: Channels,
     @inject(Clock) clock: Clock,
     @inject(Log) log: Log,
@@ -50,28 +57,38 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
   ) {
     this.#deliveries = deliveries;
     this.#preparation = preparation;
+    this.#suppressions = suppressions;
     this.#channels = channels;
     this.#clock = clock;
     this.#log = log;
     this.#settings = settings;
-    for (const channel of channels.values()) this.#gates.set(channel, new WireGate(channel.capacity));
+    for (const channel of channels.values()) this.#gates.set(channel, { decide: new WireGate(channel.capacity * DECIDED_PER_PLACE), wire: new WireGate(channel.capacity) });
   }
 
   async perform(received: Received<z.infer<typeof SendRequest>>, signal: AbortSignal): Promise<Again> {
     if (received.workspace === null) throw new Fault('invalid', 'A send request belongs to a workspace.', { reason: 'workspace_required' });
-    const job: SendJob = { ...received.payload, id: received.id, workspace: received.workspace };
+    const job: SendJob = { ...received.payload, id: received.id, workspace: received.workspace, trace: received.trace };
     const key = `${job.workspace} ${job.id}`;
     if (this.#underWay.has(key)) return this.#again(1_000, 'under_way');
     this.#underWay.add(key);
     try {
-      return await this.#deliver(job, signal);
+      return await this.#start(job, received.attempt, signal);
     } finally {
       this.#underWay.delete(key);
     }
   }
 
-  async #deliver(job: SendJob, signal: AbortSignal): Promise<Again> {
-    const before = await this.#whereItStands(job);
+  /** Nearly all are new: the first try takes it for granted, and looks only when the database says otherwise. */
+  async #start(job: SendJob, attempt: number, signal: AbortSignal): Promise<Again> {
+    try {
+      if (attempt === 1) return await this.#deliver(job, null, signal);
+    } catch (fault) {
+      if (!Fault.is(fault) || fault.reason !== 'delivery_changed') throw fault;
+    }
+    return this.#deliver(job, await this.#whereItStands(job), signal);
+  }
+
+  async #deliver(job: SendJob, before: StoredDelivery | null, signal: AbortSignal): Promise<Again> {
     if (before !== null && isAtRest(before.state)) return undefined;
     if (before?.nextAttemptAt != null && before.nextAttemptAt > this.#clock.now()) return againAt(before);
     const channel = this.#channels.get(job.channel);
@@ -88,34 +105,48 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     const found = await this.#deliveries.find(job.workspace, job.id);
     if (found?.state !== 'sending') return found;
     const known = this.#unrecorded.get(job.id);
-    const settled = await this.#record(found, known ?? INTERRUPTED);
+    const settled = await this.#record(found, known ?? INTERRUPTED, job.trace);
     this.#unrecorded.delete(job.id);
     return settled;
   }
 
+  /**
+   * What is decided is soon on the wire, so that an opt-out counts from the moment that it is made: little is decided
+   * ahead, and what then waits too long goes back.
+   */
   async #throughGate(job: SendJob, before: StoredDelivery | null, channel: Channel, prepared: PreparedMail, signal: AbortSignal): Promise<Again> {
-    const gate = this.#gates.get(channel)!;
+    const { decide, wire } = this.#gates.get(channel)!;
     const arrived = this.#clock.now();
-    await gate.enter();
+    await decide.enter();
     try {
       if (signal.aborted) return this.#again(0, 'stopping');
       const isStale = this.#clock.now() - arrived > FRESH_MS;
       const mail = isStale ? await this.#preparation.prepare(job, before) : prepared;
       if (mail.kind !== 'ready') return await this.#finish(job, before, mail);
-      return await this.#send(job, before, channel, mail, signal);
+      const going = { ...(before ?? this.#asked(job)), messageId: mail.messageId, to: mail.to, templateVersion: mail.templateVersion, nextAttemptAt: null, updatedAt: this.#clock.now() };
+      const begun = await this.#deliveries.begin(going, before, job.trace);
+      return begun.state === 'sending' ? await this.#send(job, begun, channel, wire, mail, signal) : undefined;
     } finally {
-      gate.leave();
+      decide.leave();
     }
   }
 
-  async #send(job: SendJob, before: StoredDelivery | null, channel: Channel, mail: PreparedMail, signal: AbortSignal): Promise<Again> {
-    const { to, templateVersion, messageId, raw } = mail;
-    const going = { ...(before ?? this.#asked(job)), messageId, to, templateVersion, nextAttemptAt: null, updatedAt: this.#clock.now() };
-    const begun = await this.#deliveries.begin(going, before);
-    if (begun.state !== 'sending') return undefined;
-    const result = await this.#handOver(channel, { deliveryId: job.id, workspace: job.workspace, envelope: { from: mail.from, to }, raw }, signal);
-    const settled = await this.#record(begun, result);
+  async #send(job: SendJob, begun: StoredDelivery, channel: Channel, wire: WireGate, mail: PreparedMail, signal: AbortSignal): Promise<Again> {
+    await wire.enter();
+    let result: ChannelResult;
+    try {
+      if (this.#suppressions.justUnsubscribed(job.workspace, job.personId, job.channel) && job.source.kind !== 'test') return await this.#takeBack(job, begun);
+      const isLate = signal.aborted || this.#clock.now() - begun.updatedAt > FRESH_MS;
+      result = isLate ? CHANNEL_BUSY : await this.#handOver(channel, { deliveryId: job.id, workspace: job.workspace, envelope: { from: mail.from, to: mail.to }, raw: mail.raw }, signal);
+    } finally {
+      wire.leave();
+    }
+    const settled = await this.#record(begun, result, job.trace);
     return isAtRest(settled.state) ? undefined : againAt(settled);
+  }
+
+  async #takeBack(job: SendJob, begun: StoredDelivery): Promise<Again> {
+    return this.#finish(job, begun, { kind: 'suppressed', reason: 'unsubscribed' });
   }
 
   async #handOver(channel: Channel, message: Parameters<Channel['send']>[0], signal: AbortSignal): Promise<ChannelResult> {
@@ -128,12 +159,12 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
   }
 
   /** What is known of a mail on its way must not be lost to a disk that is full for a moment. */
-  async #record(begun: StoredDelivery, result: ChannelResult): Promise<StoredDelivery> {
+  async #record(begun: StoredDelivery, result: ChannelResult, trace: Trace): Promise<StoredDelivery> {
     const now = this.#clock.now();
     const settled: StoredDelivery = { ...begun, ...settle(begun, result, this.#settings, now, Math.random), updatedAt: now };
     for (let tries = 1; ; tries++) {
       try {
-        return await this.#deliveries.record(settled, begun);
+        return await this.#deliveries.record(settled, begun, trace);
       } catch (fault) {
         if (tries === RECORD_TRIES || (Fault.is(fault) && fault.code === 'conflict')) {
           if (result !== INTERRUPTED && this.#unrecorded.size < MOST_UNRECORDED) this.#unrecorded.set(begun.deliveryId, result);
@@ -151,7 +182,7 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     const attempts = words === undefined ? asked.attempts : [...asked.attempts, { at: now, result: 'rejected' as const, reason, response: words.slice(0, 1_000) }];
     // An earlier try may have arrived after all; then `failed` would say too much.
     const state = kind === 'failed' && asked.mayBeRepeated ? 'uncertain' : kind;
-    await this.#deliveries.record({ ...asked, attempts, state, reason, nextAttemptAt: null, updatedAt: now }, before);
+    await this.#deliveries.record({ ...asked, attempts, state, reason, nextAttemptAt: null, updatedAt: now }, before, job.trace);
     return undefined;
   }
 
@@ -161,7 +192,7 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     const asked = before ?? this.#asked(job);
     if (now - asked.createdAt >= this.#settings.giveUpAfterMs) return this.#finish(job, before, { kind: 'failed', reason: 'channel_paused' });
     const nextAttemptAt = until + Math.round(Math.random() * WAIT_FOR_CHANNEL_MS);
-    return againAt(await this.#deliveries.record({ ...asked, state: 'pending', reason: 'channel_paused', nextAttemptAt, updatedAt: now }, before));
+    return againAt(await this.#deliveries.record({ ...asked, state: 'pending', reason: 'channel_paused', nextAttemptAt, updatedAt: now }, before, job.trace));
   }
 
   /** Null when the channel takes mails again, else until when it rests. */

@@ -33,7 +33,8 @@ interface Waiting {
 
 /** Small enough that little is done again after a kill, large enough that the messages between threads cost little. */
 const BATCH = 32;
-const BATCHES_OUT = 2;
+/** While the worker has one, the next one grows: a message between threads costs as much as half a rendering. */
+const BATCHES_OUT = 1;
 /** A machine that stood still must not be taken for a runaway: so many looks must have found the same task. */
 const LOOKS = 4;
 const STARTS_BEFORE_GIVING_UP = 3;

@@ -1,4 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import { keepDateFormats } from './cached-date-format.ts';
 import { compileContent } from './compile.ts';
 import { ParsedTemplate, TemplateProblems } from './liquid-engine.ts';
 import type { RenderAnswer, RenderTask } from './protocol.ts';
@@ -6,6 +7,7 @@ import type { RenderAnswer, RenderTask } from './protocol.ts';
 /** The inside of a render worker: Liquid and MJML, nothing that reaches the network, the disk or other data. */
 const { progress, templates: mostTemplates } = workerData as { progress: Int32Array; templates: number };
 const port = parentPort!;
+keepDateFormats();
 /** In the order of their last use. */
 const parsed = new Map<string, ParsedTemplate>();
 

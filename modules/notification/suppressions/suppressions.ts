@@ -16,12 +16,16 @@ interface SuppressedAddress {
 
 /** An opt-out reaches the addresses that the person's last mails went to; one mail may be older than a new address. */
 const LAST_MAILS = 20;
+const RECENT_MS = 10_000;
+const MOST_RECENT = 10_000;
 
 /** Who gets nothing more. Every send consults this list in the transaction in which it is decided. */
 @injectable()
 export class Suppressions {
   readonly #store: Store<NotificationTables>;
   readonly #clock: Clock;
+  /** Opt-outs of the last moments, in the order of time: for mails that were decided on just before. */
+  readonly #recent = new Map<string, number>();
 
   constructor(@inject(Store) store: Store<NotificationTables>, @inject(Clock) clock: Clock) {
     this.#store = store;
@@ -42,11 +46,13 @@ export class Suppressions {
 
   /** Lifts what is on an address, and on the persons who opted out when it was theirs. */
   async unsuppress(workspace: string, { address, channel }: Pick<SuppressedAddress, 'address' | 'channel'>): Promise<void> {
+    this.#recent.clear();
     await this.#store.transaction((tx) => tx.db.deleteFrom('suppressions').where('workspace', '=', workspace).where('channel', '=', channel).where('address', '=', suppressionKey(address)).execute());
   }
 
   /** The person and their addresses, at once. Publishes `unsubscribed` the first time. */
   async unsubscribe(workspace: string, personId: string, channel: string): Promise<void> {
+    this.#noteRecent(`${workspace} ${channel} ${personId}`);
     await this.#store.transaction(async (tx) => {
       const mails = await tx.db
         .selectFrom('deliveries')
@@ -65,6 +71,21 @@ export class Suppressions {
       const added = await tx.db.insertInto('suppressions').values(rows).onConflict((c) => c.doNothing()).returning('kind').execute();
       if (added.some(({ kind }) => kind === 'person')) await tx.publish(unsubscribed, { personId, channel, time: common.created_at }, { workspace });
     });
+  }
+
+  /** True within seconds of an opt-out on this host; later ones are in the list, which every send consults. */
+  justUnsubscribed(workspace: string, personId: string, channel: string): boolean {
+    return this.#recent.size > 0 && this.#recent.has(`${workspace} ${channel} ${personId}`);
+  }
+
+  #noteRecent(key: string): void {
+    const now = this.#clock.now();
+    for (const [old, time] of this.#recent) {
+      if (time > now - RECENT_MS && this.#recent.size < MOST_RECENT) break;
+      this.#recent.delete(old);
+    }
+    this.#recent.delete(key);
+    this.#recent.set(key, now);
   }
 
   /** Newest first. */
