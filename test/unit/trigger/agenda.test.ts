@@ -110,6 +110,8 @@ describe('agenda', () => {
     await first.agenda.stop(1_000);
     await first.automations.setAutomationEnabled({ automationId: off.automationId, enabled: false }, first.call());
     await first.event({ person: person('last'), time: clock.now() + MINUTE });
+    await clock.advance(1);
+    assert.equal((await first.storage.db.selectFrom('agenda').select('run_id').execute()).length, 501, 'a stopped agenda clears nothing away');
     await first.stop();
     await clock.advance(DAY);
 

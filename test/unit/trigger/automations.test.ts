@@ -142,12 +142,21 @@ describe('rules in memory', () => {
 
   test('a save during the loading of its workspace is not lost', async () => {
     const rig = await new TriggerRig().start();
-    await rig.save({ event: 'other' });
+    const model = await rig.save({ event: 'other' });
+    // So many that they are read in several turns.
+    await rig.store.transaction(async (tx) => {
+      const automation = await tx.db.selectFrom('automations').selectAll().executeTakeFirstOrThrow();
+      const version = await tx.db.selectFrom('automation_versions').selectAll().executeTakeFirstOrThrow();
+      for (let i = 0; i < 400; i++) {
+        await tx.db.insertInto('automations').values({ ...automation, id: `${model.automationId}-${i}` }).execute();
+        await tx.db.insertInto('automation_versions').values({ ...version, automation_id: `${model.automationId}-${i}` }).execute();
+      }
+    });
     for (let round = 0; round < 20; round++) {
       rig.rules.forget(WORKSPACE);
-      const [, saved] = await Promise.all([rig.rules.of(WORKSPACE), rig.save({ event: `e${round}` })]);
+      const [, saved] = await Promise.all([rig.rules.of(WORKSPACE), rig.automations.saveAutomation({ automationId: model.automationId, name: 'test', rule: rule({ event: `e${round}` }) }, rig.call())]);
       await rig.event({ person: person('ada'), name: `e${round}` });
-      assert.equal((await rig.counts(saved.automationId)).sent, 1);
+      assert.equal((await rig.counts(saved.automationId)).sent, round + 1);
     }
     await rig.dispose();
   });
