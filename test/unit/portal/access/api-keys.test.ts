@@ -57,10 +57,24 @@ test('a revoked key is worth nothing at once, cached or not, and again', async (
 
 test('an answer that was being read while the key was revoked is not kept', async () => {
   const { key, secret } = await create();
-  const reading = keys.authenticate(secret);
-  const revoking = keys.revoke(workspace, key.keyId);
-  await Promise.all([reading, revoking]);
-  assert.equal(await keys.authenticate(secret), null);
+  let goOn = () => {};
+  const held = new Promise<void>((resolve) => (goOn = resolve));
+  let read = () => {};
+  const hasRead = new Promise<void>((resolve) => (read = resolve));
+  const run: typeof portal.store.run = async (statement, params) => {
+    const rows = await portal.store.run(statement, params);
+    read();
+    await held;
+    return rows;
+  };
+  const { store } = portal;
+  const slow = new ApiKeys({ db: store.db, capabilities: store.capabilities, run, scan: store.scan, transaction: store.transaction.bind(store) }, clock, silentLog);
+  const reading = slow.authenticate(secret);
+  await hasRead;
+  await slow.revoke(workspace, key.keyId);
+  goOn();
+  await reading;
+  assert.equal(await slow.authenticate(secret), null);
 });
 
 test('another workspace can neither see nor revoke a key', async () => {
