@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { FaultCode } from '../../kernel/fault.ts';
 import { StartStop, type Lifecycle } from '../../kernel/lifecycle.ts';
 import type { HttpSurface } from '../../kernel/module.ts';
 import type { Counter, Histogram, Log, Metrics } from '../../kernel/telemetry.ts';
@@ -112,10 +113,25 @@ function isLive(response: ServerResponse): boolean {
   return response.headersSent && String(type).includes('text/event-stream');
 }
 
-/** RFC 9457. */
+const TITLES: Readonly<Record<number, readonly [FaultCode, string]>> = {
+  400: ['invalid', 'Not a request'],
+  404: ['not_found', 'Not found'],
+  405: ['invalid', 'Method not allowed'],
+  408: ['deadline', 'Too slow'],
+  431: ['invalid', 'Headers too large'],
+  500: ['internal', 'Our mistake'],
+  503: ['unavailable', 'Not available'],
+};
+
+/** RFC 9457, with the same members as the API's own problems. */
+function problemText(status: number, reason: string, detail: string): string {
+  const [code, title] = TITLES[status]!;
+  return JSON.stringify({ type: `urn:multilith:problem:${reason}`, title, status, detail, code, reason });
+}
+
 export function problem(response: ServerResponse, status: number, reason: string, detail: string, headers: Readonly<Record<string, string>> = {}): void {
   response.writeHead(status, { 'content-type': 'application/problem+json', 'cache-control': 'no-store', ...headers });
-  response.end(JSON.stringify({ type: 'about:blank', status, reason, detail }));
+  response.end(problemText(status, reason, detail));
 }
 
 /** What is no HTTP, too large or too slow is told so where it can be told, and cut off. */
@@ -125,7 +141,7 @@ function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
     HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'headers_too_large', `The headers must be at most ${MAX_HEADER_BYTES} bytes.`],
     ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'too_slow', 'The request took too long to arrive.'],
   }[error.code ?? ''] ?? ['400 Bad Request', 'malformed', 'This is not an HTTP request.'];
-  const body = JSON.stringify({ type: 'about:blank', status: Number.parseInt(status!, 10), reason, detail });
+  const body = problemText(Number.parseInt(status!, 10), reason!, detail!);
   socket.end(`HTTP/1.1 ${status}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`, () => socket.destroy());
 }
 
