@@ -6,6 +6,7 @@ export const areas = {
   bus: async () => (await import('./bus.ts')).benchBus(),
   rules: async () => (await import('./rules.ts')).benchRules(),
   agenda: async () => (await import('./agenda.ts')).benchAgenda(),
+  mail: async () => (await import('./mail.ts')).benchMail(),
   'main-job': async () => (await import('./main-job.ts')).benchMainJob(),
   peers: async () => (await import('./peers.ts')).benchPeers(),
 } as const satisfies Record<string, () => Promise<BenchRow[]>>;

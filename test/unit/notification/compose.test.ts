@@ -4,10 +4,10 @@ import fc from 'fast-check';
 import PostalMime from 'postal-mime';
 import { parseAddress, suppressionKey } from '../../../modules/notification/compose/address.ts';
 import { composeMail, messageIdOf, type MailParts } from '../../../modules/notification/compose/message.ts';
+import { seeded } from '../../support/seed.ts';
 import { encodeBody } from '../../../modules/notification/compose/transfer-encoding.ts';
 
-const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-console.log(`seed ${seed}`);
+const { seed } = seeded(console.log);
 const runs = (numRuns: number) => ({ seed, numRuns });
 
 const usual: MailParts = {

@@ -3,10 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import fc from 'fast-check';
 import PostalMime from 'postal-mime';
+import { UnsubscribeTokens } from '../../../modules/notification/unsubscribe/token.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { ChannelResult } from '../../../src/ports/channel.ts';
 import { compiled, notificationRig, person, ScriptedChannel, WORKSPACE, type NotificationRig, type NotificationRigOptions, type PortalData } from '../../support/notification-rig.ts';
+import { seeded } from '../../support/seed.ts';
 
 const FAST = { retryFirstMs: 20, retryMostMs: 40, tries: 4 };
 const deferred: ChannelResult = { kind: 'deferred', response: '451 4.7.1 Later', reason: '4.7.1' };
@@ -209,6 +212,21 @@ describe('a delivery', () => {
     await assertAddsUp(rig);
   });
 
+  it('lets no data of a person become a header', async () => {
+    const rig = await rigWith();
+    const hostile = 'x\r\nBcc: eve@example.org\r\n\r\n<script>\0';
+    rig.portal.people.set('ada', person('ada', { attributes: { name: hostile } }));
+    rig.portal.templates.set('t1', { version: 1, compiled: compiled({ from: { name: '{{ person.name }}', email: 'team@agency.example' } }) });
+    const id = await rig.ask({ event: { amount: hostile } });
+    await rig.rest(id);
+    const { raw } = await rig.api.readOutbox({ deliveryId: id }, rig.call());
+    const mail = await PostalMime.parse(raw);
+    assert.deepEqual(mail.headers.map(({ key }) => key), ['from', 'to', 'subject', 'date', 'message-id', 'mime-version', 'list-unsubscribe', 'list-unsubscribe-post', 'content-type']);
+    assert.equal(mail.bcc, undefined);
+    assert.equal(mail.from!.address, 'team@agency.example');
+    assert.doesNotMatch(mail.html!, /<script>/);
+  });
+
   it('keeps workspaces apart', async () => {
     const rig = await rigWith();
     const id = await rig.ask();
@@ -239,6 +257,36 @@ describe('a delivery', () => {
     assert.deepEqual(new Set(seen), new Set(ids));
     assert.equal((await rig.api.listDeliveries({ state: 'sent', personId: 'ada', limit: 50 }, rig.call())).items.length, 1);
     await assert.rejects(rig.api.listDeliveries({ limit: 7, after: 'nonsense' }, rig.call()), (fault) => Fault.is(fault) && fault.reason === 'cursor_invalid');
+  });
+});
+
+describe('many deliveries at once', () => {
+  it('all come to rest, none twice, and the counts add up, whatever the channel answers', { timeout: 60_000 }, async () => {
+    const random = seeded(console.log);
+    const answers = [accepted, accepted, accepted, deferred, rejected, uncertain, { ...deferred, untried: true as const, reason: 'line_full' }];
+    const channel = new ScriptedChannel(async () => {
+      await new Promise((resolve) => setTimeout(resolve, random.whole(5)));
+      if (random.whole(40) === 0) throw new Error('a defect of the channel');
+      return answers[random.whole(answers.length)]!;
+    }, 5);
+    const rig = await rigWith({ channels: new Map([['email', channel]]), settings: { ...FAST, tries: 3 } });
+    for (let i = 0; i < 10; i++) rig.portal.people.set(`p${i}`, person(`p${i}`, i === 3 ? { consent: { email: 'denied' } } : {}));
+    const ids = await Promise.all(Array.from({ length: 150 }, (_, i) => rig.ask({ personId: `p${i % 12}` })));
+    for (const id of ids) {
+      const delivery = await rig.rest(id);
+      const results = delivery.attempts.map(({ result }) => result);
+      const wire = channel.sent.filter(({ deliveryId }) => deliveryId === id);
+      assert.ok(results.filter((result) => result === 'accepted').length <= 1);
+      assert.ok(results.filter((result) => result === 'uncertain').length <= 2);
+      assert.equal(delivery.mayBeRepeated, results.slice(0, -1).includes('uncertain'), results.join());
+      if (delivery.state === 'sent') assert.equal(results.at(-1), 'accepted');
+      if (delivery.state === 'failed') assert.ok(!results.includes('uncertain'), results.join());
+      if (delivery.state === 'suppressed') assert.equal(wire.length, 0);
+    }
+    await assertAddsUp(rig);
+    const counts = await rig.api.countDeliveries({ sourceId: 'a1' }, rig.call());
+    assert.deepEqual([counts.audience, counts.pending, counts.suppressed], [150, 0, { opted_out: 13, person_gone: 24 }]);
+    await rig.until(async () => rig.events.length === 150);
   });
 });
 
@@ -300,6 +348,42 @@ describe('unsubscribing', () => {
     await rig.api.unsuppress({ address: 'Ada@Example.org', channel: 'email' }, rig.call());
     assert.equal((await rig.rest(await rig.ask())).state, 'sent');
     await assertAddsUp(rig);
+  });
+
+  it('stops a mail that was decided on and waits for its turn', async () => {
+    let release = (): void => {};
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const channel = new ScriptedChannel(async () => {
+      await released;
+      return accepted;
+    }, 1);
+    const rig = await rigWith({ channels: new Map([['email', channel]]) });
+    rig.portal.people.set('eve', person('eve'));
+    await rig.ask({ personId: 'eve' });
+    await rig.until(async () => channel.sent.length === 1);
+    const waiting = await rig.ask();
+    await rig.until(async () => (await rig.api.listDeliveries({ state: 'sending', limit: 10 }, rig.call())).items.length === 2);
+    const token = new UnsubscribeTokens(new Uint8Array(32).fill(7)).write({ workspace: WORKSPACE, personId: 'ada', channel: 'email', test: false });
+    await rig.api.unsubscribe({ token }, rig.call());
+    release();
+    const delivery = await rig.rest(waiting);
+    assert.deepEqual([delivery.state, delivery.reason, channel.sent.length], ['suppressed', 'unsubscribed', 1]);
+    await assertAddsUp(rig);
+  });
+
+  it('reads every token that it writes', () => {
+    const id = fc.oneof(fc.uuid(), fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }).map((text) => text.toWellFormed()));
+    const tokens = new UnsubscribeTokens(new Uint8Array(32).fill(1));
+    const others = new UnsubscribeTokens(new Uint8Array(32).fill(2));
+    fc.assert(
+      fc.property(id, id, id, fc.boolean(), (workspace, personId, channel, test) => {
+        const token = tokens.write({ workspace, personId, channel, test });
+        assert.match(token, /^[A-Za-z0-9_-]+$/);
+        assert.deepEqual(tokens.read(token), { workspace, personId, channel, test });
+        assert.equal(others.read(token), null);
+      }),
+      { seed: seeded(console.log).seed },
+    );
   });
 
   it('refuses tokens that were changed, cut or made elsewhere', async () => {
