@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Driver } from '../../../src/kernel/driver.ts';
 import type { Channel } from '../../../src/ports/channel.ts';
+import { isLoopback } from './loopback.ts';
 import { SmtpChannel } from './smtp-channel.ts';
 
 const Dkim = z.strictObject({
@@ -48,10 +49,6 @@ export const SmtpSettings = z
   .refine((settings) => (settings.username === undefined) === (settings.password === undefined), { error: 'username and password go together', path: ['password'] })
   .refine((settings) => settings.username === undefined || settings.security !== 'none' || isLoopback(settings.host), { error: 'a password needs TLS: use auto, starttls or tls', path: ['security'] });
 export type SmtpSettings = z.infer<typeof SmtpSettings>;
-
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
-}
 
 /** Hands mails to an SMTP server over a pool of lasting connections. */
 export const smtp: Driver<SmtpSettings, Channel> = {

@@ -2,7 +2,8 @@ import SMTPConnection from 'nodemailer/lib/smtp-connection';
 import { connect, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../../src/kernel/clock.ts';
-import { isLoopback, type SmtpSettings } from './driver.ts';
+import type { SmtpSettings } from './driver.ts';
+import { isLoopback } from './loopback.ts';
 import { acceptedVerdict, connectVerdict, failedVerdict, type SmtpError, type Verdict } from './reply.ts';
 
 /** No reply of a real server comes near this; nodemailer's own limit is 1 MB. */
