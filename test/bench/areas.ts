@@ -4,6 +4,7 @@ import type { BenchRow } from './report.ts';
 export const areas = {
   inline: async () => (await import('./inline.ts')).benchInline(),
   bus: async () => (await import('./bus.ts')).benchBus(),
+  ingest: async () => (await import('./ingest.ts')).benchIngest(),
   rules: async () => (await import('./rules.ts')).benchRules(),
   agenda: async () => (await import('./agenda.ts')).benchAgenda(),
   mail: async () => (await import('./mail.ts')).benchMail(),
