@@ -62,7 +62,7 @@ const QP_LINE = 76;
 /** RFC 2045 section 6.7. The input's line ends are CRLF. */
 function quotedPrintable(bytes: Buffer): string {
   // A byte becomes three at most, and each line of 75 gets a soft break of three.
-  const out = Buffer.allocUnsafe(bytes.length * 3 + Math.ceil((bytes.length * 3) / 73) * 3 + 16);
+  const out = spaceFor(bytes.length * 3 + Math.ceil((bytes.length * 3) / 73) * 3 + 16);
   let at = 0;
   let column = 0;
   for (let i = 0; i < bytes.length; i++) {
@@ -93,6 +93,15 @@ function quotedPrintable(bytes: Buffer): string {
     column += width;
   }
   return out.toString('latin1', 0, at);
+}
+
+/** Kept from mail to mail; larger ones, which are rare, get their own. */
+const KEPT_BYTES = 262_144;
+let kept: Buffer | undefined;
+
+/** Used up before the next one is asked for: a fresh one for each mail would be most of the garbage of a mail. */
+function spaceFor(bytes: number): Buffer {
+  return bytes > KEPT_BYTES ? Buffer.allocUnsafeSlow(bytes) : (kept ??= Buffer.allocUnsafeSlow(KEPT_BYTES));
 }
 
 const SPACE = 32;

@@ -25,7 +25,8 @@ export interface PreparedMail {
   readonly from: string;
   readonly templateVersion: number;
   readonly messageId: string;
-  readonly raw: Uint8Array;
+  /** The message as it goes out. Made when its turn has come: it weighs the most, and so lives the shortest. */
+  compose(): Uint8Array;
 }
 
 /** Why there will be no mail; `words` say more, when there is more to say. */
@@ -94,17 +95,18 @@ export class Preparation {
     const parts = await this.#render(found, { person: found.person, event: found.event, unsubscribe_url: url }).catch(failedTemplate);
     if ('kind' in parts) return parts;
     const messageId = before !== null && before.attempts.length > 0 ? before.messageId : messageIdOf(job.id, from.domain);
-    const raw = composeMail({
-      messageId,
-      to: found.to,
-      from: { name: found.compiled.from === null ? sender.name : parts.fromName, email: from.email },
-      subject: parts.subject,
-      html: parts.html,
-      text: parts.text.replace(/\n{3,}/g, '\n\n'),
-      unsubscribeUrl: url,
-      now: this.#clock.now(),
-    });
-    return { kind: 'ready', to: found.to, from: from.email, templateVersion: found.version, messageId, raw };
+    const compose = () =>
+      composeMail({
+        messageId,
+        to: found.to,
+        from: { name: found.compiled.from === null ? sender.name : parts.fromName, email: from.email },
+        subject: parts.subject,
+        html: parts.html,
+        text: parts.text.replace(/\n{3,}/g, '\n\n'),
+        unsubscribeUrl: url,
+        now: this.#clock.now(),
+      });
+    return { kind: 'ready', to: found.to, from: from.email, templateVersion: found.version, messageId, compose };
   }
 
   unsubscribeUrl({ workspace, personId, channel, source }: Pick<SendJob, 'workspace' | 'personId' | 'channel' | 'source'>): string {

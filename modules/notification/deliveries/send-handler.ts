@@ -137,7 +137,7 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     try {
       if (this.#suppressions.justUnsubscribed(job.workspace, job.personId, job.channel) && job.source.kind !== 'test') return await this.#takeBack(job, begun);
       const isLate = signal.aborted || this.#clock.now() - begun.updatedAt > FRESH_MS;
-      result = isLate ? CHANNEL_BUSY : await this.#handOver(channel, { deliveryId: job.id, workspace: job.workspace, envelope: { from: mail.from, to: mail.to }, raw: mail.raw }, signal);
+      result = isLate ? CHANNEL_BUSY : await this.#handOver(job, channel, mail, signal);
     } finally {
       wire.leave();
     }
@@ -149,11 +149,11 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     return this.#finish(job, begun, { kind: 'suppressed', reason: 'unsubscribed' });
   }
 
-  async #handOver(channel: Channel, message: Parameters<Channel['send']>[0], signal: AbortSignal): Promise<ChannelResult> {
+  async #handOver(job: SendJob, channel: Channel, mail: PreparedMail, signal: AbortSignal): Promise<ChannelResult> {
     try {
-      return await channel.send(message, signal);
+      return await channel.send({ deliveryId: job.id, workspace: job.workspace, envelope: { from: mail.from, to: mail.to }, raw: mail.compose() }, signal);
     } catch (err) {
-      this.#log.error({ deliveryId: message.deliveryId, err }, 'a channel threw where it should have answered');
+      this.#log.error({ deliveryId: job.id, err }, 'a channel threw where it should have answered');
       return { kind: 'deferred', response: 'The channel failed.', reason: 'channel_failed' };
     }
   }
