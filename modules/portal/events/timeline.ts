@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { inject, injectable } from 'inversify';
 import type { Call } from '../../../src/kernel/call.ts';
 import type { EpochMs } from '../../../src/kernel/clock.ts';
@@ -5,6 +6,7 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { statement, Store } from '../../../src/ports/storage.ts';
 import type { Attributes } from '../contract.ts';
 import { mergedIds, personById } from '../people/people-rows.ts';
+import { readInPieces } from '../pieces.ts';
 import { MOST_MERGED } from '../people/working-set.ts';
 import type { EventRow, Tables } from '../tables.ts';
 
@@ -29,17 +31,21 @@ export interface TimelineCursor {
   readonly id: string;
 }
 
-const newest = statement<Tables, { workspace: string; person: string; time: number; id: string; limit: number }>()((db, p) =>
+const newest = statement<Tables, { workspace: string; person: string; time: number; id: string; floorTime: number; floorId: string; limit: number }>()((db, p) =>
   db
     .selectFrom('events')
     .selectAll()
     .where('person_id', '=', p('person'))
     .where('workspace_id', '=', p('workspace'))
     .where((eb) => eb(eb.refTuple('time', 'id'), '<', eb.tuple(p('time'), p('id'))))
+    .where((eb) => eb(eb.refTuple('time', 'id'), '>', eb.tuple(p('floorTime'), p('floorId'))))
     .orderBy('time', 'desc')
     .orderBy('id', 'desc')
     .limit(p('limit')),
 );
+
+/** Asked for before the event loop gets its turn. */
+const PEOPLE_AT_ONCE = 50;
 
 /** What a person has done. */
 @injectable()
@@ -60,18 +66,24 @@ export class Timeline {
     const merged = await this.#store.run(mergedIds, { workspace, survivor, limit: MOST_MERGED });
     const { time, id } = page.before ?? { time: Number.MAX_SAFE_INTEGER, id: '' };
     let rows: EventRow[] = [];
-    for (const person of [survivor, ...merged.map((row) => row.id)]) {
-      const more = await this.#store.run(newest, { workspace, person, time, id, limit: page.limit });
+    for (const [i, person] of [survivor, ...merged.map((row) => row.id)].entries()) {
+      if (i % PEOPLE_AT_ONCE === PEOPLE_AT_ONCE - 1) await nextTurn();
+      // Once the page is full, only what is newer than its end is asked for.
+      const floor = rows.length < page.limit ? undefined : rows.at(-1);
+      const more = await this.#store.run(newest, { workspace, person, time, id, floorTime: floor?.time ?? 0, floorId: floor?.id ?? '', limit: page.limit });
       if (more.length > 0) rows = [...rows, ...more].sort(newestFirst).slice(0, page.limit);
     }
     return rows.map(toEvent);
   }
 
   /** Of everybody, newest first by arrival. `before` is the id of the last one seen. */
-  async recent(page: { readonly before?: string | undefined; readonly limit: number }, call: Call): Promise<RecordedEventOf[]> {
-    let query = this.#store.db.selectFrom('events').selectAll().where('workspace_id', '=', call.requireWorkspace()).orderBy('id', 'desc').limit(page.limit);
-    if (page.before !== undefined) query = query.where('id', '<', page.before);
-    return (await query.execute()).map((row) => ({ ...toEvent(row), personId: row.person_id }));
+  recent(page: { readonly before?: string | undefined; readonly limit: number }, call: Call): Promise<RecordedEventOf[]> {
+    const query = this.#store.db.selectFrom('events').selectAll().where('workspace_id', '=', call.requireWorkspace()).orderBy('id', 'desc');
+    return readInPieces<RecordedEventOf>(page.limit, async (limit, last) => {
+      const before = last?.eventId ?? page.before;
+      const rows = await (before === undefined ? query : query.where('id', '<', before)).limit(limit).execute();
+      return rows.map((row) => ({ ...toEvent(row), personId: row.person_id }));
+    });
   }
 
   async #survivorOf(workspace: string, personId: string): Promise<string> {

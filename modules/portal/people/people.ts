@@ -6,6 +6,7 @@ import { idFrom } from '../../../src/kernel/ids.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
 import type { Attributes, ConsentState, Person } from '../contract.ts';
 import { Live } from '../live/live.ts';
+import { readInPieces } from '../pieces.ts';
 import type { PersonRow, Tables } from '../tables.ts';
 import { erasePerson } from './erasure.ts';
 import { IdentityHashes } from './identity-hashes.ts';
@@ -146,13 +147,19 @@ export class People {
     return rows.map(toState).map(toRecord);
   }
 
-  /** Newest first, without those who are gone. `before` is the id of the last one seen. */
-  async list(page: { readonly before?: string | undefined; readonly limit: number } & PeopleFilter, call: Call): Promise<PersonRecord[]> {
-    let query = this.#store.db.selectFrom('people').selectAll().where('workspace_id', '=', call.requireWorkspace()).where('gone', '=', 0).orderBy('id', 'desc').limit(page.limit);
-    if (page.before !== undefined) query = query.where('id', '<', page.before);
+  /**
+   * Without those who are gone: newest first, or in the order of what is looked for, so that each page costs the same
+   * however many match. `before` is `cursorOf` the last one seen. Fault `invalid`/`filters_exclusive` for two filters.
+   */
+  list(page: { readonly before?: string | undefined; readonly limit: number } & PeopleFilter, call: Call): Promise<PersonRecord[]> {
+    let query = this.#store.db.selectFrom('people').selectAll().where('workspace_id', '=', call.requireWorkspace()).where('gone', '=', 0).orderBy('id', 'desc');
     if (page.email !== undefined) query = query.where('email_key', '>=', emailKey(page.email)).where('email_key', '<', emailKey(page.email) + LAST);
     if (page.userId !== undefined) query = query.where('user_id', '>=', page.userId).where('user_id', '<', page.userId + LAST);
-    return (await query.execute()).map((row: PersonRow) => toRecord(toState(row)));
+    return readInPieces<PersonRecord>(page.limit, async (limit, last) => {
+      const before = last?.personId ?? page.before;
+      const rows = await (before === undefined ? query : query.where('id', '<', before)).limit(limit).execute();
+      return rows.map((row: PersonRow) => toRecord(toState(row)));
+    });
   }
 
   async #write(call: Call, work: (people: WorkingSet) => Promise<PersonState>): Promise<PersonRecord> {
@@ -182,6 +189,10 @@ export class People {
   #consented(state: PersonState, consent: ConsentState, by: 'api' | 'person'): PersonState {
     return { ...state, consent: { state: consent, by, at: this.#clock.now() } };
   }
+}
+
+function records(rows: readonly PersonRow[]): PersonRecord[] {
+  return rows.map((row) => toRecord(toState(row)));
 }
 
 function toRecord(state: PersonState): PersonRecord {

@@ -189,6 +189,27 @@ describe('what is wrong', () => {
     assert.deepEqual([await count('w1'), await count('w2'), await count('w3')], [1_000, 100, 0]);
   });
 
+  test('with what is stored of one person leaves the others alone', async () => {
+    await portal.ingest([track({ userId: 'sick' }), track({ userId: 'well' })]);
+    await portal.store.transaction((tx) => tx.db.updateTable('people').set({ attributes_json: '{broken' }).where('user_id', '=', 'sick').execute());
+    await portal.ingest([track({ userId: 'sick', event: 'No' }), track({ userId: 'well', event: 'Yes' })]);
+    assert.deepEqual((await recorded()).map((e) => e.name), ['Renewed', 'Renewed', 'Yes']);
+    assert.deepEqual(await reasons(), ['internal']);
+  });
+
+  test('with a merge too many is said, and both persons go on', async () => {
+    await portal.ingest([track(), track({ userId: undefined, anonymousId: 'a1' })]);
+    const [known, visitor] = (await recorded()).map((e) => e.person.personId);
+    const row = await portal.store.db.selectFrom('people').selectAll().where('id', '=', visitor!).executeTakeFirstOrThrow();
+    await portal.store.transaction(async (tx) => {
+      for (let i = 0; i < 1_000; i++) await tx.db.insertInto('people').values({ ...row, id: `old${i}`, gone: 1, merged_into: known! }).execute();
+    });
+    await portal.ingest([identify({}, { anonymousId: 'a1' }), track(), track({ userId: undefined, anonymousId: 'a1' })]);
+    assert.deepEqual(await reasons(), ['too_many_merged']);
+    assert.deepEqual((await recorded()).slice(2).map((e) => e.person.personId), [known, visitor]);
+    assert.equal((await portal.timeline.list(known!, { limit: 5 }, portal.call())).length, 2);
+  });
+
   test('inside, in mid-batch, loses nothing of the batch when it is tried again', async () => {
     const items = [track(), track({ event: 'Two' })];
     await assert.rejects(portal.store.transaction(async () => { throw new Error('power cut'); }));

@@ -36,21 +36,23 @@ describe('a person', () => {
     assert.equal(await people.findByUserId('user-', portal.call()), null);
     assert.deepEqual((await people.findByEmail('ann@b.CD', 5, portal.call())).map((p) => p.personId), [made.personId]);
     assert.deepEqual((await people.list({ email: 'AN', limit: 5 }, portal.call())).map((p) => p.userId), ['user-1']);
-    assert.deepEqual((await people.list({ userId: 'user-', limit: 5 }, portal.call())).map((p) => p.userId), ['user-2', 'user-1']);
+    assert.deepEqual((await people.list({ userId: 'user-', limit: 5 }, portal.call())).map((p) => p.userId), ['user-1', 'user-2']);
     assert.deepEqual(await people.list({ userId: '%', limit: 5 }, portal.call()), []);
   });
 
-  test('is listed page by page, each once', async () => {
-    for (let i = 0; i < 7; i++) await portal.people.create({ userId: `u${i}` }, portal.call());
-    const seen: string[] = [];
-    for (let before: string | undefined; ; ) {
-      const page = await portal.people.list({ before, limit: 3 }, portal.call());
-      seen.push(...page.map((p) => p.userId!));
-      if (page.length < 3) break;
-      before = page.at(-1)!.personId;
-    }
-    assert.deepEqual(seen, ['u6', 'u5', 'u4', 'u3', 'u2', 'u1', 'u0']);
-  });
+  for (const [filter, expected] of [[{}, 'u6 u5 u4 u3 u2 u1 u0'], [{ userId: 'u' }, 'u0 u1 u2 u3 u4 u5 u6'], [{ email: 'A' }, 'u0 u2 u4 u6 u1 u3 u5']] as const) {
+    test(`is listed page by page, each once, looking for ${JSON.stringify(filter)}`, async () => {
+      for (let i = 0; i < 7; i++) await portal.people.create({ userId: `u${i}`, email: `a${i % 2}@b.cd` }, portal.call());
+      const seen: string[] = [];
+      for (let before: string | undefined; ; ) {
+        const page = await portal.people.list({ before, limit: 3, ...filter }, portal.call());
+        seen.push(...page.map((p) => p.userId!));
+        if (page.length < 3) break;
+        before = portal.people.cursorOf(page.at(-1)!, filter);
+      }
+      assert.equal(seen.join(' '), expected);
+    });
+  }
 
   test('is made once for one idempotency key', async () => {
     const once = await portal.people.create({ email: 'a@b.cd' }, portal.call('w1', 'key'));
@@ -66,6 +68,7 @@ describe('a person', () => {
     await assert.rejects(people.update(made.personId, { ifVersion: 9, email: 'a@b.cd' }, portal.call()), { code: 'conflict', reason: 'version_changed' });
     await assert.rejects(people.update(made.personId, { email: 'nope', attributes: { [`${'x'.repeat(201)}`]: 1 } }, portal.call()), { code: 'invalid', reason: 'person_invalid' });
     await assert.rejects(people.update('unknown', {}, portal.call()), { code: 'not_found' });
+    await assert.rejects(people.list({ email: 'a', userId: 'u', limit: 1 }, portal.call()), { code: 'invalid', reason: 'filters_exclusive' });
   });
 
   test('of another workspace does not exist', async () => {
