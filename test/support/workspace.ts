@@ -37,7 +37,7 @@ export class TestWorkspace {
     });
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${path} was answered with ${response.status}: ${text}`);
-    return text === '' ? undefined : JSON.parse(text);
+    return /json/.test(response.headers.get('content-type') ?? '') ? JSON.parse(text) : text;
   }
 
   /** A published template; answers its id. */
