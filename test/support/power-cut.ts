@@ -49,25 +49,29 @@ export function powerCutDisk(megabytes = 512): Disk {
     mkdirSync(dataDir);
     run('sync', ['-f', live]);
     let cuts = 0;
-    return { dataDir, cut: () => cut(root, disk, join(pool, `cut-${cuts++}`)), remove };
+    return {
+      dataDir,
+      cut() {
+        const copy = join(pool, `cut-${cuts++}`);
+        const path = mkdtempSync(join(root, 'cut-'));
+        run('cp', ['--reflink=always', disk, copy]);
+        run('mount', ['-o', 'loop', copy, path]);
+        mounted.push(path);
+        return { dataDir: join(path, 'data'), remove: () => discard(mounted, path, copy) };
+      },
+      remove,
+    };
   } catch (error) {
     remove();
     throw error;
   }
 }
 
-function cut(root: string, disk: string, copy: string): CutDisk {
-  run('cp', ['--reflink=always', disk, copy]);
-  const path = mkdtempSync(join(root, 'cut-'));
-  run('mount', ['-o', 'loop', copy, path]);
-  return {
-    dataDir: join(path, 'data'),
-    remove() {
-      unmount(path);
-      rmSync(path, { recursive: true });
-      rmSync(copy);
-    },
-  };
+function discard(mounted: string[], path: string, copy: string): void {
+  unmount(path);
+  mounted.splice(mounted.indexOf(path), 1);
+  rmSync(path, { recursive: true });
+  rmSync(copy);
 }
 
 function sparse(path: string, megabytes: number): string {
