@@ -22,12 +22,12 @@ export class Workspaces {
     this.#clock = clock;
   }
 
-  /** The same `repeatKey` makes one workspace, whose owner finds it again. */
+  /** The same `repeatKey` makes one workspace. */
   async create(tx: Transaction<Tables>, name: string, repeatKey?: string): Promise<Workspace> {
     const id = repeatKey === undefined ? newId() : idFrom('workspace', repeatKey);
     const row: WorkspaceRow = { id, name, created_at: this.#clock.now() };
-    await tx.db.insertInto('workspaces').values(row).execute();
-    return toWorkspace(row);
+    await tx.db.insertInto('workspaces').values(row).onConflict((c) => c.column('id').doNothing()).execute();
+    return toWorkspace(await tx.db.selectFrom('workspaces').selectAll().where('id', '=', id).executeTakeFirstOrThrow());
   }
 
   async get(workspaceId: string): Promise<Workspace> {

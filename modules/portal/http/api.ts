@@ -1,11 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { inject, injectable } from 'inversify';
 import type { Context } from 'koa';
+import type { z } from 'zod';
 import { Call } from '../../../src/kernel/call.ts';
 import { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { Installation } from '../../../src/kernel/module.ts';
 import { deriveKey } from '../access/secrets.ts';
+import { toTexts } from '../pieces.ts';
 import { parseJson, readBody } from './body.ts';
 import { Cookies } from './cookies.ts';
 import { Cursors } from './cursor.ts';
@@ -22,6 +24,8 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 const DEFAULT_BODY_BYTES = 131_072;
 
 type Page = { items: unknown[]; next: string | null };
+/** What `listOf` makes. */
+type ListAnswer = z.ZodObject<{ items: z.ZodArray<z.ZodType>; next: z.ZodNullable<z.ZodString> }>;
 
 /** Carries one request of the API through its checks to its handler, and the answer back. */
 @injectable()
@@ -65,7 +69,7 @@ export class Api {
       async () => {
         const given = await handle();
         this.#setCookie(context, given);
-        return { answer: this.#encode(spec, given, list), targetId: given.targetId ?? write.audited?.targetId ?? null };
+        return { answer: await this.#encode(spec, given, list), targetId: given.targetId ?? write.audited?.targetId ?? null };
       },
       (fault) => faultAnswer(fault, scope.callId),
     );
@@ -132,10 +136,7 @@ export class Api {
     return { bytes, body: validate(spec.body, value, 'body') };
   }
 
-  #encode(spec: AnyRoute, given: ApiAnswer<unknown>, list: readonly unknown[]): StoredAnswer {
-    // Through the schema, so that nothing leaves that the document does not name.
-    const body = spec.answer.parse(given.body) as unknown;
-    if (spec.list === true && (body as Page).next !== null) (body as Page).next = this.#cursors.seal((body as Page).next!, list);
+  async #encode(spec: AnyRoute, given: ApiAnswer<unknown>, list: readonly unknown[]): Promise<StoredAnswer> {
     return {
       status: given.status ?? spec.status ?? 200,
       headers: {
@@ -143,8 +144,15 @@ export class Api {
         ...(given.etag === undefined ? {} : { ETag: `"${given.etag}"` }),
         ...(given.location === undefined ? {} : { Location: `/api/v1${given.location}` }),
       },
-      body: JSON.stringify(body),
+      // Through the schema, so that nothing leaves that the document does not name.
+      body: spec.list === true ? await this.#encodePage(spec, given.body as Page, list) : JSON.stringify(spec.answer.parse(given.body)),
     };
+  }
+
+  async #encodePage(spec: AnyRoute, { items, next }: Page, list: readonly unknown[]): Promise<string> {
+    const { element } = (spec.answer as unknown as ListAnswer).shape.items;
+    const texts = await toTexts(items, (item) => JSON.stringify(element.parse(item)));
+    return `{"items":[${texts.join()}],"next":${JSON.stringify(next === null ? null : this.#cursors.seal(next, list))}}`;
   }
 
   #setCookie(context: Context, { session }: ApiAnswer<unknown>): void {

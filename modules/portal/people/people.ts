@@ -151,15 +151,41 @@ export class People {
    * Without those who are gone: newest first, or in the order of what is looked for, so that each page costs the same
    * however many match. `before` is `cursorOf` the last one seen. Fault `invalid`/`filters_exclusive` for two filters.
    */
-  list(page: { readonly before?: string | undefined; readonly limit: number } & PeopleFilter, call: Call): Promise<PersonRecord[]> {
-    let query = this.#store.db.selectFrom('people').selectAll().where('workspace_id', '=', call.requireWorkspace()).where('gone', '=', 0).orderBy('id', 'desc');
-    if (page.email !== undefined) query = query.where('email_key', '>=', emailKey(page.email)).where('email_key', '<', emailKey(page.email) + LAST);
-    if (page.userId !== undefined) query = query.where('user_id', '>=', page.userId).where('user_id', '<', page.userId + LAST);
+  async list(page: { readonly before?: string | undefined; readonly limit: number } & PeopleFilter, call: Call): Promise<PersonRecord[]> {
+    const workspace = call.requireWorkspace();
+    const filter = filterOf(page);
     return readInPieces<PersonRecord>(page.limit, async (limit, last) => {
-      const before = last?.personId ?? page.before;
-      const rows = await (before === undefined ? query : query.where('id', '<', before)).limit(limit).execute();
-      return rows.map((row: PersonRow) => toRecord(toState(row)));
+      const before = last === undefined ? page.before : this.cursorOf(last, page);
+      const rows = await (filter === null ? this.#newest(workspace, before, limit) : this.#beginning(workspace, filter, before, limit));
+      return rows.map((row) => toRecord(toState(row)));
     });
+  }
+
+  /** Where a list with this filter goes on after this person. */
+  cursorOf(last: PersonRecord, filter: PeopleFilter): string {
+    if (filter.email !== undefined) return JSON.stringify([emailKey(last.email!), last.personId]);
+    return filter.userId === undefined ? last.personId : JSON.stringify([last.userId, last.personId]);
+  }
+
+  #newest(workspace: string, before: string | undefined, limit: number): Promise<PersonRow[]> {
+    const query = this.#store.db.selectFrom('people').selectAll().where('workspace_id', '=', workspace).where('gone', '=', 0).orderBy('id', 'desc').limit(limit);
+    return (before === undefined ? query : query.where('id', '<', before)).execute();
+  }
+
+  #beginning(workspace: string, { column, text }: Beginning, before: string | undefined, limit: number): Promise<PersonRow[]> {
+    const query = this.#store.db
+      .selectFrom('people')
+      .selectAll()
+      .where('workspace_id', '=', workspace)
+      .where('gone', '=', 0)
+      .where(column, '>=', text)
+      .where(column, '<', text + LAST)
+      .orderBy(column)
+      .orderBy('id')
+      .limit(limit);
+    if (before === undefined) return query.execute();
+    const [key, id] = JSON.parse(before) as [string, string];
+    return query.where((eb) => eb(eb.refTuple(column, 'id'), '>', eb.tuple(key, id))).execute();
   }
 
   async #write(call: Call, work: (people: WorkingSet) => Promise<PersonState>): Promise<PersonRecord> {
@@ -191,8 +217,16 @@ export class People {
   }
 }
 
-function records(rows: readonly PersonRow[]): PersonRecord[] {
-  return rows.map((row) => toRecord(toState(row)));
+/** The people whose column begins with the text. */
+interface Beginning {
+  readonly column: 'email_key' | 'user_id';
+  readonly text: string;
+}
+
+function filterOf({ email, userId }: PeopleFilter): Beginning | null {
+  if (email !== undefined && userId !== undefined) throw new Fault('invalid', 'Look for an e-mail address or for a userId, not for both.', { reason: 'filters_exclusive' });
+  if (email !== undefined) return { column: 'email_key', text: emailKey(email) };
+  return userId === undefined ? null : { column: 'user_id', text: userId };
 }
 
 function toRecord(state: PersonState): PersonRecord {

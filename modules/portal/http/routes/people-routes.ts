@@ -5,10 +5,11 @@ import { Timeline, type TimelineCursor } from '../../events/timeline.ts';
 import { IngestProblems } from '../../ingest/ingest-problems.ts';
 import { People } from '../../people/people.ts';
 import { type AnyRoute, route, type RouteGroup } from '../route.ts';
-import { Empty, Id, listOf, page, pageOf } from './shapes.ts';
+import { Empty, FreeAnswer, Id, listOf, page, pageOf } from './shapes.ts';
 
 const PersonRecord = z.object({
   ...Person.shape,
+  attributes: FreeAnswer,
   /** Who said last what `consent` says. */
   consentBy: z.enum(['nobody', 'traits', 'api', 'person']),
   consentAt: z.int(),
@@ -19,8 +20,8 @@ const RecordedEvent = z.object({
   eventId: z.string(),
   type: z.enum(['track', 'page', 'screen']),
   name: z.string(),
-  properties: Attributes,
-  context: Attributes.nullable(),
+  properties: FreeAnswer,
+  context: FreeAnswer.nullable(),
   time: z.int(),
   receivedAt: z.int(),
 });
@@ -57,14 +58,15 @@ export class PeopleRoutes implements RouteGroup {
         method: 'GET',
         path: '/people',
         tag,
-        summary: 'People, newest first. `email` and `userId` look for what begins so.',
+        summary: 'People, newest first. `email` or `userId` looks for what begins so, in its order.',
         access: 'read',
         list: true,
+        faults: ['filters_exclusive'],
         query: z.strictObject({ ...page, email: z.string().min(1).max(254).optional(), userId: z.string().min(1).max(255).optional() }),
         answer: listOf(PersonRecord),
         handle: async ({ query: { after, limit, email, userId }, call }) => {
           const rows = await people.list({ before: after, limit: limit + 1, email, userId }, call);
-          return { body: pageOf(rows, limit, (last) => last.personId) };
+          return { body: pageOf(rows, limit, (last) => people.cursorOf(last, { email, userId })) };
         },
       }),
       route({

@@ -11,6 +11,9 @@ export const page = {
   limit: z.int().min(1).max(200).default(50),
 };
 
+/** Free JSON in an answer: it was checked when it came in, so only its outside is looked at again. */
+export const FreeAnswer = z.record(z.string(), z.unknown());
+
 export function listOf<T extends z.ZodType>(item: T): z.ZodObject<{ items: z.ZodArray<T>; next: z.ZodNullable<z.ZodString> }> {
   return z.object({ items: z.array(item), next: z.string().nullable() });
 }
