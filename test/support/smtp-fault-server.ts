@@ -181,7 +181,9 @@ class Session {
   }
 
   #mail(line: string): void {
-    if (this.reply('mail')) this.#from = /<(.*?)>/.exec(line)?.[1] ?? '';
+    // RFC 5321 section 3.3: one transaction at a time.
+    if (this.#from !== '') this.#socket.write('503 5.5.1 Error: nested MAIL command\r\n');
+    else if (this.reply('mail')) this.#from = /<(.*?)>/.exec(line)?.[1] ?? '';
   }
 
   #rcpt(line: string): void {

@@ -133,6 +133,9 @@ describe('DKIM', () => {
           assert.ok(raw.includes(from), from);
           assert.equal(verifyDkim(raw.replace(from, to), pair.publicKey).valid, false, to);
         }
+        for (const added of ['From: eve@example.org', 'Subject: another', 'To: eve@example.org', 'Reply-To: eve@example.org', 'List-Unsubscribe: <https://evil.example>']) {
+          assert.equal(verifyDkim(`${added}\r\n${raw}`, pair.publicKey).valid, false, added);
+        }
       }
     });
   }

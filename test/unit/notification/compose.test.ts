@@ -66,6 +66,12 @@ describe('a composed mail', () => {
     );
   });
 
+  it('says nothing in a header that control characters could', () => {
+    const raw = composeMail({ ...usual, subject: 'ä\r\nBcc: x@y.example\0', from: { ...usual.from, name: 'ö\n\u0007' } }).toString('latin1');
+    const words = [...raw.matchAll(/=\?utf-8\?B\?([^?]*)\?=/g)].map(([, word]) => Buffer.from(word!, 'base64').toString());
+    assert.deepEqual(words, ['ö', 'ä Bcc: x@y.example']);
+  });
+
   it('is ASCII in lines of at most 998 characters that end in CRLF', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', maxLength: 3_000 }), fc.string({ unit: 'grapheme', maxLength: 400 }), (body, subject) => {
