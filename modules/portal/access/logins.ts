@@ -32,8 +32,9 @@ export class Logins {
       return done;
     } catch (thrown) {
       const { reason } = toFault(thrown);
-      // A throttled try is not written down: a flood must not fill the log.
-      if (reason === 'wrong_login') await this.#noteRefused(email, origin);
+      // A throttled try is not written down: a flood must not fill the log. The answer does not wait for the note, or
+      // it would take longer for a user who exists.
+      if (reason === 'wrong_login') this.#noteRefused(email, origin).catch((err: unknown) => this.#log.warn({ err, callId: origin.callId }, 'A refused login could not be noted.'));
       throw thrown;
     }
   }

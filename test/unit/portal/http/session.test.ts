@@ -49,6 +49,19 @@ test('a wrong password and an unknown user read the same', async () => {
   assert.deepEqual({ ...wrong.json, callId: '' }, { ...unknown.json, callId: '' });
 });
 
+test('the owner finds refused logins in the audit log, by user and not by what was typed', async () => {
+  await logIn({}, { email: 'owner@example.com', password: 'wrong' });
+  const { userId } = (await web.ask('/api/v1/session', { headers: { cookie } })).json.user;
+  for (;;) {
+    const { items } = (await web.ask('/api/v1/audit?action=logIn', { headers: { cookie } })).json;
+    const refused = items.find((entry: { outcome: string }) => entry.outcome === 'refused:wrong_login');
+    if (refused === undefined) continue;
+    assert.deepEqual([refused.targetId, refused.actor.kind, refused.address], [userId, 'anonymous', '127.0.0.1']);
+    assert.ok(!JSON.stringify(items).includes('owner@example.com'));
+    break;
+  }
+});
+
 for (const [name, headers, status] of [
   ['another site, by Sec-Fetch-Site', { 'Sec-Fetch-Site': 'cross-site' }, 403],
   ['a neighbouring host', { 'Sec-Fetch-Site': 'same-site' }, 403],
