@@ -3,6 +3,7 @@ import type { BenchRow } from './report.ts';
 /** What can be measured, by name; each is loaded only when it runs. */
 export const areas = {
   inline: async () => (await import('./inline.ts')).benchInline(),
+  storage: async () => (await import('./storage.ts')).benchStorage(),
   bus: async () => (await import('./bus.ts')).benchBus(),
   ingest: async () => (await import('./ingest.ts')).benchIngest(),
   rules: async () => (await import('./rules.ts')).benchRules(),
