@@ -42,7 +42,7 @@ export class Logins {
   async #noteRefused(email: string, origin: LoginOrigin): Promise<void> {
     const userId = await this.#users.idOf(email);
     if (userId !== null) await this.#note(userId, 'refused:wrong_login', origin);
-    else this.#log.info({ address: origin.address, callId: origin.callId }, 'A login was refused: there is no such user.');
+    else this.#log.info({ callId: origin.callId }, 'A login was refused: there is no such user.');
   }
 
   async #note(userId: string, outcome: 'done' | 'refused:wrong_login', { address, callId }: LoginOrigin): Promise<void> {
