@@ -78,7 +78,7 @@ describe('the unmodified @segment/analytics-node', () => {
     assert.deepEqual([seen.requests.length, seen.statuses], [1, [200]]);
     const problems = await workspace.until('/api/v1/ingest/problems', (answer) => answer.items.some((item: { reason: string }) => item.reason === 'timestamp_out_of_range'));
     assert.match(problems.items[0].detail, /year 2000/);
-    await workspace.until<Events>('/api/v1/events', (answer) => answer.items.some((event) => event.name === 'Good beside bad'));
+    await workspace.until<Events>('/api/v1/events', (answer) => answer.items.some((event: { name: string }) => event.name === 'Good beside bad'));
   });
 
   it('counts once when the same request comes again, packed another way or by another path', async () => {
@@ -92,7 +92,7 @@ describe('the unmodified @segment/analytics-node', () => {
       assert.equal(reply.status, 200);
     }
     await workspace.send([{ type: 'track', userId: 'u', event: 'After' }]);
-    const { items } = await workspace.until<Events>('/api/v1/events', (answer) => answer.items.some((event) => event.name === 'After'));
+    const { items } = await workspace.until<Events>('/api/v1/events', (answer) => answer.items.some((event: { name: string }) => event.name === 'After'));
     assert.equal(items.filter((event) => event.name === 'Once').length, 1);
   });
 });

@@ -67,9 +67,9 @@ export class TestWorkspace {
   }
 
   /** Asks until the answer is as wished. Fails with the last answer after the deadline. */
-  async until(path: string, wished: (answer: any) => boolean, deadlineMs = 15_000): Promise<any> {
+  async until<T = any>(path: string, wished: (answer: any) => boolean, deadlineMs = 15_000): Promise<T> {
     for (const end = Date.now() + deadlineMs; ; ) {
-      const answer = await this.ask('GET', path);
+      const answer = (await this.ask('GET', path)) as T;
       if (wished(answer)) return answer;
       if (Date.now() > end) throw new Error(`GET ${path} did not become as wished within ${deadlineMs} ms: ${JSON.stringify(answer).slice(0, 2_000)}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
