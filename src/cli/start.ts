@@ -8,6 +8,8 @@ import { CONFIG_OPTIONS, HOST_OPTION, hostOf, loadConfig } from './configuration
 
 /** After a defect nobody foresaw, state may be wrong: long enough to answer what is under way, no longer. */
 const CRASH_DRAIN_MS = 3_000;
+/** What a stop may take beyond its deadline, for closing what did not finish. */
+const GRACE_MS = 2_000;
 
 export const start: Command = {
   name: 'start',
@@ -43,6 +45,12 @@ function untilStopped(host: Host, config: Config, log: HostLog, io: Io): { reado
   const code = new Promise<number>((resolve) => {
     const stop = async (exitCode: number, deadlineMs: number) => {
       stopping = true;
+      // Should a part hang, or the start itself, this ends it all the same.
+      setTimeout(() => {
+        log.error({ deadlineMs }, 'The stop did not end in time; the process ends now');
+        log.flush();
+        process.exit(EXIT.failed);
+      }, deadlineMs + GRACE_MS).unref();
       const problem = await host.stop(deadlineMs).then(
         () => undefined,
         (error: unknown) => error ?? 'unknown',
@@ -60,8 +68,6 @@ function untilStopped(host: Host, config: Config, log: HostLog, io: Io): { reado
     const onDefect = (error: unknown) => {
       log.error({ err: error }, 'A defect that nobody caught; the process ends');
       if (!stopping) void stop(EXIT.failed, CRASH_DRAIN_MS);
-      // Should the stop itself hang, this ends it all the same.
-      setTimeout(() => process.exit(EXIT.failed), CRASH_DRAIN_MS + 1_000).unref();
     };
     process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
     process.on('uncaughtException', onDefect).on('unhandledRejection', onDefect);

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { isRunning } from '../../src/app/control/client.ts';
 import { runCli } from '../support/cli.ts';
 import { Multilith } from '../support/multilith.ts';
 
@@ -126,6 +128,16 @@ test('a second signal ends a stop that hangs', async () => {
   await exited;
   assert.ok(performance.now() - startedAt < 2_000);
   socket.destroy();
+});
+
+test('a start that hangs can be stopped', async () => {
+  // The port's listen never answers, so that the start never ends.
+  const dataDir = freshDir();
+  const child = spawn(process.execPath, [...preload(`import net from "node:net"; const listen = net.Server.prototype.listen; net.Server.prototype.listen = function (options, ...rest) { return options.path === undefined ? (setInterval(() => {}, 1e6), this) : listen.call(this, options, ...rest); };`), join(import.meta.dirname, '../../src/main.js'), 'start', '--set', 'shutdown.deadlineMs=100'], { env: { ...process.env, MULTILITH_DATA: dataDir, MULTILITH_HTTP_LISTEN: '127.0.0.1:0' }, stdio: 'ignore' });
+  while (!(await isRunning(dataDir))) await new Promise((resolve) => setTimeout(resolve, 20));
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  assert.deepEqual((await exited)[0], 1);
 });
 
 test('the command line explains itself', async () => {

@@ -49,7 +49,7 @@ for (const set of ['http.listen', '=3', '__proto__.x=1', 'a.__proto__.x=1', 'a={
 test('a chain of extends that leads back is shown whole', () => {
   const { problems } = read({ yaml: { 'main.yaml': 'extends: a\n', 'a.yaml': 'extends: b\n', 'b.yaml': 'extends: a\n' } });
   assert.deepEqual(problems.map(({ path }) => path), ['extends']);
-  assert.match(problems[0]!.expected, /main\.yaml → a\.yaml → b\.yaml → a\.yaml/);
+  assert.match(problems[0]!.expected, /: main\.yaml → a\.yaml → b\.yaml → a\.yaml$/);
 });
 
 test('a file may not extend itself by another name', () => {

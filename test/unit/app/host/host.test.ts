@@ -112,7 +112,7 @@ test('a host answers probes, metrics, its modules, and says what is not there', 
   assert.deepEqual(await host.greetings(), ['hello operator']);
 });
 
-test('it is alive but not ready while its modules warm up', async () => {
+test('it is alive but not ready while its modules warm up', { timeout: 20_000 }, async (t) => {
   let finish = () => {};
   warm = new Promise((resolve) => (finish = resolve));
   const dataDir = freshDir();
@@ -122,6 +122,7 @@ test('it is alive but not ready while its modules warm up', async () => {
   await new Promise((resolve) => probe.close(resolve));
   const host = hostOn(dataDir, `http.listen=127.0.0.1:${port}`);
   const started = host.start();
+  t.after(finish);
   while (!(await isRunning(dataDir)) || (await fetch(`http://127.0.0.1:${port}/livez`).catch(() => undefined)) === undefined) await new Promise((resolve) => setImmediate(resolve));
   assert.equal((await statusOf(`http://127.0.0.1:${port}/livez`)).status, 200);
   assert.equal((await statusOf(`http://127.0.0.1:${port}/readyz`)).status, 503);
@@ -139,12 +140,15 @@ test('stopping ends live streams, answers what is under way, refuses what is new
   const live = await fetch(`${url}/live`, { headers: { accept: 'text/event-stream' } });
   const slow = fetch(`${url}/slow`);
   while (held.length === 0) await new Promise((resolve) => setImmediate(resolve));
-  const stopped = host.stop(5_000);
+  const stopped = host.stop(20_000);
   assert.equal(await live.text(), 'data: 1\n\n');
   await assert.rejects(fetch(`${url}/hello`));
   held.splice(0)[0]!.end('answered');
   assert.equal(await (await slow).text(), 'answered');
+  const answeredAt = Date.now();
   await stopped;
+  // The client would keep its connection open for longer than that.
+  assert.ok(Date.now() - answeredAt < 1_000);
   assert.equal(await isRunning(dataDir), false);
   await host.stop(1);
 });
