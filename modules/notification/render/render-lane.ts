@@ -35,6 +35,7 @@ interface Waiting {
 const BATCH = 32;
 /** While the worker has one, the next one grows: a message between threads costs as much as half a rendering. */
 const BATCHES_OUT = 1;
+const GATHER_MS = 2;
 /** A machine that stood still must not be taken for a runaway: so many looks must have found the same task. */
 const LOOKS = 4;
 const STARTS_BEFORE_GIVING_UP = 3;
@@ -54,6 +55,7 @@ export class RenderLane {
   #ticket = 0;
   #batchesOut = 0;
   #flushing = false;
+  #flushedAt = 0;
   #watch: NodeJS.Timeout | undefined;
   #idle: NodeJS.Timeout | undefined;
   #seen = { ticket: -1, looks: 0 };
@@ -84,14 +86,17 @@ export class RenderLane {
     await this.#letGo();
   }
 
-  /** One message per tick, however many tasks the tick brings. */
+  /** One message for all that a tick brings; for all that a few bring while there is much to do. */
   #schedule(): void {
     if (this.#flushing) return;
     this.#flushing = true;
-    setImmediate(() => {
+    const flush = (): void => {
       this.#flushing = false;
+      this.#flushedAt = performance.now();
       this.#flush();
-    });
+    };
+    if (performance.now() - this.#flushedAt < GATHER_MS) setTimeout(flush, GATHER_MS);
+    else setImmediate(flush);
   }
 
   #flush(): void {
