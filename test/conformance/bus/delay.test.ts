@@ -14,13 +14,14 @@ onEachBus('delay', (under) => {
     });
     await bus.consume('q', { concurrency: 10 }, arrivals.handler);
     const now = Date.now();
-    const sent = Array.from({ length: 20 }, (_, i) => messageTo('q', { notBefore: now + 200 - i * 9 }));
+    const sent = Array.from({ length: 20 }, (_, i) => messageTo('q', { notBefore: now + 1_000 - i * 9 }));
     for (const { id, notBefore } of sent) due.set(id, notBefore!);
     await bus.publish(sent);
     assert.ok((await stateOf(bus, 'q')).waiting > 0);
     await arrivals.count(20);
     assert.ok(lateness.every((ms) => ms >= 0), `early by ${Math.min(...lateness)} ms`);
-    assert.ok(Math.max(...lateness) < 250, `late by ${Math.max(...lateness)} ms`);
+    // Woken, not polled: the backstop would come a minute later. A loaded machine may take its time.
+    assert.ok(Math.max(...lateness) < 5_000, `late by ${Math.max(...lateness)} ms`);
     assert.deepEqual(arrivals.ids, sent.map((m) => m.id).toReversed());
   });
 
