@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createMetrics } from '../../../../src/app/host/metrics.ts';
+import type { QueueState } from '../../../../src/ports/bus.ts';
+
+test('counters, histograms and gauges show in the scrape; the same name is the same instrument', async () => {
+  const metrics = createMetrics();
+  metrics.counter('a_total', 'A.', ['kind']).add(2, { kind: 'x' });
+  metrics.counter('a_total', 'A.', ['kind']).add(1, { kind: 'x' });
+  metrics.histogram('b_seconds', 'B.', [], [0.1, 1]).observe(0.5);
+  metrics.histogram('b_seconds', 'B.', [], [0.1, 1]).observe(0.05);
+  metrics.gauge('c', 'C.', () => 1);
+  metrics.gauge('c', 'C.', async () => 7);
+  const text = await metrics.render();
+  for (const line of ['a_total{kind="x"} 3', 'b_seconds_bucket{le="0.1"} 1', 'b_seconds_bucket{le="1"} 2', 'b_seconds_count 2', 'c 7']) assert.ok(text.includes(`${line}\n`), line);
+});
+
+test('a gauge that fails does not take the others with it', async () => {
+  const metrics = createMetrics();
+  metrics.gauge('broken', 'It throws.', () => {
+    throw new Error('planted');
+  });
+  metrics.gauge('whole', 'It does not.', () => 1);
+  assert.match(await metrics.render(), /^whole 1$/m);
+});
+
+test('queues show what their messages wait for, and one that is gone leaves', async () => {
+  const metrics = createMetrics();
+  const queue: QueueState = { name: 'q', ready: { urgent: 1, normal: 2, bulk: 3 }, waiting: 4, inFlight: 5, dead: 6, oldestMs: 1_500, paused: true, pausedWorkspaces: [], consumers: 1, concurrency: 1, lastPublished: null, lastTaken: null };
+  let queues: QueueState[] = [queue];
+  let reads = 0;
+  metrics.watchQueues({ inspect: async () => (reads++, queues) });
+  const text = await metrics.render();
+  for (const line of ['{queue="q",state="ready_bulk"} 3', '{queue="q",state="waiting"} 4', '{queue="q",state="in_flight"} 5', '{queue="q",state="dead"} 6', 'multilith_queue_oldest_seconds{queue="q"} 1.5', 'multilith_queue_paused{queue="q"} 1']) assert.ok(text.includes(line), line);
+  assert.equal(reads, 1);
+  queues = [];
+  assert.ok(!(await metrics.render()).includes('queue="q"'));
+});
