@@ -71,7 +71,7 @@ function contractSuite(placement: Placement): void {
     const { code } = await fault(stub.wait({ ms: 30_000 }, call()));
     const tookMs = performance.now() - began;
     assert.equal(code, 'deadline');
-    assert.ok(tookMs >= 195 && tookMs < 1_000, `${tookMs} ms`);
+    assert.ok(tookMs >= 195 && tookMs < 5_000, `${tookMs} ms`);
     assert.equal((await fault(stub.wait({ ms: 30_000 }, call({ deadline: Date.now() + 50 })))).code, 'deadline');
   });
 
