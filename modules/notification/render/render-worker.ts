@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { keepDateFormats } from './cached-date-format.ts';
 import { compileContent } from './compile.ts';
 import { ParsedTemplate, TemplateProblems } from './liquid-engine.ts';
+import { loadMjml } from './mjml-compiler.ts';
 import type { RenderAnswer, RenderTask } from './protocol.ts';
 
 /** The inside of a render worker: Liquid and MJML, nothing that reaches the network, the disk or other data. */
@@ -18,10 +19,12 @@ port.on('message', (tasks: RenderTask[]) => {
 async function work(tasks: readonly RenderTask[]): Promise<RenderAnswer[]> {
   const answers: RenderAnswer[] = [];
   for (const task of tasks) {
+    // Not the task's fault: loading counts as starting.
+    if (task.kind === 'compile' && task.content.format === 'mjml') loadMjml();
     Atomics.store(progress, 0, task.ticket);
     answers.push(task.kind === 'render' ? render(task) : await compile(task));
+    Atomics.store(progress, 0, 0);
   }
-  Atomics.store(progress, 0, 0);
   return answers;
 }
 

@@ -10,7 +10,10 @@ after(() => renderer.stop());
 const source = (parts: Partial<{ subject: string; html: string; text: string; fromName: string }>) => ({ subject: '', html: '', text: '', fromName: '', ...parts });
 let versions = 0;
 const render = (parts: Parameters<typeof source>[0], data: object = {}) => renderer.render(`v${++versions}`, source(parts), data);
-const authored = (body: string, format: 'mjml' | 'html' = 'mjml', text: string | null = null) => renderer.compile({ subject: 's', format, body, text, fromName: '' });
+/** For authors, with the usual patience: compiling on a busy machine takes its time. */
+const drafts = new Renderer(NotificationSettings.parse({}));
+after(() => drafts.stop());
+const authored = (body: string, format: 'mjml' | 'html' = 'mjml', text: string | null = null) => drafts.compile({ subject: 's', format, body, text, fromName: '' });
 const mjml = (inside: string) => `<mjml>\n<mj-body>\n${inside}\n</mj-body>\n</mjml>`;
 
 async function faultOf(promise: Promise<unknown>): Promise<Fault> {
@@ -103,11 +106,13 @@ describe('rendering', () => {
   });
 
   it('does not block the event loop', async () => {
+    // In processor time of this thread: a busy machine makes every timer late.
     let longest = 0;
-    let last = performance.now();
+    let last = process.threadCpuUsage();
     const timer = setInterval(() => {
-      longest = Math.max(longest, performance.now() - last);
-      last = performance.now();
+      const { user, system } = process.threadCpuUsage(last);
+      longest = Math.max(longest, (user + system) / 1_000);
+      last = process.threadCpuUsage();
     }, 1);
     await Promise.all(Array.from({ length: 2_000 }, () => render({ text: '{% for i in (1..50) %}{{ i }}{% endfor %}' })));
     clearInterval(timer);
