@@ -34,7 +34,7 @@ socket hands out. The same seed makes the same people; running it again adds eve
     const [people, rate, events, seed] = [numberOf(args, 'people', 300, 1, 10_000), numberOf(args, 'rate', 1, 0.1, 100), numberOf(args, 'events', Infinity, 0, Infinity), numberOf(args, 'seed', 1, 0, 2 ** 31)];
     const stop = onStop();
     const { dataDir } = loadConfig(args, io, (await import('../app/parts.ts')).parts);
-    const server = (await isRunning(dataDir)) ? undefined : startServer(args);
+    const server = (await isRunning(dataDir)) ? undefined : startServer(args, io);
     try {
       const url = await readyUrl(dataDir, server, stop);
       const { secret } = (await askHost(dataDir, 'POST', '/operator/portal/demo-key', {})) as { secret: string };
@@ -57,11 +57,16 @@ socket hands out. The same seed makes the same people; running it again adds eve
 };
 
 /** A real server of its own, told what we were told. */
-function startServer(args: Args): ChildProcess {
+function startServer(args: Args, { env }: Io): ChildProcess {
   const topology = args.text('topology');
   const told = [...(topology === undefined ? [] : ['--topology', topology]), ...args.texts('set').flatMap((set) => ['--set', set])];
   // Its own process group: Ctrl-C in a terminal reaches us, and we stop it when we are done.
-  return spawn(process.execPath, ['--enable-source-maps', join(import.meta.dirname, '..', 'main.js'), 'start', ...told], { stdio: ['ignore', 'inherit', 'inherit'], detached: true });
+  return spawn(process.execPath, ['--enable-source-maps', join(import.meta.dirname, '..', 'main.js'), 'start', ...told], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    detached: true,
+    // Its log would bury what the demo has to say.
+    env: { ...env, MULTILITH_LOG_LEVEL: env.MULTILITH_LOG_LEVEL ?? 'warn' },
+  });
 }
 
 async function readyUrl(dataDir: string, server: ChildProcess | undefined, stop: AbortSignal): Promise<string> {

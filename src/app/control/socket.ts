@@ -10,11 +10,14 @@ import { dataDirProblem } from '../host/data-dir.ts';
 const MAX_PATH_BYTES = 103;
 const CONNECT_MS = 2_000;
 
-/** The control socket of the host that runs on a data directory; as short as it can be said from here. */
+/**
+ * The control socket of the host that runs on a data directory; as short as it can be said from here.
+ * @throws BootProblem when that is too long for the system.
+ */
 export function controlPath(dataDir: string): string {
-  const path = join(dataDir, 'control.sock');
-  const short = relative(process.cwd(), path);
-  return Buffer.byteLength(short) < Buffer.byteLength(path) ? short : path;
+  const [path] = [join(dataDir, 'control.sock'), relative(process.cwd(), join(dataDir, 'control.sock'))].sort((a, b) => a.length - b.length);
+  if (Buffer.byteLength(path!) <= MAX_PATH_BYTES) return path!;
+  throw new BootProblem(`The path of the data directory is too long for a control socket: ${dataDir}`, `Use one of at most ${MAX_PATH_BYTES - 13} bytes, or run from a folder near it.`);
 }
 
 /**
@@ -25,7 +28,6 @@ export function controlPath(dataDir: string): string {
  */
 export async function takeDataDir(dataDir: string): Promise<Server> {
   const path = controlPath(dataDir);
-  if (Buffer.byteLength(path) > MAX_PATH_BYTES) throw new BootProblem(`The path of the data directory is too long for a control socket: ${path}`, `Use a path of at most ${MAX_PATH_BYTES - 13} bytes, or run from a folder near it.`);
   const server = createServer({ headersTimeout: 5_000, requestTimeout: 30_000 });
   for (let tries = 0; tries < 20; tries++) {
     if (await listen(server, path)) {

@@ -221,6 +221,20 @@ test('a file in the place of the data directory is refused in words', async () =
   await assert.rejects(hostOn(join(path, 'below')).start(), BootProblem);
 });
 
+test('a data directory too far away for a socket is refused in words, one that is near is not', async () => {
+  const far = join(root, ...Array.from({ length: 12 }, () => 'x'.repeat(20)));
+  await assert.rejects(hostOn(far).start(), (error) => error instanceof BootProblem && error.message.includes(far));
+  const before = process.cwd();
+  process.chdir(far);
+  try {
+    await hostOn(join(far, 'data')).start();
+    assert.ok(await isRunning(join(far, 'data')));
+    await running.pop()!.stop(2_000);
+  } finally {
+    process.chdir(before);
+  }
+});
+
 test('the control socket tells the status, reaches the bus and the modules, and answers faults', async () => {
   const dataDir = freshDir();
   await hostOn(dataDir).start();
