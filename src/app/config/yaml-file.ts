@@ -18,7 +18,7 @@ export function readYaml(file: string, problems: Problem[]): YamlFile | undefine
   const text = readText(file, problems);
   if (text === undefined) return undefined;
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, customTags: (tags) => [groupedInt, ...tags] });
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, logLevel: 'error', customTags: (tags) => [groupedInt, ...tags] });
   for (const error of document.errors) report(problems, `${file}:${lines.linePos(error.pos[0]).line}`, oneLine(error.message));
   if (document.errors.length > 0) return undefined;
   const tree = toTree(document, file, problems);
@@ -27,7 +27,7 @@ export function readYaml(file: string, problems: Problem[]): YamlFile | undefine
 
 /** One value as it would stand in a file, for `--set`. */
 export function readYamlValue(text: string): unknown {
-  const document = parseDocument(text, { prettyErrors: false, customTags: (tags) => [groupedInt, ...tags] });
+  const document = parseDocument(text, { prettyErrors: false, logLevel: 'error', customTags: (tags) => [groupedInt, ...tags] });
   if (document.errors.length > 0) throw new TypeError(oneLine(document.errors[0]!.message));
   return document.toJS({ maxAliasCount: 100 });
 }
