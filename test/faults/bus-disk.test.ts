@@ -40,6 +40,7 @@ test('transactions that fail before, instead of, or after their commit lose noth
   await bus.start();
   await bus.declare(QUEUE);
   const effects = await openEffects(context.dataDir);
+  t.after(() => effects.stop(1_000));
   for (const concurrency of [5, 20]) await bus.consume('q', { concurrency }, recording(effects, random));
   calm = false;
   const accepted: string[] = [];

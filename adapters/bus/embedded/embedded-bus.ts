@@ -2,9 +2,11 @@ import { statfs } from 'node:fs/promises';
 import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
+import { LANES } from '../../../src/kernel/message.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import type { Bus, BusCapabilities, Consumer, Handler, MessageFilter, Outgoing, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
+import { checkedSettings } from './declare.ts';
 import type { EmbeddedSettings } from './driver.ts';
 import type { Copy } from './insert.ts';
 import { BusMemory, recover } from './memory.ts';
@@ -62,8 +64,9 @@ export class EmbeddedBus implements Bus {
     return this.#life.stop(deadlineMs);
   }
 
-  async declare(settings: QueueSettings): Promise<void> {
+  async declare(declared: QueueSettings): Promise<void> {
     const pump = this.#running();
+    const settings = checkedSettings(declared);
     const text = JSON.stringify(settings);
     await pump.perform(async (tx) => {
       const known = this.#memory.byName.get(settings.name);
@@ -197,7 +200,7 @@ export class EmbeddedBus implements Bus {
   }
 
   /** The bytes of a message that may be published. */
-  #check({ id, name, key, workspace, trace, payload }: Outgoing): number {
+  #check({ id, name, key, workspace, trace, payload, lane, time, notBefore = 0 }: Outgoing): number {
     const { maxMessageBytes } = this.#options.settings;
     const bytes = Buffer.byteLength(payload);
     if (bytes > maxMessageBytes) throw new Fault('invalid', `A message may have ${maxMessageBytes} bytes; this one has ${bytes}.`, { reason: 'too_large', details: { maxBytes: maxMessageBytes, bytes } });
@@ -205,6 +208,8 @@ export class EmbeddedBus implements Bus {
     for (const text of [id, name, key, workspace, trace.traceId, trace.spanId]) {
       if (text !== null && (text.length > TEXT_CHARACTERS || !storable(text))) throw invalid(`Id, name, key, workspace and trace are well-formed text of at most ${TEXT_CHARACTERS} characters.`, 'unstorable_text');
     }
+    if (!LANES.includes(lane)) throw invalid(`There is no lane ${JSON.stringify(lane)}.`, 'lane');
+    if (!Number.isSafeInteger(time) || !Number.isSafeInteger(notBefore)) throw invalid('Times are whole epoch milliseconds.', 'time');
     return bytes;
   }
 

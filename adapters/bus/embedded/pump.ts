@@ -16,6 +16,8 @@ const COPIES_AT_ONCE = 256;
 const BYTES_AT_ONCE = 1024 * 1024;
 const ENDED_AT_ONCE = 256;
 const DUE_AT_ONCE = 256;
+/** What staff may ask for at once. */
+const MOST_STEPS = 1_000;
 /** After a failure the next transaction waits this long, doubling up to the longest. */
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 1_000;
@@ -72,6 +74,8 @@ export class Pump {
   #callCopies = 0;
   #wanted = false;
   #running: Promise<void> | undefined;
+  /** After a failure, until its pause is over. */
+  #resting = false;
   #closed = false;
   #doubtful = false;
   #failures = 0;
@@ -99,6 +103,7 @@ export class Pump {
 
   /** Runs `work` in a transaction of the bus, so that nothing else changes meanwhile. */
   perform<T>(work: (tx: Tx, now: EpochMs) => Promise<T>): Promise<T> {
+    if (this.#steps.length >= MOST_STEPS) return Promise.reject(new Fault('exhausted', 'Too many requests of staff wait for the bus.', { reason: 'overload', details: { retryAfterMs: 1_000 }, origin: 'unsent' }));
     return new Promise((resolve, reject) => {
       let result: T;
       this.#steps.push({
@@ -119,7 +124,8 @@ export class Pump {
   /** There may be something to do. */
   wake = (): void => {
     this.#wanted = true;
-    if (this.#running !== undefined || this.#closed) return;
+    // While it rests there is nothing to await: a run that ended at once would leave its mark behind.
+    if (this.#running !== undefined || this.#resting || this.#closed) return;
     this.#running = this.#run();
   };
 
@@ -133,15 +139,20 @@ export class Pump {
   }
 
   async #run(): Promise<void> {
-    let failed = false;
-    while (this.#wanted && !this.#closed && !failed) failed = await this.#cycle();
-    const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures);
-    if (failed) this.#failures++;
-    this.#setAlarm(failed ? this.#options.clock.now() + pauseMs : this.#nextDue());
-    // In the same step as the last look at #wanted: a wake-up in between would be lost.
+    while (this.#wanted && !this.#resting && !this.#closed) {
+      if (await this.#cycle()) this.#rest();
+    }
+    if (!this.#resting) this.#setAlarm(this.#nextDue());
+    // In the same breath as the last look at what is wanted, so that no wake-up falls in between.
     this.#running = undefined;
   }
 
+  #rest(): void {
+    this.#resting = true;
+    this.#setAlarm(this.#options.clock.now() + Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures++));
+  }
+
+  /** One transaction; answers whether it failed. */
   async #cycle(): Promise<boolean> {
     let cycle: Cycle | undefined;
     try {
@@ -186,6 +197,7 @@ export class Pump {
     if (cycle.calls.length > 0) await insert(tx, memory, cycle.calls.flatMap((call) => call.copies), now);
     for (const queue of memory.queues()) {
       if (queue.nextDue <= now) await this.#release(tx, queue, now);
+      if (queue.heldUntil <= now) queue.letGo();
       if (queue.canTake) {
         const { flights, more } = await takeReady(tx, memory, queue, now);
         cycle.flights.push(...flights);
@@ -255,7 +267,7 @@ export class Pump {
 
   #nextDue(): EpochMs {
     let next = this.#options.clock.now() + BACKSTOP_MS;
-    for (const queue of this.#options.memory.queues()) next = Math.min(next, queue.nextDue);
+    for (const queue of this.#options.memory.queues()) next = Math.min(next, queue.nextDue, queue.heldUntil);
     return next;
   }
 
@@ -265,6 +277,7 @@ export class Pump {
     this.#alarm?.timer.cancel();
     const timer = this.#options.clock.at(at, () => {
       this.#alarm = undefined;
+      this.#resting = false;
       this.wake();
     });
     this.#alarm = { at, timer };

@@ -29,6 +29,9 @@ interface Held {
   readonly due: EpochMs;
 }
 
+/** A message that ends the process does so soon; one that has run for this long no longer keeps the others waiting. */
+const ALONE_MS = 30_000;
+
 /**
  * What the bus keeps in memory of one queue: counters, what is under way, and which workspaces have ready messages.
  * Its size follows the workspaces and the concurrency, never the length of the queue. The counters and what is under
@@ -57,7 +60,10 @@ export class Queue {
   /** The row of this queue must be written. */
   changed = false;
   readonly #flying = LANES.map(() => 0);
+  /** When those are let go that wait for a suspect to finish. */
+  heldUntil: EpochMs = Infinity;
   #suspects = 0;
+  #suspectSince: EpochMs = 0;
   #held: Held[] = [];
 
   constructor(id: number, settings: QueueSettings) {
@@ -79,6 +85,7 @@ export class Queue {
     this.pausedWorkspaces.clear();
     for (const rotation of this.rotations) rotation.clear();
     this.#held = [];
+    this.heldUntil = Infinity;
     this.nextDue = Infinity;
     this.changed = true;
   }
@@ -108,10 +115,20 @@ export class Queue {
   }
 
   /** True when this one has to wait, since one message alone may be the one that ended the process. */
-  hold(lane: number, workspace: number, seq: number, due: EpochMs): boolean {
-    if (this.#suspects === 0) return false;
+  hold(lane: number, workspace: number, seq: number, due: EpochMs, now: EpochMs): boolean {
+    const until = this.#suspectSince + ALONE_MS;
+    if (this.#suspects === 0 || until <= now) return false;
     this.#held.push({ seq, lane, workspace, due });
+    this.heldUntil = until;
     return true;
+  }
+
+  /** Those that were held are ready again. */
+  letGo(): void {
+    const held = this.#held;
+    this.#held = [];
+    this.heldUntil = Infinity;
+    for (const { lane, workspace, seq, due } of held) this.ready(lane, workspace, seq, due);
   }
 
   takeOff(flight: Flight, now: EpochMs): void {
@@ -119,7 +136,10 @@ export class Queue {
     flight.worker.flights.add(flight);
     this.#flying[flight.lane]!++;
     if (flight.turn !== null) this.busy.add(turnOf(flight.workspace, flight.turn));
-    if (flight.suspect) this.#suspects++;
+    if (flight.suspect) {
+      this.#suspects++;
+      this.#suspectSince = now;
+    }
     this.lastTaken = now;
     this.changed = true;
   }
@@ -131,10 +151,7 @@ export class Queue {
     this.#flying[flight.lane]!--;
     if (flight.turn !== null) this.busy.delete(turnOf(flight.workspace, flight.turn));
     this.changed = true;
-    if (!flight.suspect || --this.#suspects > 0) return;
-    const held = this.#held;
-    this.#held = [];
-    for (const { lane, workspace, seq, due } of held) this.ready(lane, workspace, seq, due);
+    if (flight.suspect && --this.#suspects === 0) this.letGo();
   }
 
   state(now: EpochMs, workspaceName: (id: number) => string): QueueState {

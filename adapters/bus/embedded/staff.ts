@@ -7,12 +7,15 @@ import type { Pump } from './pump.ts';
 import type { Queue } from './queue.ts';
 import { BLOCKED, DEAD, WAITING } from './schema.ts';
 import * as sql from './statements.ts';
-import { walk } from './walk.ts';
+import { cursorAt, walk } from './walk.ts';
 
 /** Messages that one transaction looks at: a few milliseconds. */
 const STRETCH = 500;
 /** Messages that one page looks at, at most; a page may be shorter than asked for, or empty, with more to follow. */
 const LOOKED_AT_A_PAGE = 2_000;
+
+/** Payload that one page holds, the first message's apart. */
+const BYTES_A_PAGE = 2 * 1024 * 1024;
 
 export interface Page {
   readonly messages: BrowsedMessage[];
@@ -32,13 +35,21 @@ export async function browse(reader: Reader<unknown>, memory: BusMemory, queue: 
     next = stretch.next;
     if (next === null) break;
   }
-  const rows = found.slice(0, limit);
+  const rows = fitting(found);
+  if (rows.length < found.length) next = cursorAt(rows.at(-1)!);
   const payloads = new Map((await reader.run(sql.payloadsOf, { seqs: JSON.stringify(rows.map((row) => row.seq)) })).map((row) => [row.seq, row.payload]));
   const messages = rows.flatMap((row) => {
     const payload = payloads.get(row.seq);
     return payload === undefined ? [] : [browsed(row, redact(payload, queue.settings.personal), memory)];
   });
   return { messages, next };
+}
+
+/** As many as a page can hold. */
+function fitting(rows: readonly sql.BrowsedRow[]): readonly sql.BrowsedRow[] {
+  let bytes = 0;
+  const end = rows.findIndex((row, i) => (bytes += row.bytes) > BYTES_A_PAGE && i > 0);
+  return end === -1 ? rows : rows.slice(0, end);
 }
 
 function browsed({ id, name, workspace, key, lane, time, due, attempts, reason }: sql.BrowsedRow, payload: string, memory: BusMemory): BrowsedMessage {

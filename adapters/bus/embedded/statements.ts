@@ -156,8 +156,10 @@ export interface BrowsedRow {
   readonly due: number;
   readonly attempts: number;
   readonly reason: string | null;
+  /** Of the payload. */
+  readonly bytes: number;
 }
-const BROWSED = sql.raw('seq, state, lane, workspace, id, name, key, time, due, attempts, reason');
+const BROWSED = sql.raw('seq, state, lane, workspace, id, name, key, time, due, attempts, reason, octet_length(payload) as bytes');
 interface BrowseParams {
   queue: number;
   state: number;

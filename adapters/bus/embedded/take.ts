@@ -104,7 +104,7 @@ class Taker implements Taking {
       this.#blocked.push(row.seq);
       return;
     }
-    if (row.suspect === 1 && queue.hold(lane, workspace, row.seq, row.due)) return;
+    if (row.suspect === 1 && queue.hold(lane, workspace, row.seq, row.due, this.#now)) return;
     const flight = this.#flightOf(row, lane, workspace, turn);
     queue.takeOff(flight, this.#now);
     this.flights.push(flight);

@@ -31,7 +31,7 @@ const MOST_IDS = 1_000;
  */
 export async function walk(reader: Reader<unknown>, memory: BusMemory, queue: Queue, which: { dead: boolean; filter: MessageFilter; after: string | null; look: number }): Promise<Stretch> {
   const { dead, filter, after, look } = which;
-  if (filter.ids !== undefined) return { rows: await named(reader, memory, queue, dead, filter, filter.ids), next: null };
+  if (filter.ids !== undefined) return named(reader, memory, queue, which, filter.ids);
   const states = dead ? [DEAD] : [READY, BLOCKED, WAITING];
   let at = after === null ? start(states[0]!) : positionOf(after);
   const workspace = filter.workspace === undefined ? undefined : (memory.knownWorkspace(filter.workspace) ?? -1);
@@ -39,15 +39,15 @@ export async function walk(reader: Reader<unknown>, memory: BusMemory, queue: Qu
   for (let left = look; left > 0; ) {
     const rows = await section(reader, queue.id, at, workspace, left);
     for (const row of rows) if (passes(row, memory, filter)) found.push(row);
-    if (rows.length === left) return { rows: found, next: textOf(rows.at(-1)!) };
+    if (rows.length === left) return { rows: found, next: cursorAt(rows.at(-1)!) };
     left -= rows.length;
     const following = behind(at, states, workspace);
     if (following === undefined) return { rows: found, next: null };
     at = following;
     // An empty section costs no row but a statement all the same; there are at most nine.
-    if (left <= 0) return { rows: found, next: textOf(at) };
+    if (left <= 0) return { rows: found, next: cursorAt(at) };
   }
-  return { rows: found, next: textOf(at) };
+  return { rows: found, next: cursorAt(at) };
 }
 
 /** The next rows of one state: the rest of the workspace where the walk stands, then the workspaces behind it. */
@@ -69,10 +69,14 @@ function start(state: number): Position {
   return { state, lane: 0, workspace: 0, seq: 0 };
 }
 
-async function named(reader: Reader<unknown>, memory: BusMemory, queue: Queue, dead: boolean, filter: MessageFilter, ids: readonly string[]): Promise<sql.BrowsedRow[]> {
+/** Those of the named ids, by age alone. */
+async function named(reader: Reader<unknown>, memory: BusMemory, queue: Queue, which: { dead: boolean; filter: MessageFilter; after: string | null; look: number }, ids: readonly string[]): Promise<Stretch> {
+  const { dead, filter, after, look } = which;
   if (ids.length > MOST_IDS) throw new Fault('invalid', `A filter may name ${MOST_IDS} ids; this one names ${ids.length}.`, { reason: 'too_many_ids' });
-  const rows = await reader.run(sql.browseIds, { queue: queue.id, ids: JSON.stringify(ids) });
-  return rows.filter((row) => (row.state === DEAD) === dead && passes(row, memory, filter));
+  const from = after === null ? 0 : positionOf(after).seq;
+  const found = await reader.run(sql.browseIds, { queue: queue.id, ids: JSON.stringify(ids) });
+  const rows = found.filter((row) => row.seq > from && (row.state === DEAD) === dead && passes(row, memory, filter));
+  return rows.length > look ? { rows: rows.slice(0, look), next: cursorAt(rows[look - 1]!) } : { rows, next: null };
 }
 
 function passes(row: sql.BrowsedRow, memory: BusMemory, { workspace, name, reason, before }: MessageFilter): boolean {
@@ -84,7 +88,8 @@ function passes(row: sql.BrowsedRow, memory: BusMemory, { workspace, name, reaso
   );
 }
 
-function textOf({ state, lane, workspace, seq }: Position): string {
+/** A walk that goes on from here begins behind this one. */
+export function cursorAt({ state, lane, workspace, seq }: Position): string {
   return `${state}.${lane}.${workspace}.${seq}`;
 }
 

@@ -43,7 +43,7 @@ export class Worker implements Consumer {
   async run(flight: Flight): Promise<void> {
     let outcome: Outcome;
     try {
-      outcome = await this.#handler(flight.message);
+      outcome = sound(await this.#handler(flight.message));
     } catch (thrown) {
       outcome = { kind: 'retry', reason: this.#reasonOf(thrown, flight) };
     }
@@ -86,4 +86,15 @@ export class Worker implements Consumer {
     this.#context.log.error({ queue: this.queue.name, messageId: id, attempt, err: thrown }, 'a message handler threw');
     return `internal: ${thrown instanceof Error ? thrown.name : typeof thrown}`;
   }
+}
+
+/** An outcome as the file can hold it; what is none is a throw. One that could not be written would hold up the whole bus. */
+function sound(outcome: Outcome): Outcome {
+  if (outcome?.kind === 'done') return outcome;
+  if (outcome?.kind !== 'retry' && outcome?.kind !== 'dead') throw new TypeError('The handler answered no outcome.');
+  const reason = String(outcome.reason);
+  if (outcome.kind === 'dead' || outcome.notBefore === undefined) return { kind: outcome.kind, reason };
+  const notBefore = Math.ceil(outcome.notBefore);
+  if (!Number.isSafeInteger(notBefore)) throw new TypeError('The handler answered a time that is none.');
+  return { kind: 'retry', reason, notBefore };
 }

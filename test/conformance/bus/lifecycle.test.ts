@@ -81,6 +81,18 @@ onEachBus('start and stop', (under) => {
     assert.deepEqual([second.messages[0]!.id, second.messages[0]!.attempt], ['m', 2]);
   });
 
+  test('refuses settings that the first failing message would find out about', async (t) => {
+    const bus = await under.open(t);
+    const wrong = [
+      { attempts: 0 }, { attempts: 1.5 }, { delayMs: -1 }, { delayMs: Infinity }, { backoff: { firstMs: 1, factor: 0, mostMs: 1, jitter: 0 } },
+      { backoff: { firstMs: 1, factor: 2, mostMs: Infinity, jitter: 0 } }, { backoff: { firstMs: 1, factor: 2, mostMs: 1, jitter: 2 } }, { name: '' },
+    ];
+    for (const change of wrong) await rejectsWith('invalid', bus.declare(queueOf('q', change)), 'queue_settings');
+    await bus.declare(queueOf('q', { topics: ['t', 't'] }));
+    await bus.publish([messageTo('', { to: { topic: 't' } })]);
+    assert.equal((await stateOf(bus, 'q')).ready.normal, 1);
+  });
+
   test('declaring again changes the settings and keeps the messages', async (t) => {
     const place = under.place(t);
     const first = await under.open(t, place);

@@ -34,9 +34,12 @@ onEachBus('publish', (under) => {
       bus.publish([messageTo('q'), messageTo('q', { payload: JSON.stringify('x'.repeat(2_000)) })]),
       bus.publish([messageTo('q', { payload: '"\ud800"' })]),
       bus.publish([messageTo('q', { key: 'a\0b' })]),
+      bus.publish([messageTo('q', { lane: 'express' as 'urgent' })]),
+      bus.publish([messageTo('q', { time: 1.5 })]),
+      bus.publish([messageTo('q', { notBefore: Number.NaN })]),
       bus.publish([messageTo('q')]),
     ]);
-    assert.deepEqual(outcomes.map((o) => (o.status === 'fulfilled' ? 'ok' : `${o.reason.code}/${o.reason.reason}`)), ['ok', 'invalid/too_large', 'invalid/unstorable_text', 'invalid/unstorable_text', 'ok']);
+    assert.deepEqual(outcomes.map((o) => (o.status === 'fulfilled' ? 'ok' : `${o.reason.code}/${o.reason.reason}`)), ['ok', 'invalid/too_large', 'invalid/unstorable_text', 'invalid/unstorable_text', 'invalid/lane', 'invalid/time', 'invalid/time', 'ok']);
     assert.equal((await stateOf(bus, 'q')).ready.normal, 2);
   });
 

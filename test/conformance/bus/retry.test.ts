@@ -77,6 +77,20 @@ onEachBus('retry', (under) => {
     assert.deepEqual([state.waiting, state.ready.normal, state.dead], [20, 0, 0]);
   });
 
+  test('an outcome that is none counts as a throw and holds up nobody', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { attempts: 1 }));
+    const odd: Record<string, unknown> = {
+      nothing: undefined, text: 'done', unknown: { kind: 'maybe' },
+      nan: { kind: 'retry', reason: 'x', notBefore: Number.NaN }, never: { kind: 'retry', reason: 'x', notBefore: Infinity }, text_time: { kind: 'retry', reason: 'x', notBefore: 'soon' },
+      reasonless: { kind: 'dead' }, half: { kind: 'dead', reason: 'a\ud800b\0c' },
+    };
+    await bus.consume('q', { concurrency: 3 }, async ({ id }) => (id in odd ? (odd[id] as Outcome) : { kind: 'done' }));
+    await bus.publish([...Object.keys(odd), 'good'].map((id) => messageTo('q', { id })));
+    const { dead } = await untilQueue(bus, 'q', isEmpty);
+    assert.equal(dead, Object.keys(odd).length);
+  });
+
   test('tries and waits survive a restart', async (t) => {
     const place = under.place(t);
     const first = await under.open(t, place);

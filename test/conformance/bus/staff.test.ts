@@ -143,6 +143,17 @@ onEachBus('staff', (under) => {
     await arrivals.count(3);
   });
 
+  test('a page holds a few megabytes at most, and the pages together everything', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q'));
+    const payload = JSON.stringify('x'.repeat(900_000));
+    const ids = Array.from({ length: 7 }, (_, i) => `m${i}`);
+    for (const id of ids) await bus.publish([messageTo('q', { id, payload })]);
+    assert.ok((await bus.browse('q', { dead: false, limit: 100 })).messages.length < 7);
+    assert.deepEqual((await browseAll(bus, 'q', false, 100)).map((m) => m.id), ids);
+    assert.deepEqual((await browseAll(bus, 'q', false, 5, { ids })).map((m) => m.id), ids);
+  });
+
   test('says what is wrong with a queue, a page or a cursor', async (t) => {
     const bus = await under.open(t);
     await bus.declare(queueOf('q'));
