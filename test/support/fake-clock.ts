@@ -28,6 +28,8 @@ export class FakeClock implements Clock {
   at(time: EpochMs, fire: () => void): Timer {
     const alarm = { time, order: this.#order++, fire };
     this.#alarms.add(alarm);
+    // As the Clock promises: what has passed fires without anybody moving the time.
+    if (time <= this.#now) setImmediate(() => this.#alarms.delete(alarm) && fire());
     return { cancel: () => void this.#alarms.delete(alarm) };
   }
 
