@@ -1,69 +1,69 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { busDrivers } from '../../adapters/bus/catalog.ts';
-import { storageDrivers } from '../../adapters/storage/catalog.ts';
 import type { Bus, Outgoing, QueueSettings } from '../../src/ports/bus.ts';
 import { type Storage, statement } from '../../src/ports/storage.ts';
 import { DEFAULT_BACKOFF } from '../../src/kernel/message.ts';
 import { newId } from '../../src/kernel/ids.ts';
+import { createBus, sqliteAt } from '../support/buses.ts';
 import { type TestContext, testContext } from '../support/context.ts';
-
-export interface Figure {
-  readonly name: string;
-  readonly value: number;
-  readonly unit: string;
-  /** What the bare table reaches in the same run. */
-  readonly limit?: number;
-  readonly note?: string;
-}
+import type { BenchRow } from './report.ts';
 
 const IN_FLIGHT = 100;
-const MESSAGES = 100_000;
+const ROUNDS = 3;
+const MESSAGES = 50_000;
+const BACKLOG = 200_000;
+const WORKSPACES = 1_000;
 const PAYLOAD = JSON.stringify({ filling: 'x'.repeat(1_000) });
 const TRACE = { traceId: '0123456789abcdef0123456789abcdef', spanId: '0123456789abcdef' };
 
-const insertId = statement<{ inbox: { id: string } }, { id: string }>()((db, p) => db.insertInto('inbox').values({ id: p('id') }));
+interface Inbox {
+  inbox: { id: string };
+}
+const insertId = statement<Inbox, { id: string }>()((db, p) => db.insertInto('inbox').values({ id: p('id') }));
 
-/** The embedded bus against the bare table that it stands on, in the same process on the same disk. */
-export async function benchBus(): Promise<Figure[]> {
+/** The embedded bus against the bare table that it stands on, by turns in one process on one disk. */
+export async function benchBus(): Promise<BenchRow[]> {
   const context = testContext();
+  const bus = await startedBus(context);
+  const inbox: Storage<Inbox> = sqliteAt(context)('inbox');
+  await inbox.start();
+  await inbox.migrate([{ name: '0001', up: (db) => db.schema.createTable('inbox').addColumn('id', 'text', (c) => c.primaryKey()).execute() }]);
   try {
-    const bare = await bareTable(context.dataDir);
-    const bus = startedBus(context);
-    const running = await bus;
-    try {
-      const published = await publishing(running);
-      const consumed = await consuming(running, context);
-      const delay = await idleDelay(running);
-      return [
-        { name: 'bus: durable publish of 1 KB, 100 in flight', value: published, unit: '/s', limit: bare.publish },
-        { name: 'bus: consume with one inbox write and ack, concurrency 100', value: consumed, unit: '/s', limit: bare.consume, note: 'the bare table writes no inbox' },
-        { name: 'bus: publish to handler when idle, p50', value: delay.p50, unit: 'ms', note: `p99 ${delay.p99.toFixed(2)} ms` },
-      ];
-    } finally {
-      await running.stop(5_000);
+    const rates = { publish: [] as number[], consume: [] as number[], barePublish: [] as number[], bareConsume: [] as number[] };
+    for (let round = 0; round < ROUNDS; round++) {
+      const bare = await bareTable(context.dataDir);
+      rates.barePublish.push(bare.publish);
+      rates.bareConsume.push(bare.consume);
+      rates.publish.push(await publishing(bus));
+      rates.consume.push(await consuming(bus, inbox));
     }
+    const idle = await idleDelay(bus);
+    return [
+      { name: 'bus.publish-1kb-100-in-flight', value: median(rates.publish), unit: '/s', aim: 50_000, limit: median(rates.barePublish), note: 'limit: bare group commit' },
+      { name: 'bus.consume-with-inbox-100-at-once', value: median(rates.consume), unit: '/s', aim: 30_000, limit: median(rates.bareConsume), note: 'limit: bare read and delete, no inbox' },
+      { name: 'bus.idle-publish-to-handler-p50', value: idle.p50, unit: 'ms', aim: 1.5, better: 'lower', note: `p99 ${idle.p99.toFixed(2)} ms` },
+      ...(await behindBacklog(bus)),
+    ];
   } finally {
+    await bus.stop(5_000);
+    await inbox.stop(5_000);
     context.remove();
   }
 }
 
 async function startedBus(context: TestContext): Promise<Bus> {
-  const bus = busDrivers.embedded.create(busDrivers.embedded.settings.parse({}), {
-    ...context,
-    openStorage: (name) => storageDrivers.sqlite.create(storageDrivers.sqlite.settings.parse({}), { ...context, name }),
-  });
+  const bus = createBus('embedded', context);
   await bus.start();
   return bus;
 }
 
-function queue(name: string): QueueSettings {
-  return { name, topics: [], ordered: false, attempts: 12, backoff: DEFAULT_BACKOFF, delayMs: 0, personal: [] };
+function queue(name: string, ordered = false): QueueSettings {
+  return { name, topics: [], ordered, attempts: 12, backoff: DEFAULT_BACKOFF, delayMs: 0, personal: [] };
 }
 
-function message(to: string): Outgoing {
-  return { id: newId(), name: 'bench.message', to: { queue: to }, workspace: 'bench', key: null, lane: 'normal', time: Date.now(), trace: TRACE, payload: PAYLOAD };
+function message(to: string, change: Partial<Outgoing> = {}): Outgoing {
+  return { id: newId(), name: 'bench.message', to: { queue: to }, workspace: 'bench', key: null, lane: 'normal', time: Date.now(), trace: TRACE, payload: PAYLOAD, ...change };
 }
 
 async function publishing(bus: Bus): Promise<number> {
@@ -78,13 +78,10 @@ async function publishing(bus: Bus): Promise<number> {
   return MESSAGES / ((performance.now() - began) / 1_000);
 }
 
-async function consuming(bus: Bus, context: TestContext): Promise<number> {
-  const inbox: Storage<{ inbox: { id: string } }> = storageDrivers.sqlite.create(storageDrivers.sqlite.settings.parse({}), { ...context, name: 'inbox' });
-  await inbox.start();
-  await inbox.migrate([{ name: '0001', up: (db) => db.schema.createTable('inbox').addColumn('id', 'text', (c) => c.primaryKey()).execute() }]);
+async function consuming(bus: Bus, inbox: Storage<Inbox>): Promise<number> {
   let handled = 0;
-  const began = performance.now();
   const consumed = Promise.withResolvers<void>();
+  const began = performance.now();
   const consumer = await bus.consume('bench', { concurrency: IN_FLIGHT }, async ({ id }) => {
     await inbox.transaction((tx) => tx.run(insertId, { id }));
     if (++handled === MESSAGES) consumed.resolve();
@@ -92,9 +89,7 @@ async function consuming(bus: Bus, context: TestContext): Promise<number> {
   });
   await consumed.promise;
   await consumer.stop(5_000);
-  const rate = MESSAGES / ((performance.now() - began) / 1_000);
-  await inbox.stop(5_000);
-  return rate;
+  return MESSAGES / ((performance.now() - began) / 1_000);
 }
 
 async function idleDelay(bus: Bus): Promise<{ p50: number; p99: number }> {
@@ -115,6 +110,43 @@ async function idleDelay(bus: Bus): Promise<{ p50: number; p99: number }> {
   await consumer.stop(5_000);
   delays.sort((a, b) => a - b);
   return { p50: delays[Math.floor(delays.length * 0.5)]!, p99: delays[Math.floor(delays.length * 0.99)]! };
+}
+
+/** A long ordered queue of many workspaces: what it costs to look at, to work off, and another's one message behind it. */
+async function behindBacklog(bus: Bus): Promise<BenchRow[]> {
+  await bus.declare(queue('long', true));
+  const batch = (from: number) => Array.from({ length: 100 }, (_, i) => message('long', { workspace: `w${(from + i) % WORKSPACES}`, key: `k${(from + i) % 50_000}` }));
+  for (let sent = 0; sent < BACKLOG; sent += 1_000) await Promise.all(Array.from({ length: 10 }, (_, i) => bus.publish(batch(sent + i * 100))));
+  const looks: number[] = [];
+  for (let look = 0; look < 20; look++) {
+    const looked = performance.now();
+    await bus.inspect();
+    looks.push(performance.now() - looked);
+  }
+  let handled = 0;
+  const small = Promise.withResolvers<number>();
+  const some = Promise.withResolvers<void>();
+  let began = performance.now();
+  const consumer = await bus.consume('long', { concurrency: IN_FLIGHT }, async ({ workspace }) => {
+    if (workspace === 'small') small.resolve(performance.now());
+    if (++handled === MESSAGES / 5) some.resolve();
+    return { kind: 'done' };
+  });
+  await some.promise;
+  const rate = handled / ((performance.now() - began) / 1_000);
+  began = performance.now();
+  await bus.publish([message('long', { workspace: 'small' })]);
+  const delayMs = (await small.promise) - began;
+  await consumer.stop(5_000);
+  return [
+    { name: 'bus.inspect-with-200k-waiting', value: median(looks), unit: 'ms', aim: 5, better: 'lower' },
+    { name: 'bus.consume-ordered-1000-workspaces', value: rate, unit: '/s', note: 'no inbox; 200,000 waiting' },
+    { name: 'bus.another-workspace-behind-200k', value: delayMs, unit: 'ms', better: 'lower', note: 'while the 200,000 of 1,000 workspaces are worked off' },
+  ];
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
 /** A table with a payload, a savepoint a row and one fsync for a hundred; then the rows read and deleted in order. */
