@@ -173,12 +173,16 @@ function open({ path, role, cacheKb }: ConnectionOptions): DatabaseSync {
   }
 }
 
-/** NORMAL: SQLite keeps the file consistent through a power cut; that commits survive one is the DurableLog's part. */
+/**
+ * NORMAL: SQLite keeps the file consistent through a power cut; that commits survive one is the DurableLog's part.
+ * MEMORY: what a savepoint could bring back would otherwise be written to a temporary file, page by page.
+ */
 function openForWriting(database: DatabaseSync): void {
   const mode = database.prepare('PRAGMA journal_mode = WAL').get();
   if (mode?.journal_mode !== 'wal') throw new Fault('unavailable', 'The file system of the data directory does not allow a write-ahead log.', { reason: 'storage', details: { remedy: 'Put the data directory on a local disk.' } });
   database.exec(`
     PRAGMA synchronous = NORMAL;
+    PRAGMA temp_store = MEMORY;
     PRAGMA wal_autocheckpoint = 0;
     PRAGMA journal_size_limit = ${WAL_KEPT_BYTES};
   `);

@@ -67,8 +67,8 @@ export interface LogDurability {
 }
 
 /**
- * Runs transactions one after the other, each in a savepoint, many in one BEGIN … COMMIT, so that one fsync serves
- * them all. Nothing is answered and no other group begins before that fsync. Not even a failure is answered: what a
+ * Runs transactions one after the other, many in one BEGIN … COMMIT, each behind the first in a savepoint, so that one
+ * fsync serves them all. Nothing is answered and no other group begins before that fsync. Not even a failure is answered: what a
  * transaction saw of its neighbours (a row that is there already) must not be told while they may still vanish.
  *
  *   idle → (a transaction arrives; the rest of this turn of the event loop may join) → group → commit → fsync → idle or group
@@ -160,7 +160,7 @@ export class GroupCommit {
     while (this.#connection.inTransaction && this.waiting > 0) {
       const job = this.#waiting.take()!;
       if (Date.now() - job.since > WAIT_MS) job.reject(tooMany('The transaction waited too long for its turn.'));
-      else done.push({ job, outcome: await this.#attempt(job) });
+      else done.push({ job, outcome: await this.#attempt(job, done.every(failed)) });
       if (done.length === GROUP_TRANSACTIONS || performance.now() - started >= this.#groupMs) break;
     }
     await this.#commit(done);
@@ -192,13 +192,21 @@ export class GroupCommit {
     this.#events.failed(fault, jobs.length);
   }
 
-  async #attempt(job: Job): Promise<Outcome> {
+  /**
+   * `alone`: nothing stands in the group yet, so that undoing this one is undoing everything, which needs no savepoint.
+   * Within one SQLite copies every page before its first change.
+   */
+  async #attempt(job: Job, alone: boolean): Promise<Outcome> {
     const turn = new Turn(this.#slice);
     let outcome: Outcome;
     try {
-      this.#control.savepoint();
+      if (!alone) this.#control.savepoint();
       outcome = await this.#settle(job, turn);
       if (!this.#connection.inTransaction) return outcome;
+      if (alone) {
+        if ('error' in outcome) this.#beginAnew();
+        return outcome;
+      }
       if ('error' in outcome) this.#control.undo();
       this.#control.release();
     } catch (error) {
@@ -207,6 +215,11 @@ export class GroupCommit {
       outcome = { error: sqliteFault(error) };
     }
     return outcome;
+  }
+
+  #beginAnew(): void {
+    this.#control.rollback();
+    this.#control.begin();
   }
 
   #rollBack(): void {
@@ -236,6 +249,10 @@ export class GroupCommit {
       );
     });
   }
+}
+
+function failed({ outcome }: Done): boolean {
+  return 'error' in outcome;
 }
 
 const OVER = new Fault('internal', 'The transaction is over; its handle must not be kept.', { reason: 'transaction_over' });

@@ -61,8 +61,26 @@ test('transactions of one turn share one commit', async (t) => {
   const { connection, insert, ids } = rig(t);
   await Promise.all(['a', 'b', 'c', 'd'].map(insert));
   assert.equal(connection.asked.COMMIT, 1);
-  assert.equal(connection.asked['SAVEPOINT one'], 4);
+  // The first needs none: undoing it is undoing everything.
+  assert.equal(connection.asked['SAVEPOINT one'], 3);
   assert.deepEqual(ids(), ['a', 'b', 'c', 'd']);
+});
+
+test('whichever of a group fail, their writes go and those of the others stay', async (t) => {
+  for (const failing of [[0], [1], [0, 1], [0, 2], [1, 3], [0, 1, 2, 3]]) {
+    const { connection, commits, ids } = rig(t);
+    const outcomes = await Promise.allSettled(
+      [0, 1, 2, 3].map((i) =>
+        commits.run(async () => {
+          connection.execute('INSERT INTO t VALUES (?)', [String(i)]);
+          if (failing.includes(i)) throw new Fault('conflict', 'no');
+        }, 1_000),
+      ),
+    );
+    assert.deepEqual(outcomes.flatMap(({ status }, i) => (status === 'rejected' ? [i] : [])), failing);
+    assert.deepEqual(ids(), ['0', '1', '2', '3'].filter((id) => !failing.includes(Number(id))));
+    assert.equal(connection.asked.COMMIT, 1);
+  }
 });
 
 test('those that come while a group runs join it', async (t) => {
