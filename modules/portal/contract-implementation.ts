@@ -15,7 +15,7 @@ export class PortalContract implements Portal {
     this.#templates = templates;
   }
 
-  getRecipients(request: { readonly personIds: string[] }, call: Call): Promise<{ people: Person[] }> {
+  getRecipients(request: { readonly personIds: string[] }, call: Call): Promise<{ people: Person[]; merged: Record<string, string> }> {
     return this.#recipients.getRecipients(request, call);
   }
 

@@ -30,7 +30,11 @@ export const Person = z.object({
 export type Person = z.infer<typeof Person>;
 
 const GetRecipients = z.object({ personIds: z.array(z.string()).max(1000) });
-const Recipients = z.object({ people: z.array(Person) });
+const Recipients = z.object({
+  people: z.array(Person),
+  /** Of the ids asked for, those that were merged: whom each went up in, who is among `people` too. */
+  merged: z.record(z.string(), z.string()),
+});
 
 /** What a template says, as its author wrote it. Liquid in every text. */
 export const TemplateContent = z.object({

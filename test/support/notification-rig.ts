@@ -24,6 +24,8 @@ export const WORKSPACE = 'w1';
 /** What stands in for portal's data; tests change it as they go. */
 export interface PortalData {
   readonly people: Map<string, Person>;
+  /** Whom somebody went up in. */
+  readonly merged: Map<string, string>;
   readonly templates: Map<string, { version: number; compiled: Compiled }>;
   /** Calls that have been made: [method, how many ids]. */
   readonly calls: [string, number][];
@@ -67,7 +69,7 @@ export interface NotificationRigOptions {
 
 /** Notification on a real database and bus, portal's two questions answered from memory. Started. */
 export async function notificationRig(options: NotificationRigOptions = {}): Promise<NotificationRig> {
-  const data = options.portal ?? { people: new Map(), templates: new Map(), calls: [], away: null };
+  const data = options.portal ?? { people: new Map(), merged: new Map(), templates: new Map(), calls: [], away: null };
   const events: NotificationRig['events'] = [];
   const outboxContext = testContext();
   const email = outbox.create(outbox.settings.parse({}), {
@@ -137,7 +139,8 @@ function portalStandIn(data: PortalData, events: NotificationRig['events']) {
     async getRecipients({ personIds }: { personIds: string[] }) {
       data.calls.push(['getRecipients', personIds.length]);
       if (data.away) throw data.away;
-      return { people: personIds.flatMap((id) => data.people.get(id) ?? []) };
+      const merged = Object.fromEntries(personIds.flatMap((id) => (data.merged.has(id) ? [[id, data.merged.get(id)!]] : [])));
+      return { people: [...personIds, ...Object.values(merged)].flatMap((id) => data.people.get(id) ?? []), merged };
     }
 
     async getTemplate({ templateId }: { templateId: string }) {

@@ -9,7 +9,7 @@ import { personSubject } from '../suppressions/subject.ts';
 import type { NotificationTables } from '../tables.ts';
 import { deliveryOf, rowOf } from './delivery-rows.ts';
 import { addToCount, dropTestMail, findDelivery, findSuppression, insertDelivery, moveDelivery } from './delivery-statements.ts';
-import { isAtRest, type StoredDelivery } from './delivery.ts';
+import { isAtRest, type SendJob, type StoredDelivery } from './delivery.ts';
 
 type Tx = Transaction<NotificationTables>;
 type CountRow = NotificationTables['delivery_counts'];
@@ -38,11 +38,11 @@ export class DeliveryLog {
    * `before` is how it stands so far, null when it is new. Answers how it stands then. Fault `conflict` when it has
    * changed meanwhile.
    */
-  async begin(delivery: StoredDelivery & { readonly to: string }, before: StoredDelivery | null, trace: Trace): Promise<StoredDelivery> {
+  async begin(delivery: StoredDelivery & { readonly to: string }, before: StoredDelivery | null, job: Pick<SendJob, 'personId' | 'trace'>): Promise<StoredDelivery> {
     const decided = await this.#store.transaction(async (tx) => {
-      const reason = await suppressedFor(tx, delivery);
+      const reason = await suppressedFor(tx, delivery, job.personId);
       const next: StoredDelivery = reason === null ? { ...delivery, state: 'sending' } : { ...delivery, state: 'suppressed', reason };
-      await write(tx, next, before, trace);
+      await write(tx, next, before, job.trace);
       return next;
     });
     this.#count(decided);
@@ -61,11 +61,12 @@ export class DeliveryLog {
   }
 }
 
-async function suppressedFor(tx: Tx, { workspace, channel, to, personId, source }: StoredDelivery & { readonly to: string }): Promise<string | null> {
+/** `askedFor` is another one than the delivery's when that one has been merged since: what either has said counts. */
+async function suppressedFor(tx: Tx, { workspace, channel, to, personId, source }: StoredDelivery & { readonly to: string }, askedFor: string): Promise<string | null> {
   const address = suppressionKey(to);
   // A test goes to an address that staff gave, whatever the person whose data it shows has said.
-  const person = source.kind === 'test' ? address : personSubject(personId);
-  const [row] = await tx.run(findSuppression, { workspace, channel, address, person });
+  const [person, asked] = source.kind === 'test' ? [address, address] : [personSubject(personId), personSubject(askedFor)];
+  const [row] = await tx.run(findSuppression, { workspace, channel, address, person, asked });
   if (row === undefined) return null;
   return row.reason === 'unsubscribed' ? 'unsubscribed' : 'suppression_list';
 }

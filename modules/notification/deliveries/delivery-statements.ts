@@ -41,11 +41,12 @@ export const insertDelivery = statement<NotificationTables, Row>()((db, p) =>
 /** From one state to another; no row comes back when it is no longer in the first. */
 export const moveDelivery = statement<
   NotificationTables,
-  Key & Pick<Row, 'state' | 'reason' | 'may_be_repeated' | 'tries' | 'attempts' | 'next_attempt_at' | 'updated_at' | 'to_address' | 'template_version' | 'message_id'> & { from: Row['state'] }
+  Key & Pick<Row, 'person_id' | 'state' | 'reason' | 'may_be_repeated' | 'tries' | 'attempts' | 'next_attempt_at' | 'updated_at' | 'to_address' | 'template_version' | 'message_id'> & { from: Row['state'] }
 >()((db, p) =>
   db
     .updateTable('deliveries')
     .set({
+      person_id: p('person_id'),
       state: p('state'),
       reason: p('reason'),
       may_be_repeated: p('may_be_repeated'),
@@ -70,8 +71,8 @@ export const addToCount = statement<NotificationTables, NotificationTables['deli
     .onConflict((c) => c.columns(['workspace', 'source_id', 'shard', 'bucket', 'reason']).doUpdateSet({ amount: sql<number>`delivery_counts.amount + excluded.amount` })),
 );
 
-export const findSuppression = statement<NotificationTables, { workspace: string; channel: string; address: string; person: string }>()((db, p) =>
-  db.selectFrom('suppressions').select('reason').where('workspace', '=', p('workspace')).where('channel', '=', p('channel')).where('subject', 'in', [p('address'), p('person')]).orderBy('subject').limit(1),
+export const findSuppression = statement<NotificationTables, { workspace: string; channel: string; address: string; person: string; asked: string }>()((db, p) =>
+  db.selectFrom('suppressions').select('reason').where('workspace', '=', p('workspace')).where('channel', '=', p('channel')).where('subject', 'in', [p('address'), p('person'), p('asked')]).orderBy('subject').limit(1),
 );
 
 export const dropTestMail = statement<NotificationTables, { workspace: string; delivery_id: string }>()((db, p) =>

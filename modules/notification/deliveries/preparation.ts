@@ -21,6 +21,8 @@ type Compiled = z.infer<typeof CompiledTemplate>;
 /** A mail that is ready for the wire. */
 export interface PreparedMail {
   readonly kind: 'ready';
+  /** Another one than was asked for when that one has been merged since. */
+  readonly personId: string;
   readonly to: string;
   readonly from: string;
   readonly templateVersion: number;
@@ -40,6 +42,7 @@ interface Ingredients {
   readonly key: string;
   readonly version: number;
   readonly compiled: Compiled;
+  readonly personId: string;
   readonly to: string;
   readonly person: object;
   readonly event: object;
@@ -91,7 +94,7 @@ export class Preparation {
     const sender = found.compiled.from ?? this.#sender;
     const from = parseAddress(sender.email);
     if (from === null) return { kind: 'failed', reason: 'sender_invalid' };
-    const url = this.unsubscribeUrl(job);
+    const url = this.unsubscribeUrl({ ...job, personId: found.personId });
     const parts = await this.#render(found, { person: found.person, event: found.event, unsubscribe_url: url }).catch(failedTemplate);
     if ('kind' in parts) return parts;
     const messageId = before !== null && before.attempts.length > 0 ? before.messageId : messageIdOf(job.id, from.domain);
@@ -106,7 +109,7 @@ export class Preparation {
         unsubscribeUrl: url,
         now: this.#clock.now(),
       });
-    return { kind: 'ready', to: found.to, from: from.email, templateVersion: found.version, messageId, compose };
+    return { kind: 'ready', personId: found.personId, to: found.to, from: from.email, templateVersion: found.version, messageId, compose };
   }
 
   unsubscribeUrl({ workspace, personId, channel, source }: Pick<SendJob, 'workspace' | 'personId' | 'channel' | 'source'>): string {
@@ -123,7 +126,7 @@ export class Preparation {
     if (typeof to !== 'string') return to;
     if ('kind' in template) return template;
     const { version, compiled } = template;
-    return { key: `${job.workspace} ${job.templateId} ${version}`, version, compiled, to, person: personData(person!), event: job.event };
+    return { key: `${job.workspace} ${job.templateId} ${version}`, version, compiled, personId: person!.personId, to, person: personData(person!), event: job.event };
   }
 
   async #template(job: SendJob): Promise<{ version: number; compiled: Compiled } | NoMail> {
@@ -139,7 +142,7 @@ export class Preparation {
     const mail = await this.#testMails.find(job.workspace, job.id);
     if (mail === null) return { kind: 'failed', reason: 'test_mail_missing' };
     const key = createHash('sha256').update(JSON.stringify(mail.compiled)).digest('base64url');
-    return { key, version: job.source.version, compiled: mail.compiled, to: mail.to, person: mail.person, event: mail.event };
+    return { key, version: job.source.version, compiled: mail.compiled, personId: job.personId, to: mail.to, person: mail.person, event: mail.event };
   }
 }
 

@@ -24,7 +24,7 @@ export class Recipients {
     this.#clock = clock;
   }
 
-  /** Null for a person who is not known (any more). */
+  /** The person, or whom she went up in; null for one who is not known (any more). */
   get(workspace: string, personId: string): Promise<Person | null> {
     return new Promise((resolve, reject) => {
       if (this.#wanted.size === 0) setImmediate(() => this.#fetchAll());
@@ -48,9 +48,9 @@ export class Recipients {
   async #fetch(workspace: string, wanted: ReadonlyMap<string, Waiting[]>): Promise<void> {
     try {
       const call = systemCall('notification', workspace, this.#clock.now() + CALL_MS);
-      const { people } = await this.#portal.getRecipients({ personIds: [...wanted.keys()] }, call);
+      const { people, merged } = await this.#portal.getRecipients({ personIds: [...wanted.keys()] }, call);
       const found = new Map(people.map((person) => [person.personId, person]));
-      for (const [personId, waiting] of wanted) for (const { resolve } of waiting) resolve(found.get(personId) ?? null);
+      for (const [personId, waiting] of wanted) for (const { resolve } of waiting) resolve(found.get(merged[personId] ?? personId) ?? null);
     } catch (fault) {
       for (const waiting of wanted.values()) for (const { reject } of waiting) reject(fault);
     }

@@ -123,8 +123,8 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
       const isStale = this.#clock.now() - arrived > FRESH_MS;
       const mail = isStale ? await this.#preparation.prepare(job, before) : prepared;
       if (mail.kind !== 'ready') return await this.#finish(job, before, mail);
-      const going = { ...(before ?? this.#asked(job)), messageId: mail.messageId, to: mail.to, templateVersion: mail.templateVersion, nextAttemptAt: null, updatedAt: this.#clock.now() };
-      const begun = await this.#deliveries.begin(going, before, job.trace);
+      const going = { ...(before ?? this.#asked(job)), personId: mail.personId, messageId: mail.messageId, to: mail.to, templateVersion: mail.templateVersion, nextAttemptAt: null, updatedAt: this.#clock.now() };
+      const begun = await this.#deliveries.begin(going, before, job);
       return begun.state === 'sending' ? await this.#send(job, begun, channel, wire, mail, signal) : undefined;
     } finally {
       decide.leave();
@@ -135,7 +135,7 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     await wire.enter();
     let result: ChannelResult;
     try {
-      if (this.#suppressions.justUnsubscribed(job.workspace, job.personId, job.channel) && job.source.kind !== 'test') return await this.#takeBack(job, begun);
+      if (job.source.kind !== 'test' && [job.personId, begun.personId].some((id) => this.#suppressions.justUnsubscribed(job.workspace, id, job.channel))) return await this.#takeBack(job, begun);
       const isLate = signal.aborted || this.#clock.now() - begun.updatedAt > FRESH_MS;
       result = isLate ? CHANNEL_BUSY : await this.#handOver(job, channel, mail, signal);
     } finally {

@@ -19,18 +19,27 @@ export class Recipients {
     this.#store = store;
   }
 
-  /** Of the call's workspace, in no particular order; unknown ids are left out, deleted and merged ones are `gone`. */
-  async getRecipients({ personIds }: { readonly personIds: readonly string[] }, call: Call): Promise<{ people: Person[] }> {
+  /**
+   * Of the call's workspace, in no particular order; unknown ids are left out, deleted and merged ones are `gone`. Who
+   * was merged comes with whom she went up in.
+   */
+  async getRecipients({ personIds }: { readonly personIds: readonly string[] }, call: Call): Promise<{ people: Person[]; merged: Record<string, string> }> {
     const workspace = call.requireWorkspace();
-    if (personIds.length === 1) return { people: (await this.#store.run(personById, { workspace, id: personIds[0]! })).map(present) };
-    const ids = [...new Set(personIds)];
-    const people: Person[] = [];
+    const asked = await this.#read(workspace, [...new Set(personIds)]);
+    const merged = Object.fromEntries(asked.flatMap(({ id, merged_into: into }) => (into === null ? [] : [[id, into]])));
+    const known = new Set(asked.map(({ id }) => id));
+    const survivors = [...new Set(Object.values(merged))].filter((id) => !known.has(id));
+    return { people: [...asked, ...(await this.#read(workspace, survivors))].map(present), merged };
+  }
+
+  async #read(workspace: string, ids: readonly string[]): Promise<PersonRow[]> {
+    if (ids.length === 1) return this.#store.run(personById, { workspace, id: ids[0]! });
+    const rows: PersonRow[] = [];
     for (let at = 0; at < ids.length; at += ROWS_AT_ONCE) {
       if (at > 0) await nextTurn();
-      const rows = await this.#store.db.selectFrom('people').selectAll().where('workspace_id', '=', workspace).where('id', 'in', ids.slice(at, at + ROWS_AT_ONCE)).execute();
-      people.push(...rows.map(present));
+      rows.push(...(await this.#store.db.selectFrom('people').selectAll().where('workspace_id', '=', workspace).where('id', 'in', ids.slice(at, at + ROWS_AT_ONCE)).execute()));
     }
-    return { people };
+    return rows;
   }
 }
 

@@ -227,6 +227,23 @@ describe('a delivery', () => {
     assert.doesNotMatch(mail.html!, /<script>/);
   });
 
+  it('goes to whom the person went up in, unless either of the two has opted out', async () => {
+    const rig = await rigWith();
+    rig.portal.people.set('visitor', person('visitor', { email: null, gone: true }));
+    rig.portal.merged.set('visitor', 'ada');
+    const delivery = await rig.rest(await rig.ask({ personId: 'visitor' }));
+    assert.deepEqual([delivery.state, delivery.to, delivery.personId], ['sent', 'ada@example.org', 'ada']);
+    const { raw } = await rig.api.readOutbox({ deliveryId: delivery.deliveryId }, rig.call());
+    const { personId } = await rig.api.readUnsubscribeToken({ token: /\/u\/([\w-]+)>/.exec(raw)![1]! }, rig.call());
+    assert.equal(personId, 'ada');
+    rig.portal.people.set('visitor', person('visitor', { email: 'visitor@example.org' }));
+    rig.portal.merged.delete('visitor');
+    const before = await rig.rest(await rig.ask({ personId: 'visitor' }));
+    await rig.api.unsubscribe({ token: /\/u\/([\w-]+)>/.exec((await rig.api.readOutbox({ deliveryId: before.deliveryId }, rig.call())).raw)![1]! }, rig.call());
+    rig.portal.merged.set('visitor', 'ada');
+    assert.deepEqual(await rig.rest(await rig.ask({ personId: 'visitor' })).then(({ state, reason }) => [state, reason]), ['suppressed', 'unsubscribed']);
+  });
+
   it('keeps workspaces apart', async () => {
     const rig = await rigWith();
     const id = await rig.ask();
@@ -293,7 +310,7 @@ describe('many deliveries at once', () => {
 describe('after a crash in the middle of sending', () => {
   it('the delivery counts as uncertain and is repeated once, marked', { timeout: 30_000 }, async () => {
     const dataDir = mkdtempSync(join(tmpdir(), 'multilith-crash-'));
-    const portal: PortalData = { people: new Map([['ada', person('ada')]]), templates: new Map([['t1', { version: 1, compiled: compiled() }]]), calls: [], away: null };
+    const portal: PortalData = { people: new Map([['ada', person('ada')]]), merged: new Map(), templates: new Map([['t1', { version: 1, compiled: compiled() }]]), calls: [], away: null };
     let wasHandedOver: () => void;
     const handedOver = new Promise<void>((resolve) => (wasHandedOver = resolve));
     const hanging = new ScriptedChannel(() => {

@@ -223,8 +223,8 @@ export class TemplateRoutes implements RouteGroup {
   }
 
   async #personOf(personId: string, call: Call): Promise<{ personId: string; email: string | null; attributes: z.infer<typeof Attributes> }> {
-    const { people } = await this.#recipients.getRecipients({ personIds: [personId] }, call);
-    const [person] = people;
+    const { people, merged } = await this.#recipients.getRecipients({ personIds: [personId] }, call);
+    const person = people.find((one) => one.personId === (merged[personId] ?? personId));
     if (person === undefined || person.gone) throw new Fault('not_found', 'There is no such person in this workspace.', { reason: 'person_not_found' });
     return { personId: person.personId, email: person.email, attributes: person.attributes };
   }

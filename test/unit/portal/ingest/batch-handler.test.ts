@@ -117,7 +117,9 @@ describe('who is who', () => {
     assert.equal((await recorded()).at(-1)!.person.personId, known);
     const timeline = await portal.timeline.list(known!, { limit: 10 }, portal.call());
     assert.deepEqual(timeline.map((e) => e.name), ['Came back', 'Visited', 'Renewed']);
-    const { people } = await portal.recipients.getRecipients({ personIds: [visitor!, known!] }, portal.call());
+    const { people, merged } = await portal.recipients.getRecipients({ personIds: [visitor!, known!] }, portal.call());
+    assert.deepEqual(merged, { [visitor!]: known });
+    assert.deepEqual((await portal.recipients.getRecipients({ personIds: [visitor!] }, portal.call())).people.map((p) => p.personId), [visitor, known]);
     assert.deepEqual(people.map((p) => [p.personId === known, p.gone]).sort(), [[false, true], [true, false]]);
   });
 
