@@ -31,7 +31,7 @@ export interface TriggerTables {
     /** JSON of an AutomationRule. */
     rule: string;
     created_at: number;
-    /** The idempotency key of the call that made it. */
+    /** Which call made it, from its caller and idempotency key; null without a key. */
     saved_by: string | null;
   };
   /** Trigger's own copy of what conditions may ask about a person. */

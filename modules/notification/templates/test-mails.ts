@@ -35,10 +35,10 @@ export class TestMails {
     return row === undefined ? null : (JSON.parse(row.mail) as TestMail);
   }
 
-  /** Queues it and answers the delivery's id: the same one for the same idempotency key. */
+  /** Queues it and answers the delivery's id: the same one for the same caller's same idempotency key. */
   async queue(mail: TestMail, about: { readonly templateId: string; readonly channel: string; readonly personId: string }, call: Call): Promise<string> {
     const workspace = call.requireWorkspace();
-    const id = call.idempotencyKey === undefined ? newId() : idFrom('notification.test', workspace, call.idempotencyKey);
+    const id = call.idempotencyKey === undefined ? newId() : idFrom('notification.test', workspace, call.actor.kind, call.actor.id, call.idempotencyKey);
     const source = { kind: 'test' as const, id: about.templateId, version: 1, runId: id, eventId: id };
     try {
       await this.#store.transaction(async (tx) => {

@@ -104,7 +104,7 @@ export class Automations implements Trigger {
 
   async #create(tx: Tx, workspace: string, { name, rule, ifVersion }: Request<'saveAutomation'>, call: Call): Promise<Automation> {
     if (ifVersion !== undefined) throw changedSince(null);
-    const automationId = call.idempotencyKey === undefined ? newId() : idFrom('automation', workspace, call.actor.id, call.idempotencyKey);
+    const automationId = call.idempotencyKey === undefined ? newId() : idFrom('automation', workspace, call.actor.kind, call.actor.id, call.idempotencyKey);
     const [before] = await tx.run(stored.automationById, { workspace, id: automationId });
     if (before !== undefined) return stored.toAutomation(before);
     const most = this.#settings.automationsPerWorkspace;
@@ -114,20 +114,22 @@ export class Automations implements Trigger {
     const now = this.#clock.now();
     const automation: Automation = { automationId, name, enabled: true, version: 1, rule, createdAt: now, updatedAt: now };
     await stored.insertAutomation(tx, workspace, automation);
-    await stored.insertVersion(tx, workspace, automation, call.idempotencyKey ?? null);
+    await stored.insertVersion(tx, workspace, automation, nameOf(call));
     return automation;
   }
 
   async #change(tx: Tx, workspace: string, automationId: string, { name, rule, ifVersion }: Request<'saveAutomation'>, call: Call): Promise<Automation> {
     const before = await this.#find(tx, workspace, automationId);
-    const key = call.idempotencyKey;
-    if (key !== undefined && (await stored.savedBy(tx, workspace, automationId, key))) return before;
+    const caller = nameOf(call);
+    const saved = caller === null ? undefined : await stored.savedBy(tx, workspace, automationId, caller);
+    // A key that comes again with another rule, days later, is another change.
+    if (saved !== undefined && canonicalJson(saved) === canonicalJson(rule)) return before;
     if (ifVersion !== undefined && ifVersion !== before.version) throw changedSince(before.version);
     const sameRule = canonicalJson(rule) === canonicalJson(before.rule);
     if (sameRule && name === before.name) return before;
     const automation: Automation = { ...before, name, rule, version: sameRule ? before.version : before.version + 1, updatedAt: this.#clock.now() };
     await stored.updateAutomation(tx, workspace, automation);
-    if (!sameRule) await stored.insertVersion(tx, workspace, automation, key ?? null);
+    if (!sameRule) await stored.insertVersion(tx, workspace, automation, caller);
     return automation;
   }
 
@@ -136,6 +138,11 @@ export class Automations implements Trigger {
     if (row === undefined) throw missing();
     return stored.toAutomation(row);
   }
+}
+
+/** One caller's one call, whenever it comes again: two callers may well choose the same key. */
+function nameOf({ actor, idempotencyKey }: Call): string | null {
+  return idempotencyKey === undefined ? null : idFrom('save', actor.kind, actor.id, idempotencyKey);
 }
 
 function missing(): Fault {

@@ -78,10 +78,10 @@ export async function countAutomations(tx: Tx, workspace: string): Promise<numbe
   return row!.count;
 }
 
-/** Whether a call with this idempotency key has saved a version of the automation. */
-export async function savedBy(tx: Tx, workspace: string, id: string, key: string): Promise<boolean> {
-  const rows = await tx.db.selectFrom('automation_versions').select('version').where('workspace', '=', workspace).where('automation_id', '=', id).where('saved_by', '=', key).execute();
-  return rows.length > 0;
+/** The rule that the call of this name has saved; undefined when there was none. */
+export async function savedBy(tx: Tx, workspace: string, id: string, caller: string): Promise<AutomationRule | undefined> {
+  const row = await tx.db.selectFrom('automation_versions').select('rule').where('workspace', '=', workspace).where('automation_id', '=', id).where('saved_by', '=', caller).orderBy('version', 'desc').limit(1).executeTakeFirst();
+  return row === undefined ? undefined : (JSON.parse(row.rule) as AutomationRule);
 }
 
 export async function insertAutomation(tx: Tx, workspace: string, automation: Automation): Promise<void> {

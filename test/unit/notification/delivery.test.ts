@@ -456,6 +456,8 @@ describe('trying a template', () => {
     const delivery = await rig.rest(deliveryId);
     assert.deepEqual([delivery.state, delivery.to, delivery.source.kind, delivery.messageId], ['sent', 'staff@agency.example', 'test', `${deliveryId}@agency.example`]);
     assert.equal((await rig.api.sendTest(request, call)).deliveryId, deliveryId);
+    const other = call.with({ actor: { kind: 'api_key', id: 'another' } });
+    assert.notEqual((await rig.api.sendTest(request, other)).deliveryId, deliveryId);
     const mail = await rig.api.readOutbox({ deliveryId }, rig.call());
     const token = /\/u\/([\w-]+)>/.exec(mail.raw)![1]!;
     await rig.api.unsubscribe({ token }, rig.call());

@@ -62,6 +62,17 @@ describe('automations', () => {
     assert.equal((await rig.automations.listAutomations({ limit: 10 }, rig.call())).items.length, 1);
   });
 
+  test('somebody else\'s same key, and the same key with another rule, are changes of their own', async () => {
+    const { automationId } = await rig.save({});
+    const save = (waitMs: number, id: string) =>
+      rig.automations.saveAutomation({ automationId, name: 'test', rule: rule({ waitMs }) }, keyed('1').with({ actor: { kind: 'api_key', id } }));
+    assert.equal((await save(1_000, 'one')).rule.waitMs, 1_000);
+    assert.equal((await save(2_000, 'two')).rule.waitMs, 2_000);
+    assert.equal((await save(3_000, 'one')).rule.waitMs, 3_000);
+    // A repeat that comes late takes nothing back.
+    assert.equal((await save(2_000, 'two')).rule.waitMs, 3_000);
+  });
+
   test('two changes at once: one of them wins, the other is told', async () => {
     const { automationId } = await rig.save({});
     const change = (waitMs: number) => rig.automations.saveAutomation({ automationId, name: 'test', rule: rule({ waitMs }), ifVersion: 1 }, rig.call());
