@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
 import { test } from 'node:test';
 import { clientAddress } from '../../../../modules/portal/http/address.ts';
+import { parseJson } from '../../../../modules/portal/http/body.ts';
 import { Cookies, readCookie } from '../../../../modules/portal/http/cookies.ts';
 import { originOf } from '../../../../modules/portal/http/origin.ts';
 import { html } from '../../../../modules/portal/pages/html.ts';
@@ -41,4 +42,13 @@ test('the browser\'s own word on where a request comes from goes before Origin',
 
 test('whatever is put into a page is text, unless it is HTML of ours', () => {
   assert.equal(html`<p title="${'"><script>'}">${html`<b>${'<&\'>'}</b>`}${null}${7}${[html`<i></i>`]}</p>`.text, '<p title="&#34;&#62;&#60;script&#62;"><b>&#60;&#38;&#39;&#62;</b>7<i></i></p>');
+});
+
+test('a large body may be large by its texts, not by how many values it holds', () => {
+  const json = (value: object) => parseJson(Buffer.from(JSON.stringify(value)), 'application/json');
+  const texts = { draft: { body: 'a, [b] {c} \\ "d" '.repeat(60_000), text: '\\' } };
+  assert.deepEqual(json(texts), texts);
+  for (const many of [{ draft: Array(60_000).fill([]) }, { draft: Array(120_000).fill('') }, Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [i, 0]))]) {
+    assert.throws(() => json(many), { code: 'invalid', reason: 'fields_invalid' });
+  }
 });
