@@ -9,7 +9,8 @@ import type { AuthoredContent } from './protocol.ts';
 import { RenderLane, type LaneResult } from './render-lane.ts';
 
 const HEAP_MB = { send: 96, author: 320 };
-const WAITING = 10_000;
+/** What is sent waits in its queue; an author's text of a megabyte waits in memory. */
+const WAITING = { send: 10_000, author: 100 };
 /** A template version that was killed so often is not tried again for a while: each try costs all others seconds. */
 const KILLS_BEFORE_REST = 2;
 const REST_MS = 60_000;
@@ -27,9 +28,9 @@ export class Renderer implements Lifecycle {
 
   constructor(@inject(Settings) settings: NotificationSettings) {
     const { templateTimeoutMs: taskMs, rendererIdleMs: idleMs } = settings;
-    const limits = { taskMs, idleMs, waiting: WAITING, templates: 500 };
+    const limits = { taskMs, idleMs, waiting: WAITING.send, templates: 500 };
     this.#send = new RenderLane('render', { ...limits, heapMb: HEAP_MB.send });
-    this.#author = new RenderLane('compile', { ...limits, heapMb: HEAP_MB.author, templates: 10 });
+    this.#author = new RenderLane('compile', { ...limits, heapMb: HEAP_MB.author, waiting: WAITING.author, templates: 10 });
   }
 
   async start(): Promise<void> {}
