@@ -63,7 +63,11 @@ export class SmtpChannel implements Channel {
     const began = performance.now();
     const sending = this.#send(message, signal).finally(() => this.#underWay.delete(sending));
     this.#underWay.add(sending);
-    void sending.then((result) => this.#seconds.observe((performance.now() - began) / 1_000, { outcome: result.kind }));
+    sending.then(
+      (result) => this.#seconds.observe((performance.now() - began) / 1_000, { outcome: result.kind }),
+      // The caller is told; an answer that nobody waits for would end the process.
+      () => {},
+    );
     return sending;
   }
 
