@@ -1,5 +1,6 @@
 import type { Config } from '../app/config/config.ts';
 import { BootProblem } from '../app/host/boot-problem.ts';
+import { keepHeapSmall } from '../app/host/heap.ts';
 import { Host } from '../app/host/host.ts';
 import { createLog, type HostLog } from '../app/host/log.ts';
 import { parts } from '../app/parts.ts';
@@ -28,6 +29,7 @@ Exit codes: 0 stopped in order · 1 could not start, or broke · 2 wrong option 
     const ended = untilStopped(host, config, log, io);
     try {
       await host.start();
+      keepHeapSmall();
       io.out(await welcome(host, config));
     } catch (error) {
       if (ended.isStopping()) return ended.code;
