@@ -78,7 +78,7 @@ export function planOf(config: Config, parts: Parts): Plan {
     calls,
     messages,
     settings: config.shown,
-    findings: [...findUnserved(parts.modules), ...findCycles(calls), ...findLoose(messages)],
+    findings: [...findUnserved(parts.modules), ...findCycles(calls), ...findLoose(messages), ...findLocalLinks(config)],
   };
 }
 
@@ -129,4 +129,10 @@ function findLoose(messages: readonly PlannedMessage[]): Problem[] {
     if (from.length === 0) return [warning(message, `${to} waits for it, and no module publishes it`)];
     return kind === 'job' && to === null ? [warning(message, `${from.join(' and ')} publishes it, and no module works on it`)] : [];
   });
+}
+
+/** Mails that leave the house with links that nobody outside can open: a recipient could not unsubscribe. */
+function findLocalLinks({ publicUrlGiven, channels }: Config): Problem[] {
+  if (publicUrlGiven || Object.values(channels).every(({ driver }) => driver === 'outbox')) return [];
+  return [{ severity: 'warning', path: 'publicUrl', expected: 'mails leave the house, and their unsubscribe links lead to this machine alone; give the address that recipients reach it at, e.g. MULTILITH_PUBLIC_URL=https://mail.agency.example' }];
 }

@@ -89,3 +89,11 @@ test('a difference names what moves, is called otherwise, is stored elsewhere or
     ['setting', 'log.level', '"info"', '"warn"'],
   ]);
 });
+
+test('mails that leave the house with links that lead nowhere are told of', () => {
+  const modules = [moduleOf(contractOf('a'), {})];
+  const smtp = 'channels.email={ driver: smtp, host: mail.example }';
+  assert.deepEqual(planWith(modules).findings, []);
+  assert.deepEqual(planWith(modules, smtp).findings.map(({ severity, path }) => [severity, path]), [['warning', 'publicUrl']]);
+  assert.deepEqual(planWith(modules, smtp, 'publicUrl=https://mail.agency.example').findings, []);
+});
