@@ -97,6 +97,7 @@ export class StaffPages {
   }
 
   async #outbox(visit: Visit): Promise<PageAnswer> {
+    requireScope(visit, 'read');
     const { request, principal } = visit;
     const after = request.query.get('after');
     const { items, next } = await this.#notification.listOutbox({ limit: OUTBOX_PAGE, ...(after === null ? {} : { after }) }, request.call(principal));
@@ -118,7 +119,9 @@ export class StaffPages {
     return { body: mail.raw, type: 'text/plain', headers: FOREIGN_HTML_HEADERS };
   }
 
-  #read({ request, principal }: Visit) {
+  async #read(visit: Visit) {
+    requireScope(visit, 'read');
+    const { request, principal } = visit;
     return this.#notification.readOutbox({ deliveryId: request.params.deliveryId! }, request.call(principal));
   }
 
