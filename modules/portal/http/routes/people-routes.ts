@@ -195,7 +195,7 @@ export class PeopleRoutes implements RouteGroup {
         method: 'DELETE',
         path: '/people/{personId}',
         tag,
-        summary: 'Delete all that is personal, for good.',
+        summary: 'Delete what portal and trigger know of the person, for good. Deliveries keep the address that they went to, and the outbox its mails.',
         access: 'write',
         params,
         answer: Empty,
