@@ -13,7 +13,6 @@ const programs = [
   { package: 'python3', proof: 'python3 -c "import email.policy"', neededFor: ['test'] },
   { package: 'redis-server', proof: 'redis-server --version', neededFor: ['bench'] },
   { package: 'postgresql', proof: 'ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['bench'] },
-  { package: 'postgresql', proof: 'ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['bench'] },
 ];
 
 /** smtp-sink comes with postfix, which must neither be configured nor started for it. */
