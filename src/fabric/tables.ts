@@ -1,4 +1,4 @@
-import { sql, type Generated, type Kysely } from 'kysely';
+import { sql, type CreateTableBuilder, type Generated, type Kysely } from 'kysely';
 import type { Lane } from '../kernel/message.ts';
 import type { Migration } from '../ports/storage.ts';
 
@@ -19,6 +19,20 @@ export interface FabricTables {
     not_before: number | null;
     payload: string;
   };
+  /** Messages that the bus will not take as they are. They go back to the outbox at each start. */
+  fabric_refused: {
+    id: string;
+    kind: 'event' | 'job';
+    name: string;
+    workspace: string | null;
+    message_key: string | null;
+    lane: Lane;
+    time: number;
+    trace_id: string;
+    span_id: string;
+    not_before: number | null;
+    payload: string;
+  };
   /** Messages whose effect is in this database. */
   fabric_inbox: { queue: string; id: string; time: number };
 }
@@ -27,21 +41,8 @@ export const fabricMigrations: readonly Migration[] = [
   {
     name: 'fabric-0001-outbox-and-inbox',
     async up(db: Kysely<any>) {
-      await db.schema
-        .createTable('fabric_outbox')
-        .addColumn('seq', 'integer', (c) => c.primaryKey().autoIncrement())
-        .addColumn('id', 'text', (c) => c.notNull())
-        .addColumn('kind', 'text', (c) => c.notNull())
-        .addColumn('name', 'text', (c) => c.notNull())
-        .addColumn('workspace', 'text')
-        .addColumn('message_key', 'text')
-        .addColumn('lane', 'text', (c) => c.notNull())
-        .addColumn('time', 'integer', (c) => c.notNull())
-        .addColumn('trace_id', 'text', (c) => c.notNull())
-        .addColumn('span_id', 'text', (c) => c.notNull())
-        .addColumn('not_before', 'integer')
-        .addColumn('payload', 'text', (c) => c.notNull())
-        .execute();
+      await messageColumns(db.schema.createTable('fabric_outbox').addColumn('seq', 'integer', (c) => c.primaryKey().autoIncrement())).execute();
+      await messageColumns(db.schema.createTable('fabric_refused')).execute();
       await db.schema
         .createTable('fabric_inbox')
         .addColumn('queue', 'text', (c) => c.notNull())
@@ -54,3 +55,18 @@ export const fabricMigrations: readonly Migration[] = [
     },
   },
 ];
+
+function messageColumns<T extends string>(table: CreateTableBuilder<T, string>): CreateTableBuilder<T, string> {
+  return table
+    .addColumn('id', 'text', (c) => c.notNull())
+    .addColumn('kind', 'text', (c) => c.notNull())
+    .addColumn('name', 'text', (c) => c.notNull())
+    .addColumn('workspace', 'text')
+    .addColumn('message_key', 'text')
+    .addColumn('lane', 'text', (c) => c.notNull())
+    .addColumn('time', 'integer', (c) => c.notNull())
+    .addColumn('trace_id', 'text', (c) => c.notNull())
+    .addColumn('span_id', 'text', (c) => c.notNull())
+    .addColumn('not_before', 'integer')
+    .addColumn('payload', 'text', (c) => c.notNull());
+}

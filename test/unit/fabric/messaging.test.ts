@@ -186,6 +186,16 @@ describe('messages between modules', () => {
     assert.doesNotMatch((await dead('reader.mail'))[0]!.reason!, /broken/, 'an exception may hold personal data');
   });
 
+  it('that the bus refuses keep back no others, and are kept', async () => {
+    const stub = await begin();
+    const beyondTheLimit = 'x'.repeat(1_100_000);
+    await Promise.all([stub.write({ text: 'before', then: 'commit' }, call()), stub.write({ text: beyondTheLimit, then: 'commit' }, call()), stub.write({ text: 'after', then: 'commit' }, call())]);
+    await until(() => seen.mails.length === 2);
+    assert.deepEqual(seen.notes.toSorted(), ['after', 'before']);
+    const refused = () => composed.part('writer', WriterService).store.db.selectFrom('fabric_refused' as never).select('payload' as never).execute();
+    await until(async () => (await refused()).length === 1);
+  });
+
   it('left behind in the outbox by a run that was cut short are carried by the next', async () => {
     const stub = await begin();
     await composed.bus.pause('reader.writer.noted');

@@ -1,0 +1,178 @@
+import type { Selectable } from 'kysely';
+import type { Clock, Timer } from '../kernel/clock.ts';
+import { toFault } from '../kernel/fault.ts';
+import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
+import type { Counter, Log, Metrics } from '../kernel/telemetry.ts';
+import type { Bus, Outgoing } from '../ports/bus.ts';
+import { type Storage, statement } from '../ports/storage.ts';
+import type { FabricTables } from './tables.ts';
+
+type Row = Selectable<FabricTables['fabric_outbox']>;
+
+const oldest = statement<FabricTables, { limit: number }>()((db, p) => db.selectFrom('fabric_outbox').selectAll().orderBy('seq').limit(p('limit')));
+
+/** How much one trip to the bus takes. Deletes are padded to these sizes, so that few statements are compiled. */
+const DELETE_SIZES = [1, 8, 64, 512];
+const BATCH_ROWS = 512;
+const BATCH_CHARACTERS = 4_194_304;
+const removeOf = new Map(
+  DELETE_SIZES.map((size) => [
+    size,
+    statement<FabricTables, Record<string, number>>()((db, p) =>
+      db.deleteFrom('fabric_outbox').where('seq', 'in', Array.from({ length: size }, (_, i) => p(`s${i}`))),
+    ),
+  ]),
+);
+
+const COLUMNS = ['id', 'kind', 'name', 'workspace', 'message_key', 'lane', 'time', 'trace_id', 'span_id', 'not_before', 'payload'] as const;
+
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 10_000;
+
+/**
+ * Carries committed messages from a module's outbox to the bus, in order of commit, and deletes what the bus has on
+ * disk. Cut between the two it carries some twice; the inbox of the receiver sees to that. Woken by commits; at
+ * start it takes what an earlier run left behind.
+ */
+export class OutboxRelay implements Lifecycle {
+  readonly #storage: Storage<FabricTables>;
+  readonly #bus: Bus;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #relayed: Counter;
+  readonly #refused: Counter;
+  readonly #module: string;
+  readonly #life: StartStop;
+  #running: Promise<void> | undefined;
+  #again = false;
+  #open = false;
+  #retryMs = FIRST_RETRY_MS;
+  #timer: Timer | undefined;
+
+  constructor(module: string, storage: Storage<FabricTables>, bus: Bus, clock: Clock, log: Log, metrics: Metrics) {
+    this.#module = module;
+    this.#storage = storage;
+    this.#bus = bus;
+    this.#clock = clock;
+    this.#log = log;
+    this.#relayed = metrics.counter('outbox_relayed_total', 'Messages carried from an outbox to the bus.', ['module']);
+    this.#refused = metrics.counter('outbox_refused_total', 'Messages that the bus refuses as they are.', ['module']);
+    this.#life = new StartStop(
+      async () => {
+        await this.#takeBack();
+        this.#open = true;
+        this.wake();
+      },
+      async () => {
+        this.#timer?.cancel();
+        await this.#running;
+        this.#open = false;
+      },
+    );
+  }
+
+  start(): Promise<void> {
+    return this.#life.start();
+  }
+
+  /** Carries what is there, then stops; what cannot be carried stays for the next start. */
+  stop(deadlineMs: number): Promise<void> {
+    return this.#life.stop(deadlineMs);
+  }
+
+  /** There may be something to carry. Cheap, callable at any time. */
+  wake = (): void => {
+    if (!this.#open) return;
+    if (this.#running !== undefined) {
+      this.#again = true;
+      return;
+    }
+    this.#running = this.#carry().finally(() => {
+      this.#running = undefined;
+      if (this.#again) {
+        this.#again = false;
+        this.wake();
+      }
+    });
+  };
+
+  async #carry(): Promise<void> {
+    try {
+      for (;;) {
+        const found = await this.#storage.run(oldest, { limit: BATCH_ROWS });
+        if (found.length === 0) break;
+        const rows = oneTrip(found);
+        await this.#hand(rows);
+        if (rows.length === found.length && found.length < BATCH_ROWS && !this.#again) break;
+        this.#again = false;
+      }
+      this.#retryMs = FIRST_RETRY_MS;
+    } catch (thrown) {
+      this.#log.warn({ module: this.#module, code: toFault(thrown).code, retryMs: this.#retryMs, err: thrown }, 'outbox not carried to the bus; it is kept and tried again');
+      this.#again = false;
+      this.#timer?.cancel();
+      if (this.#life.state !== 'stopping') this.#timer = this.#clock.at(this.#clock.now() + this.#retryMs, this.wake);
+      this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS);
+    }
+  }
+
+  /** A batch that the bus refuses as such goes message by message, so that one bad one does not keep back the rest. */
+  async #hand(rows: readonly Row[]): Promise<void> {
+    try {
+      await this.#bus.publish(rows.map(outgoing));
+    } catch (thrown) {
+      if (toFault(thrown).code !== 'invalid') throw thrown;
+      if (rows.length === 1) return this.#setAside(rows[0]!, thrown);
+      for (const row of rows) await this.#hand([row]);
+      return;
+    }
+    await this.#remove(rows.map((row) => row.seq));
+    this.#relayed.add(rows.length, { module: this.#module });
+  }
+
+  /** Kept, counted and said: what the bus will not take today it may take after a change of its settings. */
+  async #setAside({ seq, ...message }: Row, refusal: unknown): Promise<void> {
+    await this.#storage.transaction(async (tx) => {
+      await tx.db.insertInto('fabric_refused').values(message).execute();
+      await tx.db.deleteFrom('fabric_outbox').where('seq', '=', seq).execute();
+    });
+    this.#refused.add(1, { module: this.#module });
+    const { reason, message: why } = toFault(refusal);
+    this.#log.error({ module: this.#module, messageId: message.id, name: message.name, reason, why }, 'the bus refuses a message; it is kept in fabric_refused and tried again at the next start');
+  }
+
+  async #takeBack(): Promise<void> {
+    await this.#storage.transaction(async (tx) => {
+      await tx.db.insertInto('fabric_outbox').columns(COLUMNS).expression(tx.db.selectFrom('fabric_refused').select(COLUMNS)).execute();
+      await tx.db.deleteFrom('fabric_refused').execute();
+    });
+  }
+
+  async #remove(seqs: readonly number[]): Promise<void> {
+    const size = DELETE_SIZES.find((s) => s >= seqs.length)!;
+    const params = Object.fromEntries(Array.from({ length: size }, (_, i) => [`s${i}`, seqs[i] ?? seqs[0]!]));
+    await this.#storage.transaction((tx) => tx.run(removeOf.get(size)!, params));
+  }
+}
+
+/** At least one row, and no more than the bus takes at once. */
+function oneTrip(rows: readonly Row[]): readonly Row[] {
+  let characters = 0;
+  const end = rows.findIndex((row, index) => (characters += row.payload.length) > BATCH_CHARACTERS && index > 0);
+  return end < 0 ? rows : rows.slice(0, end);
+}
+
+function outgoing(row: Row): Outgoing {
+  return {
+    id: row.id,
+    name: row.name,
+    to: row.kind === 'job' ? { queue: row.name } : { topic: row.name },
+    workspace: row.workspace,
+    key: row.message_key,
+    lane: row.lane,
+    time: row.time,
+    trace: { traceId: row.trace_id, spanId: row.span_id },
+    payload: row.payload,
+    ...(row.not_before === null ? {} : { notBefore: row.not_before }),
+  };
+}
