@@ -53,11 +53,6 @@ export class Call {
     this.#parent = fields.signal;
   }
 
-  /** True when a signal exists that may abort before the deadline; costs nothing to ask. */
-  get cancellable(): boolean {
-    return this.#parent !== undefined;
-  }
-
   /** Aborts at the deadline (reason: Fault `deadline`) or when the caller cancels (Fault `cancelled`). */
   get signal(): AbortSignal {
     return (this.#signal ??= this.#makeSignal());

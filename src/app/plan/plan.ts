@@ -1,3 +1,4 @@
+import { queueName, queueSettings } from '../../fabric/envelope.ts';
 import type { Descriptor } from '../../kernel/contract.ts';
 import type { MessageDefinition } from '../../kernel/message.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
@@ -64,9 +65,6 @@ export interface Plan {
   readonly findings: readonly Problem[];
 }
 
-/** What a queue gives a message that does not say otherwise. */
-const DEFAULT_ATTEMPTS = 12;
-
 export function planOf(config: Config, parts: Parts): Plan {
   const hostOf = new Map(Object.entries(config.hosts).flatMap(([host, { modules }]) => modules.map((module) => [module, host] as const)));
   const calls = parts.modules.flatMap((module) => edgesOf(module, config, hostOf));
@@ -96,10 +94,12 @@ function edgesOf({ name: from, calls }: ModuleDefinition, config: Config, hostOf
 function messagesOf(modules: readonly ModuleDefinition[]): PlannedMessage[] {
   const all = new Map<string, MessageDefinition<unknown>>();
   for (const { publishes, subscriptions } of modules) for (const message of [...publishes, ...subscriptions.map((one) => one.message)]) all.set(message.name, message);
-  return [...all.values()].flatMap(({ name: message, kind, settings }): PlannedMessage[] => {
+  return [...all.values()].flatMap((definition): PlannedMessage[] => {
+    const { name: message, kind } = definition;
     const from = modules.filter(({ publishes }) => publishes.some((one) => one.name === message)).map(({ name }) => name);
-    const common = { message, kind, from, ordered: settings.orderBy !== undefined, attempts: settings.attempts ?? DEFAULT_ATTEMPTS };
-    const subscribers = modules.flatMap(({ name: to, subscriptions }) => subscriptions.filter((one) => one.message.name === message).map(({ concurrency }) => ({ ...common, to, queue: kind === 'job' ? message : `${to}.${message}`, concurrency })));
+    const { ordered, attempts } = queueSettings(definition, '');
+    const common = { message, kind, from, ordered, attempts };
+    const subscribers = modules.flatMap(({ name: to, subscriptions }) => subscriptions.filter((one) => one.message.name === message).map(({ concurrency }) => ({ ...common, to, queue: queueName(definition, to), concurrency })));
     return subscribers.length > 0 ? subscribers : [{ ...common, to: null, queue: null, concurrency: null }];
   });
 }
