@@ -82,12 +82,11 @@ export const copyEntries = statement<TriggerTables, { workspace: string; from: s
         .where('e.workspace', '=', p('workspace'))
         .where('e.person_id', '=', p('from')),
     )
-    .onConflict((conflict) => conflict.doNothing())
-    .returning('event_id'),
+    .onConflict((conflict) => conflict.doNothing()),
 );
 
 export const dropEntries = statement<TriggerTables, Person>()((db, p) =>
-  db.deleteFrom('entries').where('workspace', '=', p('workspace')).where('person_id', '=', p('personId')),
+  db.deleteFrom('entries').where('workspace', '=', p('workspace')).where('person_id', '=', p('personId')).returning('event_id'),
 );
 
 export const dropEntry = statement<TriggerTables, Entry>()((db, p) =>

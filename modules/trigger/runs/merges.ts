@@ -27,9 +27,9 @@ export class Merges {
   /** Repeating it changes nothing. */
   async merge(tx: Tx, workspace: string, from: string, into: string): Promise<void> {
     await mergePerson(tx, workspace, from, into);
-    const moved = await tx.run(copyEntries, { workspace, from, into });
-    if (moved.length === 0) return;
-    await tx.run(dropEntries, { workspace, personId: from });
+    await tx.run(copyEntries, { workspace, from, into });
+    // Not by what was copied: the other may have entered with the same events.
+    if ((await tx.run(dropEntries, { workspace, personId: from })).length === 0) return;
     while ((await tx.run(repoint, { workspace, from, into, limit: BATCH_ROWS })).length === BATCH_ROWS);
     await this.#endDoubles(tx, workspace, into);
   }

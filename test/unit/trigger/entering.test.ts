@@ -188,6 +188,16 @@ describe('an event enters automations', () => {
       assert.equal((await rig.counts(once.automationId)).turnedAway, 1);
     });
 
+    test('what waits goes on under the other id also when both have entered with the same event', async () => {
+      const { automationId } = await rig.save({ waitMs: DAY });
+      await rig.event({ person: person('anonymous'), eventId: 'shared' });
+      await rig.save({ waitMs: 0 }, automationId);
+      await rig.event({ person: person('ada'), eventId: 'shared' }, { id: 'once more' });
+      await rig.changed(person('ada', { version: 2 }), ['anonymous']);
+      assert.deepEqual((await rig.agendaRows()).map((row) => row.personId), ['ada']);
+      assert.deepEqual(await rig.storage.db.selectFrom('entries').select(['person_id', 'event_id']).execute(), [{ person_id: 'ada', event_id: 'shared' }]);
+    });
+
     test('what was sent to one of the two keeps the other\'s wait from being sent', async () => {
       const { automationId } = await rig.save({ waitMs: DAY, reentry: { kind: 'once' } });
       await rig.event({ person: person('anonymous') });
