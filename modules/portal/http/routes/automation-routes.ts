@@ -48,7 +48,7 @@ export class AutomationRoutes implements RouteGroup {
         answer: Automation,
         status: 201,
         ifMatch: true,
-        faults: ['rule_invalid'],
+        faults: ['rule_invalid', 'too_many_automations'],
         handle: async ({ body: { name, rule }, call }) => {
           const made = await this.#trigger.saveAutomation({ name, rule }, call);
           return { body: made, etag: made.version, location: `/automations/${made.automationId}`, targetId: made.automationId };
