@@ -22,14 +22,15 @@ export type MjmlResult = { readonly html: string } | { readonly problems: readon
 
 /**
  * MJML to HTML with the Liquid left in. Liquid between elements, which MJML would drop, is kept by wrapping it in
- * mj-raw; within attributes and texts it stays where it is. Includes are ignored: nothing is read from disk.
+ * mj-raw; within attributes and texts it stays where it is. Nothing is read from disk, and only the fonts that
+ * the template names with mj-font are fetched: MJML would have every mail tell Google who opens it.
  */
 export async function compileMjml(source: string): Promise<MjmlResult> {
   const masked = new MaskedLiquid(source);
   const wrapped = wrapBetweenElements(masked);
   if (wrapped.problems.length > 0) return { problems: wrapped.problems };
   try {
-    const { html, errors } = await loadMjml()(wrapped.mjml, { validationLevel: 'soft', keepComments: false, ignoreIncludes: true });
+    const { html, errors } = await loadMjml()(wrapped.mjml, { validationLevel: 'soft', keepComments: false, ignoreIncludes: true, fonts: {} });
     const problems = errors.filter((error) => !isLiquidColour(error.message, masked)).map((error) => problem(error.line, masked.restore(`${error.tagName}: ${error.message.trim()}`)));
     return problems.length > 0 ? { problems } : { html: masked.restore(wrapped.before + html + wrapped.after) };
   } catch (thrown) {

@@ -157,6 +157,13 @@ describe('compiling', () => {
     assert.doesNotMatch(html, /root:/);
   });
 
+  it('has a mail fetch no fonts but those that the template names', async () => {
+    const text = '<mj-section><mj-column><mj-text>x</mj-text></mj-column></mj-section>';
+    assert.doesNotMatch((await authored(mjml(text))).html, /https?:\/\/fonts/);
+    const named = `<mjml><mj-head><mj-font name="Own" href="https://fonts.example/own.css" /></mj-head><mj-body>${text.replace('<mj-text>', '<mj-text font-family="Own, Arial">')}</mj-body></mjml>`;
+    assert.match((await authored(named)).html, /https:\/\/fonts\.example\/own\.css/);
+  });
+
   it('makes legible text of HTML', async () => {
     const { text } = await authored('<html><head><title>t</title><style>p{}</style></head><body><div style="display:none">peek<div>x</div></div><h1>Caf&eacute; &amp; Co&nbsp;&#8364;5</h1><p>See <a href="https://a.example/?x=1&amp;y=2">here</a> or <a href="https://b.example">https://b.example</a></p><ul><li>one</li><li>{{ x }}</li></ul><!--[if mso]>no<![endif]--></body></html>', 'html');
     assert.equal(text, 'Caf&eacute; & Co €5\n\nSee here (https://a.example/?x=1&y=2) or https://b.example\n\n- one\n- {{ x }}\n');
