@@ -69,9 +69,9 @@ function valueOf(name: string, env: NodeJS.ProcessEnv, problems: Problem[]): { v
 export function readSecretFile(file: string): string | { readonly problem: string } {
   try {
     const text = readFileSync(file, 'utf8').replace(/\r?\n$/, '');
-    return text === '' || text.length > 65_536 ? { problem: 'a file that holds the value' } : text;
+    return text === '' || text.length > 65_536 ? { problem: 'must name a file that holds the value' } : text;
   } catch (error) {
-    return { problem: `a file that can be read (${(error as NodeJS.ErrnoException).code})` };
+    return { problem: `must name a file that can be read, and ${file} cannot (${(error as NodeJS.ErrnoException).code})` };
   }
 }
 

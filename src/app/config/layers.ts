@@ -28,7 +28,7 @@ export function fileLayers(topology: string, cwd: string, problems: Problem[]): 
   const layers: Layer[] = [];
   const chain: string[] = [];
   let next: string | undefined = find(topology, [cwd, join(cwd, 'config'), SHIPPED]);
-  if (next === undefined) problems.push({ severity: 'error', path: '', source: '--topology', found: JSON.stringify(topology), expected: 'a file, or the name of one in ./config' });
+  if (next === undefined) problems.push({ severity: 'error', path: '', source: '--topology', found: JSON.stringify(topology), expected: 'must be a file, or the name of one in ./config' });
   while (next !== undefined) {
     const file: string = realpathSync(next);
     const source = shorten(file, cwd);

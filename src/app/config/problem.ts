@@ -29,6 +29,6 @@ export function formatProblems(problems: readonly Problem[]): string {
 
 export function formatProblem({ severity, path, source, found, expected }: Problem): string {
   const where = [path, source === undefined ? '' : `(${source})`].filter((part) => part !== '').join(' ');
-  const what = found === undefined ? expected : `${expected}; found ${found}`;
+  const what = found === undefined ? expected : `${expected.replace(/\.$/, '')}; found ${found}`;
   return `${severity === 'warning' ? 'warning: ' : ''}${where === '' ? '' : `${where}: `}${what}`;
 }

@@ -46,7 +46,11 @@ export const ConfigSchema = z.strictObject({
   /** The folder for durable files; a relative one counts from where the command is run. */
   data: z.string().min(1).default('./data'),
   /** The address that people reach this installation at; links in mails begin with it. Left out: that of `http.listen`. */
-  publicUrl: z.url({ protocol: /^https?$/, error: 'must be an http or https URL, e.g. https://mail.agency.example' }).optional(),
+  publicUrl: z
+    .url({ protocol: /^https?$/, error: 'must be an http or https URL, e.g. https://mail.agency.example' })
+    // Links are made by adding to it.
+    .refine((url) => !/[@?#\\]/.test(url), 'must have no user, query or fragment, e.g. https://mail.agency.example')
+    .optional(),
   http: Http.prefault({}),
   hosts: z.record(Name, Host).default({ app: { modules: ['portal', 'trigger', 'notification'], replicas: 1 } }),
   calls: z.record(Name, CallRule).default({}),

@@ -64,9 +64,15 @@ function toTree(document: Document, file: string, problems: Problem[]): Tree | u
   }
   if (value === null || value === undefined) return {};
   if (!isTree(value)) return void report(problems, file, 'must hold a map of settings, e.g. "http: { listen: 127.0.0.1:8080 }"');
+  if (holdsItself(value)) return void report(problems, file, 'must not have an anchor that holds its own alias');
   const bad = badKeys(value);
   for (const path of bad) problems.push({ severity: 'error', path: path.join('.'), source: file, expected: 'a key is a letter followed by letters, digits, hyphens and dots' });
   return bad.length > 0 ? undefined : value;
+}
+
+function holdsItself(value: unknown, above: readonly object[] = []): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return above.includes(value) || Object.values(value).some((inner) => holdsItself(inner, [...above, value]));
 }
 
 /** Keys that are no names, `__proto__` among them. */

@@ -73,7 +73,7 @@ test('the public address loses its last slash, and stands for itself', () => {
   const { config } = read({ yaml: 'publicUrl: https://mail.agency.example/' });
   assert.deepEqual([config!.publicUrl, config!.publicUrlGiven], ['https://mail.agency.example', true]);
   assert.equal(read({ yaml: 'http: { listen: "0.0.0.0:80" }' }).config!.publicUrl, 'http://localhost');
-  assert.equal(read({ yaml: 'publicUrl: javascript:alert(1)' }).config, undefined);
+  for (const url of ['javascript:alert(1)', 'https://a@evil.example', 'https://a.example/?x=y', 'https://a.example/#x']) assert.equal(read({ yaml: `publicUrl: "${url}"` }).config, undefined, url);
 });
 
 for (const listen of ['8080', ':8080', '127.0.0.1', '127.0.0.1:65536', '127.0.0.1:x', 'http://127.0.0.1:80', '::1:80']) {

@@ -94,3 +94,8 @@ test('a file that is not there, a folder, and one that may not be read', () => {
   chmodSync(join(cwd, 'main.yaml'), 0);
   if (process.getuid?.() !== 0) assert.equal(readConfig({ topology: 'main', env: {}, cwd }, parts).config, undefined);
 });
+
+test('an anchor that holds itself is a problem, one that is used twice is none', () => {
+  assert.deepEqual(read({ yaml: 'data: &a [*a]\n' }).problems.map(({ expected }) => expected), ['must not have an anchor that holds its own alias']);
+  assert.deepEqual(read({ yaml: 'storage: { portal: &s { driver: sqlite }, trigger: *s }\n' }).problems, []);
+});
