@@ -37,14 +37,14 @@ socket hands out. The same seed makes the same people; running it again adds eve
     const server = (await isRunning(dataDir)) ? undefined : startServer(args, io);
     try {
       const url = await readyUrl(dataDir, server, stop);
-      const { secret } = (await askHost(dataDir, 'POST', '/operator/portal/demo-key', {})) as { secret: string };
+      const { workspaceId, secret } = (await askHost(dataDir, 'POST', '/operator/portal/demo-key', {})) as { workspaceId: string; secret: string };
       const api = new Api(url, secret);
       const chance = new Chance(seed);
       const customers = customersOf(chance, people, Date.now());
       io.out(`Seed ${seed}: ${people} customers, their templates and automations …`);
       await fillPeople(api, customers, newId());
       await fillMailings(api);
-      io.out(whatToLookAt(url, secret));
+      io.out(whatToLookAt(url, workspaceId, secret));
       await trickle(api, { chance, customers, rate, events }, stop, io);
       return EXIT.ok;
     } finally {
@@ -103,12 +103,13 @@ async function trickle(api: Api, { chance, customers, rate, events }: Trickle, s
   }
 }
 
-function whatToLookAt(url: string, key: string): string {
+function whatToLookAt(url: string, workspaceId: string, key: string): string {
   return `
 The demo runs. What to look at:
-  ${url}/            the workspace "Demo agency" (log in; the first owner is made with the one-time link)
-  ${url}/outbox      the mails, the first ones within seconds
-  ${url}/docs        the API
+Log in first; the one-time link that "npm start" printed makes the first owner. Then:
+  ${url}/?workspace=${workspaceId}        the workspace "Demo agency"
+  ${url}/outbox?workspace=${workspaceId}  its mails, the first ones within seconds
+  ${url}/docs  the API
 On the command line, with the demo's key (it changes with each demo):
   curl -s -H 'Authorization: Bearer ${key}' '${url}/api/v1/deliveries?limit=5'
   curl -s -H 'Authorization: Bearer ${key}' '${url}/api/v1/agenda?limit=5'

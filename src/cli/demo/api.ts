@@ -31,7 +31,9 @@ export class Api {
 
   async #ask<T>(method: string, path: string, body: object | undefined, headers: Readonly<Record<string, string>>): Promise<T> {
     for (let tries = 1; ; tries++) {
-      const response = await fetch(`${this.#url}${path}`, { method, headers: { ...headers, ...(body && { 'content-type': 'application/json' }) }, ...(body && { body: JSON.stringify(body) }), signal: AbortSignal.timeout(ANSWER_MS) });
+      const response = await fetch(`${this.#url}${path}`, { method, headers: { ...headers, ...(body && { 'content-type': 'application/json' }) }, ...(body && { body: JSON.stringify(body) }), signal: AbortSignal.timeout(ANSWER_MS) }).catch((error: unknown) => {
+        throw new BootProblem(`${this.#url} does not answer any more.`, 'Start the server again (npm start), then the demo: it goes on where it was.', error);
+      });
       const text = await response.text();
       if (response.ok) return (text === '' ? undefined : JSON.parse(text)) as T;
       if (tries === 5 || ![429, 503].includes(response.status)) throw new BootProblem(`${method} ${path} was answered with ${response.status}: ${text.slice(0, 500)}`, 'The log of the server may say more.');
