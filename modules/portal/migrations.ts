@@ -1,6 +1,6 @@
 import type { Migration } from '../../src/ports/storage.ts';
 import { accessMigration } from './access/migration.ts';
-import { auditMigration } from './audit/migration.ts';
+import { auditFiltersMigration, auditMigration } from './audit/migration.ts';
 import { eventsByWorkspaceMigration, eventsMigration } from './events/migration.ts';
 import { idempotencyMigration } from './http/migration.ts';
 import { ingestMigration } from './ingest/migration.ts';
@@ -8,4 +8,14 @@ import { peopleMigration } from './people/migration.ts';
 import { templatesMigration } from './templates/migration.ts';
 
 /** Portal's schema, in the order of its making. */
-export const portalMigrations: readonly Migration[] = [accessMigration, auditMigration, templatesMigration, idempotencyMigration, peopleMigration, eventsMigration, ingestMigration, eventsByWorkspaceMigration];
+export const portalMigrations: readonly Migration[] = [
+  accessMigration,
+  auditMigration,
+  templatesMigration,
+  idempotencyMigration,
+  peopleMigration,
+  eventsMigration,
+  ingestMigration,
+  eventsByWorkspaceMigration,
+  auditFiltersMigration,
+];

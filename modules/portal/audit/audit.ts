@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { inject, injectable } from 'inversify';
 import type { Actor } from '../../../src/kernel/call.ts';
 import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
@@ -35,8 +36,18 @@ export interface AuditedAction {
   readonly callId: string;
 }
 
+export interface AuditFilter {
+  readonly actorId?: string | undefined;
+  readonly action?: string | undefined;
+  readonly targetId?: string | undefined;
+}
+
 const KEPT_MS = 400 * 86_400_000;
 const FORGOTTEN_AT_ONCE = 50;
+/** What one turn of the event loop can bear. */
+const ROWS_AT_ONCE = 250;
+/** For one page. */
+const MOST_READ = 5_000;
 
 /**
  * Who did what, when, to what, and from where. An entry is written before the deed and completed after it, so that
@@ -82,22 +93,48 @@ export class Audit {
     await this.#store.transaction((tx) => this.begin(tx, action, outcome));
   }
 
-  /** Newest first. */
-  async list(workspace: string, page: { before?: string | undefined; limit: number; actorId?: string | undefined; action?: string | undefined; targetId?: string | undefined }): Promise<AuditEntry[]> {
-    let query = this.#store.db.selectFrom('audit_entries').selectAll().where('workspace_id', '=', workspace).orderBy('id', 'desc').limit(page.limit);
-    if (page.before !== undefined) query = query.where('id', '<', page.before);
-    if (page.actorId !== undefined) query = query.where('actor_id', '=', page.actorId);
-    if (page.action !== undefined) query = query.where('action', '=', page.action);
-    if (page.targetId !== undefined) query = query.where('target_id', '=', page.targetId);
-    return (await query.execute()).map((row) => ({
-      entryId: row.id,
-      actor: { kind: row.actor_kind, id: row.actor_id },
-      action: row.action,
-      targetId: row.target_id,
-      outcome: row.outcome,
-      address: row.address,
-      callId: row.call_id,
-      time: row.time,
-    }));
+  /**
+   * Newest first. One filter is served by an index; where several are given, rows are read by one of them and looked at
+   * for the others, MOST_READ of them a page: it may be short, or empty, and still have a `next`.
+   */
+  async list(workspace: string, page: { readonly before?: string | undefined; readonly limit: number } & AuditFilter): Promise<{ entries: AuditEntry[]; next: string | null }> {
+    const found: AuditRow[] = [];
+    let before = page.before;
+    for (let read = 0; read < MOST_READ; read += ROWS_AT_ONCE) {
+      const rows = await this.#read(workspace, page, before);
+      found.push(...rows.filter((row) => fits(row, page)));
+      if (found.length > page.limit) return { entries: found.slice(0, page.limit).map(toEntry), next: found[page.limit - 1]!.id };
+      if (rows.length < ROWS_AT_ONCE) return { entries: found.map(toEntry), next: null };
+      before = rows.at(-1)!.id;
+      await nextTurn();
+    }
+    return { entries: found.map(toEntry), next: before ?? null };
   }
+
+  /** By the filter that fewest entries fit. */
+  #read(workspace: string, { targetId, actorId, action }: AuditFilter, before: string | undefined): Promise<AuditRow[]> {
+    let query = this.#store.db.selectFrom('audit_entries').selectAll().where('workspace_id', '=', workspace).orderBy('id', 'desc').limit(ROWS_AT_ONCE);
+    if (before !== undefined) query = query.where('id', '<', before);
+    if (targetId !== undefined) query = query.where('target_id', '=', targetId);
+    else if (actorId !== undefined) query = query.where('actor_id', '=', actorId);
+    else if (action !== undefined) query = query.where('action', '=', action);
+    return query.execute();
+  }
+}
+
+function fits(row: AuditRow, { targetId, actorId, action }: AuditFilter): boolean {
+  return (targetId === undefined || row.target_id === targetId) && (actorId === undefined || row.actor_id === actorId) && (action === undefined || row.action === action);
+}
+
+function toEntry(row: AuditRow): AuditEntry {
+  return {
+    entryId: row.id,
+    actor: { kind: row.actor_kind, id: row.actor_id },
+    action: row.action,
+    targetId: row.target_id,
+    outcome: row.outcome,
+    address: row.address,
+    callId: row.call_id,
+    time: row.time,
+  };
 }

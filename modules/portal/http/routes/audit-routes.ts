@@ -2,7 +2,7 @@ import { inject, injectable } from 'inversify';
 import { z } from 'zod';
 import { Audit } from '../../audit/audit.ts';
 import { type AnyRoute, route, type RouteGroup } from '../route.ts';
-import { listOf, page, pageOf } from './shapes.ts';
+import { listOf, page } from './shapes.ts';
 
 const Entry = z.object({
   entryId: z.string(),
@@ -26,14 +26,14 @@ export class AuditRoutes implements RouteGroup {
         method: 'GET',
         path: '/audit',
         tag: 'Audit',
-        summary: 'Who changed what, when and from where, newest first. `begun` as outcome: under way, or cut off by a crash.',
+        summary: 'Who changed what, when and from where, newest first. `begun` as outcome: under way, or cut off by a crash. With several filters a page may be short, or empty, and still have a `next`.',
         access: 'admin',
         list: true,
         query: z.strictObject({ ...page, actorId: z.string().max(200).optional(), action: z.string().max(100).optional(), targetId: z.string().max(200).optional() }),
         answer: listOf(Entry),
         handle: async ({ query: { after, limit, ...filter }, call }) => {
-          const rows = await audit.list(call.requireWorkspace(), { ...filter, before: after, limit: limit + 1 });
-          return { body: pageOf(rows, limit, (last) => last.entryId) };
+          const { entries, next } = await audit.list(call.requireWorkspace(), { ...filter, before: after, limit });
+          return { body: { items: entries, next } };
         },
       }),
     ];
