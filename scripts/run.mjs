@@ -2,7 +2,6 @@
 // brings both: a Node that is new enough and what package-lock.json lists. (package.json says ">=18" for that reason.)
 import { bench } from './bench.mjs';
 import { launch } from './launch.mjs';
-import { applicationFlags } from './node-flags.mjs';
 import { dist } from './paths.mjs';
 import { Problem, say } from './progress.mjs';
 import { setUp } from './set-up.mjs';
@@ -13,7 +12,7 @@ const tasks = { build: async () => void (await setUp()), test, 'test:faults': te
 
 /** Whatever is no task of the repository is a command of the application. */
 async function application(args) {
-  return launch(await setUp(), [...applicationFlags, join(dist, 'src', 'main.js'), ...args]);
+  return launch(await setUp(), [join(dist, 'src', 'main.js'), ...args]);
 }
 
 async function main([name, ...args]) {

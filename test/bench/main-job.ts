@@ -1,14 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { Agent, request } from 'node:http';
 import { Multilith } from '../support/multilith.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 import type { BenchRow } from './report.ts';
 import { freePort } from './servers.ts';
 
-const ROOT = join(import.meta.dirname, '../../..');
 const PEOPLE = 5_000;
 const EVENTS_A_BATCH = 20;
 const SECONDS = 30;
@@ -23,9 +21,8 @@ const SENDERS = 4;
  * automation, every delivery is recorded. The sender waits when too much is under way, so the rate is one that lasts.
  */
 export async function benchMainJob(): Promise<BenchRow[]> {
-  const { applicationFlags } = (await import(pathToFileURL(join(ROOT, 'scripts/node-flags.mjs')).href)) as { applicationFlags: readonly string[] };
   const sink = await startSink();
-  const multilith = await Multilith.start({ env: { MULTILITH_SMTP_URL: `smtp://127.0.0.1:${sink.port}` }, execArgv: [...applicationFlags, ...(process.env.BENCH_EXEC_ARGV ?? '').split(' ').filter(Boolean)] });
+  const multilith = await Multilith.start({ env: { MULTILITH_SMTP_URL: `smtp://127.0.0.1:${sink.port}` }, execArgv: (process.env.BENCH_EXEC_ARGV ?? '').split(' ').filter(Boolean) });
   try {
     await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
     const idleMb = residentMb(multilith);
@@ -132,7 +129,7 @@ async function startSink(): Promise<{ port: number; child: ChildProcess }> {
 
 /** The peer, in a process of its own: nodemailer's pool of 20 with nothing around it. */
 async function nodemailerRate(port: number): Promise<number> {
-  const child = spawn(process.execPath, [join(ROOT, 'test/bench/peers/nodemailer.mjs'), String(port)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [join(import.meta.dirname, '../../../test/bench/peers/nodemailer.mjs'), String(port)], { stdio: ['ignore', 'pipe', 'inherit'] });
   let text = '';
   for await (const chunk of child.stdout) text += String(chunk);
   return (JSON.parse(text.trim().split('\n').at(-1)!) as { mails: number }).mails;
