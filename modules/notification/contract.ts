@@ -40,7 +40,7 @@ const Attempt = z.object({ at: z.int(), result: z.enum(['accepted', 'rejected', 
 export const Delivery = z.object({
   deliveryId: z.string(),
   personId: z.string(),
-  /** The address it went to; null before it is known. */
+  /** The address it went to; null before it is known, and once the person was deleted. */
   to: z.string().nullable(),
   templateId: z.string(),
   templateVersion: z.int().nullable(),

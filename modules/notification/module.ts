@@ -1,11 +1,13 @@
 import { defineModule } from '../../src/kernel/module.ts';
-import { portal, templatePublished } from '../portal/contract.ts';
+import { personChanged, portal, templatePublished } from '../portal/contract.ts';
 import { deliveryUpdated, notification, sendRequested, unsubscribed } from './contract.ts';
 import { DeliveryLog } from './deliveries/delivery-log.ts';
 import { DeliveryQueries } from './deliveries/delivery-queries.ts';
 import { Preparation } from './deliveries/preparation.ts';
 import { Recipients } from './deliveries/recipients.ts';
 import { SendHandler } from './deliveries/send-handler.ts';
+import { erasePerson, ErasureHandler } from './erasure/erasure.ts';
+import { PersonChangedHandler } from './erasure/person-changed-handler.ts';
 import { migrations } from './migrations.ts';
 import { NotificationService } from './notification-service.ts';
 import { OutboxReader } from './outbox/outbox-reader.ts';
@@ -29,8 +31,10 @@ export const notificationModule = defineModule({
   subscriptions: [
     { message: sendRequested, concurrency: SENDS_AT_ONCE, effect: SendHandler },
     { message: templatePublished, concurrency: 4, transactional: TemplatePublishedHandler },
+    { message: personChanged, concurrency: 10, transactional: PersonChangedHandler },
+    { message: erasePerson, concurrency: 1, effect: ErasureHandler },
   ],
-  publishes: [sendRequested, deliveryUpdated, unsubscribed],
+  publishes: [sendRequested, erasePerson, deliveryUpdated, unsubscribed],
   settings: NotificationSettings,
   parts: [DeliveryLog, DeliveryQueries, Preparation, Recipients, Suppressions, OutboxReader, Templates, TestMails],
   lifecycles: [Renderer],

@@ -43,6 +43,8 @@ export interface KeptMails {
   list(workspace: string, page: { readonly after?: string; readonly limit: number }): Promise<{ readonly mails: readonly KeptMail[]; readonly next: string | null }>;
   /** Null when it is not kept (any more). */
   read(workspace: string, deliveryId: string): Promise<KeptMail | null>;
+  /** They are gone when this answers; those that are not kept are no fault. At most 1,000 at once. */
+  forget(workspace: string, deliveryIds: readonly string[]): Promise<void>;
 }
 
 /** A way out of the house. Never throws for what the other side does; a throw is a defect here and means `deferred`. */

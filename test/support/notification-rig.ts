@@ -3,7 +3,7 @@ import { outbox } from '../../adapters/channel/outbox/driver.ts';
 import { storageDrivers } from '../../adapters/storage/catalog.ts';
 import { type Notification, notification, sendRequested } from '../../modules/notification/contract.ts';
 import { notificationModule } from '../../modules/notification/module.ts';
-import { portal, templatePublished, type CompiledTemplate, type Person, type Portal } from '../../modules/portal/contract.ts';
+import { personChanged, portal, templatePublished, type CompiledTemplate, type Person, type Portal } from '../../modules/portal/contract.ts';
 import { Call } from '../../src/kernel/call.ts';
 import { Fault } from '../../src/kernel/fault.ts';
 import { newId } from '../../src/kernel/ids.ts';
@@ -51,6 +51,8 @@ export interface NotificationRig {
   /** Publishes a send request as trigger would; answers the delivery's id. */
   ask(change?: Partial<Send>, options?: { readonly id?: string; readonly workspace?: string }): Promise<string>;
   publishTemplate(templateId: string, content: Compiled): Promise<void>;
+  /** Has portal tell of a person as given. */
+  publishPerson(changed: Person, mergedFrom?: string[]): Promise<void>;
   /** Resolves when the delivery has come to rest, and answers how. */
   rest(deliveryId: string, workspace?: string): ReturnType<Notification['track']>;
   /** The same for any other condition. */
@@ -117,6 +119,9 @@ export async function notificationRig(options: NotificationRigOptions = {}): Pro
       data.templates.set(templateId, { version, compiled: content });
       await publisher().publish(templatePublished, { templateId, version }, { workspace: WORKSPACE });
     },
+    async publishPerson(changed, mergedFrom = []) {
+      await publisher().publish(personChanged, { person: changed, mergedFrom }, { workspace: WORKSPACE });
+    },
     rest: (deliveryId, workspace) =>
       until(async () => {
         const delivery = await api.track({ deliveryId }, call(workspace)).catch((fault: unknown) => {
@@ -174,7 +179,7 @@ function portalStandIn(data: PortalData, events: NotificationRig['events']) {
       { message: deliveryUpdated, concurrency: 10, transactional: Listener },
       { message: unsubscribed, concurrency: 10, transactional: Listener },
     ],
-    publishes: [sendRequested, templatePublished],
+    publishes: [sendRequested, personChanged, templatePublished],
     settings: z.strictObject({}),
     parts: [Publishing],
     lifecycles: [],

@@ -4,7 +4,7 @@ import { newId } from '../../../src/kernel/ids.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Channel, ChannelMessage, ChannelResult, KeptMail, KeptMails } from '../../../src/ports/channel.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
-import { dropOldest, keep, outboxMigrations, type OutboxTables } from './tables.ts';
+import { dropOldest, forget, keep, outboxMigrations, type OutboxTables } from './tables.ts';
 
 /** How many mails may come in before the oldest are looked for: the bound is met to within this. */
 const MAILS_BETWEEN_DROPS = 200;
@@ -13,7 +13,11 @@ const HEAD_BYTES = 16_384;
 /** Keeps mails instead of sending them. Accepted means: on disk. */
 export class OutboxChannel implements Channel {
   readonly capacity = 256;
-  readonly kept: KeptMails = { list: (workspace, page) => this.#list(workspace, page), read: (workspace, deliveryId) => this.#read(workspace, deliveryId) };
+  readonly kept: KeptMails = {
+    list: (workspace, page) => this.#list(workspace, page),
+    read: (workspace, deliveryId) => this.#read(workspace, deliveryId),
+    forget: (workspace, deliveryIds) => this.#forget(workspace, deliveryIds),
+  };
   readonly #keepMails: number;
   readonly #clock: Clock;
   readonly #life: StartStop;
@@ -80,6 +84,13 @@ export class OutboxChannel implements Channel {
   async #read(workspace: string, deliveryId: string): Promise<KeptMail | null> {
     const row = await this.#storage!.db.selectFrom('mails').selectAll().where('workspace', '=', workspace).where('delivery_id', '=', deliveryId).executeTakeFirst();
     return row === undefined ? null : mailOf(row);
+  }
+
+  async #forget(workspace: string, deliveryIds: readonly string[]): Promise<void> {
+    // One by one: a mail may be of many pages, and the event loop gets its turn between statements.
+    await this.#storage!.transaction(async (tx) => {
+      for (const id of deliveryIds) await tx.run(forget, { workspace, delivery_id: id });
+    });
   }
 }
 

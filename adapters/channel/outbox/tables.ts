@@ -39,6 +39,10 @@ export const keep = statement<OutboxTables, OutboxTables['mails']>()((db, p) =>
     .onConflict((c) => c.columns(['workspace', 'delivery_id']).doUpdateSet({ raw: p('raw'), bytes: p('bytes'), stored_at: p('stored_at') })),
 );
 
+export const forget = statement<OutboxTables, { workspace: string; delivery_id: string }>()((db, p) =>
+  db.deleteFrom('mails').where('workspace', '=', p('workspace')).where('delivery_id', '=', p('delivery_id')),
+);
+
 export const dropOldest = statement<OutboxTables, { workspace: string; keep: number }>()((db, p) =>
   db
     .deleteFrom('mails')

@@ -118,8 +118,10 @@ export class WorkingSet {
   /** Deletes what is personal and tells the other modules. Her events and names are erased by a job of their own. */
   async remove(person: PersonState): Promise<PersonState> {
     const held = this.#people.get(person.id)!;
+    // All who ever went up in her: what is known of them elsewhere is hers too.
+    const merged = await this.#tx.run(mergedIds, { workspace: this.#workspace, survivor: person.id, limit: MOST_MERGED });
     await this.#leave(held, null);
-    await this.#tx.publish(personChanged, { person: toPerson(held.state), mergedFrom: [] }, this.#published);
+    await this.#tx.publish(personChanged, { person: toPerson(held.state), mergedFrom: merged.map(({ id }) => id) }, this.#published);
     return held.state;
   }
 

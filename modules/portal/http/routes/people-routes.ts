@@ -195,7 +195,7 @@ export class PeopleRoutes implements RouteGroup {
         method: 'DELETE',
         path: '/people/{personId}',
         tag,
-        summary: 'Delete what portal and trigger know of the person, for good. Deliveries keep the address that they went to, and the outbox its mails.',
+        summary: 'Delete what is known of the person, for good; soon after, her deliveries no longer tell the address and the outbox no longer holds her mails. What she opted out of stays suppressed.',
         access: 'write',
         params,
         answer: Empty,
