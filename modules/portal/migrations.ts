@@ -4,7 +4,7 @@ import { auditFiltersMigration, auditMigration } from './audit/migration.ts';
 import { eventsByWorkspaceMigration, eventsMigration } from './events/migration.ts';
 import { idempotencyMigration } from './http/migration.ts';
 import { ingestMigration } from './ingest/migration.ts';
-import { peopleMigration } from './people/migration.ts';
+import { peopleByStayingMigration, peopleMigration } from './people/migration.ts';
 import { templatesMigration } from './templates/migration.ts';
 
 /** Portal's schema, in the order of its making. */
@@ -18,4 +18,5 @@ export const portalMigrations: readonly Migration[] = [
   ingestMigration,
   eventsByWorkspaceMigration,
   auditFiltersMigration,
+  peopleByStayingMigration,
 ];

@@ -55,3 +55,12 @@ export const peopleMigration: Migration = {
       .execute();
   },
 };
+
+/** Of the list of people: a list of those who stay does not walk past all who have gone. */
+export const peopleByStayingMigration: Migration = {
+  name: '0015-people-by-staying',
+  async up(db) {
+    await db.schema.createIndex('people_by_staying').on('people').columns(['workspace_id', 'gone', 'id']).execute();
+    await db.schema.dropIndex('people_by_workspace').execute();
+  },
+};

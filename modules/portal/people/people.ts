@@ -173,19 +173,19 @@ export class People {
   }
 
   #beginning(workspace: string, { column, text }: Beginning, before: string | undefined, limit: number): Promise<PersonRow[]> {
-    const query = this.#store.db
+    // One lower bound and not two: the index is entered by the first of them, and walked up to the other.
+    const [key, id] = before === undefined ? [text, ''] : (JSON.parse(before) as [string, string]);
+    return this.#store.db
       .selectFrom('people')
       .selectAll()
       .where('workspace_id', '=', workspace)
       .where('gone', '=', 0)
-      .where(column, '>=', text)
+      .where((eb) => eb(eb.refTuple(column, 'id'), '>', eb.tuple(key, id)))
       .where(column, '<', text + LAST)
       .orderBy(column)
       .orderBy('id')
-      .limit(limit);
-    if (before === undefined) return query.execute();
-    const [key, id] = JSON.parse(before) as [string, string];
-    return query.where((eb) => eb(eb.refTuple(column, 'id'), '>', eb.tuple(key, id))).execute();
+      .limit(limit)
+      .execute();
   }
 
   async #write(call: Call, work: (people: WorkingSet) => Promise<PersonState>): Promise<PersonRecord> {

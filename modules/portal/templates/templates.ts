@@ -114,7 +114,7 @@ export class Templates {
       if (after !== undefined) query = query.where('id', '<', after.id);
     } else {
       query = query.orderBy('name').orderBy('id');
-      if (after !== undefined) query = query.where((eb) => eb.or([eb('name', '>', after.name), eb.and([eb('name', '=', after.name), eb('id', '>', after.id)])]));
+      if (after !== undefined) query = query.where((eb) => eb(eb.refTuple('name', 'id'), '>', eb.tuple(after.name, after.id)));
     }
     return (await query.execute()).map(toSummary);
   }
