@@ -9,6 +9,8 @@ const YOUNG_ENOUGH_BYTES = 8 * 1_048_576;
  * To be called when the host is ready. A V8 that does not know a flag says so on standard error and goes on.
  */
 export function keepHeapSmall(): void {
+  // Helpers cost more than they save while little survives, and on a busy machine the event loop waits for them.
+  setFlagsFromString('--no-parallel-scavenge');
   // Of the old generation, what may be added to what the last collection left.
   setFlagsFromString('--heap-growing-percent=100');
   if (youngBytes() < YOUNG_ENOUGH_BYTES) return;
