@@ -42,7 +42,6 @@ export const fabricMigrations: readonly Migration[] = [
     name: 'fabric-0001-outbox-and-inbox',
     async up(db: Kysely<any>) {
       await messageColumns(db.schema.createTable('fabric_outbox').addColumn('seq', 'integer', (c) => c.primaryKey().autoIncrement())).execute();
-      await messageColumns(db.schema.createTable('fabric_refused')).execute();
       await db.schema
         .createTable('fabric_inbox')
         .addColumn('queue', 'text', (c) => c.notNull())
@@ -53,6 +52,11 @@ export const fabricMigrations: readonly Migration[] = [
         .execute();
       await db.schema.createIndex('fabric_inbox_time').on('fabric_inbox').column('time').execute();
     },
+  },
+  {
+    name: 'fabric-0002-refused',
+    // Some databases got the table with 0001.
+    up: (db: Kysely<any>) => messageColumns(db.schema.createTable('fabric_refused').ifNotExists()).execute(),
   },
 ];
 
