@@ -4,6 +4,7 @@ import { keepHeapSmall } from '../app/host/heap.ts';
 import { Host } from '../app/host/host.ts';
 import { createLog, type HostLog } from '../app/host/log.ts';
 import { parts } from '../app/parts.ts';
+import { Fault } from '../kernel/fault.ts';
 import { EXIT, type Command, type Io } from './command.ts';
 import { CONFIG_OPTIONS, HOST_OPTION, hostOf, loadConfig } from './configuration.ts';
 
@@ -33,8 +34,13 @@ Exit codes: 0 stopped in order · 1 could not start, or broke · 2 wrong option 
       io.out(await welcome(host, config));
     } catch (error) {
       if (ended.isStopping()) return ended.code;
+      if (error instanceof BootProblem) {
+        log.flush();
+        throw error;
+      }
+      // A fault's own words name no table and no statement; its cause does.
+      log.error({ err: Fault.is(error) ? (error.cause ?? error) : error }, 'The host could not start');
       log.flush();
-      if (error instanceof BootProblem) throw error;
       throw new BootProblem(`The host could not start: ${(error as Error).message}`, remedyIn(error) ?? 'The log above says more. `multilith doctor` looks for what may be wrong.', error);
     }
     return ended.code;
