@@ -139,6 +139,15 @@ describe('what a channel keeps', () => {
     assert.equal((await channel.kept!.list('w1', { limit: 10 })).mails.length, 1);
   });
 
+  it('is forgotten on demand, in that workspace only', async (t) => {
+    const channel = await openOutbox(t, {});
+    for (const [id, workspace] of [['d1', 'w1'], ['d2', 'w1'], ['d3', 'w1'], ['d1', 'w2']] as const) await channel.send(message(id, workspace), NEVER);
+    for (const _ of [1, 2]) await channel.kept!.forget('w1', ['d1', 'd3', 'unknown']);
+    await channel.kept!.forget('w1', []);
+    assert.deepEqual((await channel.kept!.list('w1', { limit: 10 })).mails.map(({ deliveryId }) => deliveryId), ['d2']);
+    assert.notEqual(await channel.kept!.read('w2', 'd1'), null);
+  });
+
   it('is bounded: the oldest go', async (t) => {
     const channel = await openOutbox(t, { keepMails: 10 });
     for (let i = 0; i < 45; i++) await channel.send(message(`d${i}`), NEVER);

@@ -139,6 +139,17 @@ describe('deleting', () => {
     assert.deepEqual((await portal.timeline.list(again.personId, { limit: 9 }, portal.call())).map((e) => e.name), ['Back']);
   });
 
+  test('names those who had gone up in the person, for whom the others have data too', async () => {
+    await portal.ingest([track({ userId: undefined, anonymousId: 'a1' }), track({ userId: 'u1' })]);
+    await portal.ingest([{ type: 'identify', userId: 'u1', anonymousId: 'a1', messageId: 'merge' }]);
+    const { personId } = (await portal.people.findByUserId('u1', portal.call()))!;
+    await portal.people.remove(personId, portal.call());
+    const told = (await portal.published('portal.person-changed')) as { person: Person; mergedFrom: string[] }[];
+    const merge = told.find(({ person, mergedFrom }) => !person.gone && mergedFrom.length === 1)!;
+    assert.deepEqual(told.at(-1)!.mergedFrom, merge.mergedFrom);
+    assert.equal(told.at(-1)!.person.gone, true);
+  });
+
   test('of much goes on in pieces', async () => {
     for (let i = 0; i < 3; i++) await portal.ingest(Array.from({ length: 400 }, () => track()));
     const { personId } = (await portal.people.findByUserId('u1', portal.call()))!;
