@@ -131,7 +131,9 @@ export interface Notification {
   /** Nothing more is sent to the person from when this answers. Repeating it changes nothing. */
   unsubscribe(request: z.infer<typeof Token>, call: Call): Promise<z.infer<typeof Unsubscribe>>;
   listSuppressions(request: z.infer<typeof ListSuppressions>, call: Call): Promise<z.infer<typeof Suppressions>>;
+  /** Nothing more is sent to the address from when this answers. Repeating it changes nothing, the reason neither. */
   suppress(request: z.infer<typeof Suppress>, call: Call): Promise<z.infer<typeof Empty>>;
+  /** Lifts what is on the address; what a person has opted out of stays. */
   unsuppress(request: z.infer<typeof SuppressionKey>, call: Call): Promise<z.infer<typeof Empty>>;
 }
 const ListOutbox = z.object({ ...Page });

@@ -135,7 +135,10 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     await wire.enter();
     let result: ChannelResult;
     try {
-      if (job.source.kind !== 'test' && [job.personId, begun.personId].some((id) => this.#suppressions.justUnsubscribed(job.workspace, id, job.channel))) return await this.#takeBack(job, begun);
+      // A test goes to an address that staff gave, whatever the person whose data it shows has said.
+      const personIds = job.source.kind === 'test' ? [] : [job.personId, begun.personId];
+      const stopped = this.#suppressions.justSuppressed(job.workspace, job.channel, { address: mail.to, personIds });
+      if (stopped !== null) return await this.#finish(job, begun, { kind: 'suppressed', reason: stopped });
       const isLate = signal.aborted || this.#clock.now() - begun.updatedAt > FRESH_MS;
       result = isLate ? CHANNEL_BUSY : await this.#handOver(job, channel, mail, signal);
     } finally {
@@ -143,10 +146,6 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     }
     const settled = await this.#record(begun, result, job.trace);
     return isAtRest(settled.state) ? undefined : againAt(settled);
-  }
-
-  async #takeBack(job: SendJob, begun: StoredDelivery): Promise<Again> {
-    return this.#finish(job, begun, { kind: 'suppressed', reason: 'unsubscribed' });
   }
 
   async #handOver(job: SendJob, channel: Channel, mail: PreparedMail, signal: AbortSignal): Promise<ChannelResult> {

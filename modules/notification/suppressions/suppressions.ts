@@ -1,5 +1,5 @@
 import { inject, injectable } from 'inversify';
-import { Clock } from '../../../src/kernel/clock.ts';
+import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
 import { Store } from '../../../src/ports/storage.ts';
 import { suppressionKey } from '../compose/address.ts';
 import { unsubscribed } from '../contract.ts';
@@ -16,25 +16,34 @@ interface SuppressedAddress {
 
 /** An opt-out reaches the addresses that the person's last mails went to; one mail may be older than a new address. */
 const LAST_MAILS = 20;
+interface Recent {
+  readonly time: EpochMs;
+  readonly reason: StopReason;
+}
+
 const RECENT_MS = 10_000;
 const MOST_RECENT = 10_000;
+
+/** The reasons of deliveries that were suppressed for what is in the list. */
+export type StopReason = 'unsubscribed' | 'suppression_list';
 
 /** Who gets nothing more. Every send consults this list in the transaction in which it is decided. */
 @injectable()
 export class Suppressions {
   readonly #store: Store<NotificationTables>;
   readonly #clock: Clock;
-  /** Opt-outs of the last moments, in the order of time: for mails that were decided on just before. */
-  readonly #recent = new Map<string, number>();
+  /** Who was suppressed in the last moments, in the order of time: for mails that were decided on just before. */
+  readonly #recent = new Map<string, Recent>();
 
   constructor(@inject(Store) store: Store<NotificationTables>, @inject(Clock) clock: Clock) {
     this.#store = store;
     this.#clock = clock;
   }
 
-  /** Suppressing again changes nothing, the reason neither. */
+  /** Nothing more goes to the address from when this is asked. Repeating it changes nothing, the reason neither. */
   async suppress(workspace: string, { address, channel, reason }: Omit<SuppressedAddress, 'createdAt'>): Promise<void> {
     const subject = suppressionKey(address);
+    this.#noteRecent(recentKey(workspace, channel, subject), 'suppression_list');
     await this.#store.transaction((tx) =>
       tx.db
         .insertInto('suppressions')
@@ -44,16 +53,17 @@ export class Suppressions {
     );
   }
 
-  /** Lifts what is on an address, and on the persons who opted out when it was theirs. */
+  /** Lifts what is on an address. A person's own opt-out stays: only they can say that they want mails again. */
   async unsuppress(workspace: string, { address, channel }: Pick<SuppressedAddress, 'address' | 'channel'>): Promise<void> {
-    this.#recent.clear();
-    await this.#store.transaction((tx) => tx.db.deleteFrom('suppressions').where('workspace', '=', workspace).where('channel', '=', channel).where('address', '=', suppressionKey(address)).execute());
+    const subject = suppressionKey(address);
+    await this.#store.transaction((tx) => tx.db.deleteFrom('suppressions').where('workspace', '=', workspace).where('channel', '=', channel).where('subject', '=', subject).where('kind', '=', 'address').execute());
+    this.#recent.delete(recentKey(workspace, channel, subject));
   }
 
   /** The person and their addresses, at once. Publishes `unsubscribed` the first time. */
   async unsubscribe(workspace: string, personId: string, channel: string): Promise<void> {
-    this.#noteRecent(`${workspace} ${channel} ${personId}`);
-    await this.#store.transaction(async (tx) => {
+    this.#noteRecent(recentKey(workspace, channel, personSubject(personId)), 'unsubscribed');
+    const addresses = await this.#store.transaction(async (tx) => {
       const mails = await tx.db
         .selectFrom('deliveries')
         .select('to_address')
@@ -70,22 +80,32 @@ export class Suppressions {
       const rows = [person, ...[...addresses].map((address) => ({ ...common, subject: address, kind: 'address' as const, address }))];
       const added = await tx.db.insertInto('suppressions').values(rows).onConflict((c) => c.doNothing()).returning('kind').execute();
       if (added.some(({ kind }) => kind === 'person')) await tx.publish(unsubscribed, { personId, channel, time: common.created_at }, { workspace });
+      return addresses;
     });
+    for (const address of addresses) this.#noteRecent(recentKey(workspace, channel, address), 'unsubscribed');
   }
 
-  /** True within seconds of an opt-out on this host; later ones are in the list, which every send consults. */
-  justUnsubscribed(workspace: string, personId: string, channel: string): boolean {
-    return this.#recent.size > 0 && this.#recent.has(`${workspace} ${channel} ${personId}`);
+  /**
+   * Why a mail that was decided on must not go after all; null when it may. Knows what was suppressed on this host
+   * within seconds; all that is older is in the list, which every send consults.
+   */
+  justSuppressed(workspace: string, channel: string, { address, personIds }: { readonly address: string; readonly personIds: readonly string[] }): StopReason | null {
+    if (this.#recent.size === 0) return null;
+    for (const subject of [...personIds.map(personSubject), suppressionKey(address)]) {
+      const found = this.#recent.get(recentKey(workspace, channel, subject));
+      if (found !== undefined) return found.reason;
+    }
+    return null;
   }
 
-  #noteRecent(key: string): void {
+  #noteRecent(key: string, reason: StopReason): void {
     const now = this.#clock.now();
-    for (const [old, time] of this.#recent) {
+    for (const [old, { time }] of this.#recent) {
       if (time > now - RECENT_MS && this.#recent.size < MOST_RECENT) break;
       this.#recent.delete(old);
     }
     this.#recent.delete(key);
-    this.#recent.set(key, now);
+    this.#recent.set(key, { time: now, reason });
   }
 
   /** Newest first. */
@@ -104,6 +124,10 @@ export class Suppressions {
       next: rows.length > limit && last ? writeCursor({ time: last.created_at, key: `${last.channel} ${last.subject}` }) : null,
     };
   }
+}
+
+function recentKey(workspace: string, channel: string, subject: string): string {
+  return `${workspace} ${channel} ${subject}`;
 }
 
 /** At the first space: no channel's name has one. */

@@ -363,30 +363,45 @@ describe('unsubscribing', () => {
     assert.deepEqual((await rig.api.listSuppressions({ limit: 10 }, rig.call())).items.map(({ address, reason }) => ({ address, reason })), [{ address: 'ada@example.org', reason: 'unsubscribed' }]);
 
     await rig.api.unsuppress({ address: 'Ada@Example.org', channel: 'email' }, rig.call());
-    assert.equal((await rig.rest(await rig.ask())).state, 'sent');
+    assert.equal((await rig.rest(await rig.ask({ personId: 'twin' }))).state, 'sent');
+    const own = await rig.rest(await rig.ask());
+    assert.deepEqual([own.state, own.reason], ['suppressed', 'unsubscribed'], 'staff cannot lift what the person said');
     await assertAddsUp(rig);
   });
 
-  it('stops a mail that was decided on and waits for its turn', async () => {
-    let release = (): void => {};
-    const released = new Promise<void>((resolve) => (release = resolve));
-    const channel = new ScriptedChannel(async () => {
-      await released;
-      return accepted;
-    }, 1);
-    const rig = await rigWith({ channels: new Map([['email', channel]]) });
-    rig.portal.people.set('eve', person('eve'));
-    await rig.ask({ personId: 'eve' });
-    await rig.until(async () => channel.sent.length === 1);
-    const waiting = await rig.ask();
-    await rig.until(async () => (await rig.api.listDeliveries({ state: 'sending', limit: 10 }, rig.call())).items.length === 2);
-    const token = new UnsubscribeTokens(new Uint8Array(32).fill(7)).write({ workspace: WORKSPACE, personId: 'ada', channel: 'email', test: false });
-    await rig.api.unsubscribe({ token }, rig.call());
-    release();
-    const delivery = await rig.rest(waiting);
-    assert.deepEqual([delivery.state, delivery.reason, channel.sent.length], ['suppressed', 'unsubscribed', 1]);
-    await assertAddsUp(rig);
-  });
+  const token = () => new UnsubscribeTokens(new Uint8Array(32).fill(7)).write({ workspace: WORKSPACE, personId: 'ada', channel: 'email', test: false });
+  for (const [who, reason, act] of [
+    ['the person', 'unsubscribed', (rig: NotificationRig) => rig.api.unsubscribe({ token: token() }, rig.call())],
+    ['somebody with the same address', 'unsubscribed', (rig: NotificationRig) => rig.api.unsubscribe({ token: token() }, rig.call())],
+    ['staff', 'suppression_list', (rig: NotificationRig) => rig.api.suppress({ address: 'ADA@example.org', channel: 'email', reason: 'bounced' }, rig.call())],
+  ] as const) {
+    it(`stops a mail that was decided on and waits for its turn, when ${who} says so`, async () => {
+      let release = (): void => {};
+      const released = new Promise<void>((resolve) => (release = resolve));
+      const channel = new ScriptedChannel(async ({ envelope }) => {
+        if (envelope.to === 'eve@example.org') await released;
+        return accepted;
+      }, 1);
+      const rig = await rigWith({ channels: new Map([['email', channel]]) });
+      for (const id of ['eve', 'bob']) rig.portal.people.set(id, person(id));
+      rig.portal.people.set('twin', person('twin', { email: 'Ada@example.org' }));
+      await rig.rest(await rig.ask());
+      await rig.ask({ personId: 'eve' });
+      await rig.until(async () => channel.sent.length === 2);
+      const waiting = await rig.ask({ personId: who === 'somebody with the same address' ? 'twin' : 'ada' });
+      const unconcerned = await rig.ask({ personId: 'bob' });
+      await rig.until(async () => (await rig.api.listDeliveries({ state: 'sending', limit: 10 }, rig.call())).items.length === 3);
+      await act(rig);
+      // Lifting another address lifts nothing of this one.
+      await rig.api.unsuppress({ address: 'bob@example.org', channel: 'email' }, rig.call());
+      release();
+      const delivery = await rig.rest(waiting);
+      assert.deepEqual([delivery.state, delivery.reason], ['suppressed', reason]);
+      assert.equal((await rig.rest(unconcerned)).state, 'sent');
+      assert.equal(channel.sent.length, 3);
+      await assertAddsUp(rig);
+    });
+  }
 
   it('reads every token that it writes', () => {
     const id = fc.oneof(fc.uuid(), fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }).map((text) => text.toWellFormed()));
