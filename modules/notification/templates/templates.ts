@@ -7,10 +7,14 @@ const CALL_MS = 5_000;
 /** An event drops a template when a new version is published; this is for events that are late. */
 const TTL_MS = 60_000;
 const MOST_TEMPLATES = 500;
+/** Of all templates together; one alone may be of some 3 million. */
+const MOST_CHARS = 32_000_000;
 
 interface Entry {
   readonly template: Promise<PublishedTemplate>;
   readonly until: EpochMs;
+  /** 0 while it is being fetched. */
+  chars: number;
 }
 
 /** Published templates, kept while they are used. */
@@ -20,6 +24,7 @@ export class Templates {
   readonly #clock: Clock;
   /** In the order of their last use. */
   readonly #kept = new Map<string, Entry>();
+  #chars = 0;
 
   constructor(@inject(portal.id) portalContract: Portal, @inject(Clock) clock: Clock) {
     this.#portal = portalContract;
@@ -31,25 +36,48 @@ export class Templates {
     const key = keyOf(workspace, templateId);
     const now = this.#clock.now();
     const kept = this.#kept.get(key);
-    const entry = kept !== undefined && now < kept.until ? kept : { template: this.#fetch(workspace, templateId, key), until: now + TTL_MS };
-    this.#kept.delete(key);
+    if (kept !== undefined && now < kept.until) {
+      this.#kept.delete(key);
+      this.#kept.set(key, kept);
+      return kept.template;
+    }
+    this.#forget(key);
+    const template = this.#portal.getTemplate({ templateId, version: null }, systemCall('notification', workspace, now + CALL_MS));
+    const entry: Entry = { template, until: now + TTL_MS, chars: 0 };
     this.#kept.set(key, entry);
-    if (this.#kept.size > MOST_TEMPLATES) this.#kept.delete(this.#kept.keys().next().value!);
-    return entry.template;
+    this.#makeRoom();
+    template.then(
+      ({ compiled }) => this.#weigh(key, entry, charsOf(compiled)),
+      () => this.#kept.get(key) === entry && this.#forget(key),
+    );
+    return template;
   }
 
   /** A fetch that began before this is not kept: its entry is gone. */
   drop(workspace: string, templateId: string): void {
-    this.#kept.delete(keyOf(workspace, templateId));
+    this.#forget(keyOf(workspace, templateId));
   }
 
-  #fetch(workspace: string, templateId: string, key: string): Promise<PublishedTemplate> {
-    const template = this.#portal.getTemplate({ templateId, version: null }, systemCall('notification', workspace, this.#clock.now() + CALL_MS));
-    template.catch(() => {
-      if (this.#kept.get(key)?.template === template) this.#kept.delete(key);
-    });
-    return template;
+  /** What has been dropped or replaced while it was fetched is not counted. */
+  #weigh(key: string, entry: Entry, chars: number): void {
+    if (this.#kept.get(key) !== entry) return;
+    entry.chars = chars;
+    this.#chars += chars;
+    this.#makeRoom();
   }
+
+  #makeRoom(): void {
+    while (this.#kept.size > MOST_TEMPLATES || this.#chars > MOST_CHARS) this.#forget(this.#kept.keys().next().value!);
+  }
+
+  #forget(key: string): void {
+    this.#chars -= this.#kept.get(key)?.chars ?? 0;
+    this.#kept.delete(key);
+  }
+}
+
+function charsOf({ subject, html, text }: PublishedTemplate['compiled']): number {
+  return subject.length + html.length + text.length;
 }
 
 function keyOf(workspace: string, templateId: string): string {

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Templates } from '../../../modules/notification/templates/templates.ts';
+import type { Portal } from '../../../modules/portal/contract.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+
+const MILLION = 1_000_000;
+
+/** Templates over a portal in memory whose ids say how many characters each has: `a:3000000`. */
+function templates(): { templates: Templates; fetched: string[]; clock: FakeClock } {
+  const fetched: string[] = [];
+  const portal: Portal = {
+    getRecipients: async () => ({ people: [], merged: {} }),
+    getTemplate: async ({ templateId }) => {
+      fetched.push(templateId);
+      if (templateId === 'missing') throw new Fault('not_found', 'No such template.', { reason: 'template_not_found' });
+      return { templateId, name: templateId, version: 1, compiled: { subject: '', html: 'x'.repeat(Number(templateId.split(':')[1])), text: '', from: null } };
+    },
+  };
+  const clock = new FakeClock();
+  return { templates: new Templates(portal, clock), fetched, clock };
+}
+
+describe('templates in memory', () => {
+  it('are kept while they are used, for a minute, and until a new version is published', async () => {
+    const { templates: kept, fetched, clock } = templates();
+    for (let i = 0; i < 3; i++) await kept.published('w1', 'a:10');
+    assert.equal(fetched.length, 1);
+    await kept.published('w2', 'a:10');
+    kept.drop('w1', 'a:10');
+    await kept.published('w2', 'a:10');
+    assert.equal(fetched.length, 2);
+    await kept.published('w1', 'a:10');
+    await clock.advance(60_000);
+    await kept.published('w1', 'a:10');
+    assert.equal(fetched.length, 4);
+  });
+
+  it('are of so many characters at most: the longest unused go first', async () => {
+    const { templates: kept, fetched } = templates();
+    for (let i = 0; i < 10; i++) await kept.published('w1', `${i}:${3 * MILLION}`);
+    await kept.published('w1', `0:${3 * MILLION}`);
+    assert.equal(fetched.length, 10, 'ten fit');
+    await kept.published('w1', `10:${3 * MILLION}`);
+    await kept.published('w1', `0:${3 * MILLION}`);
+    assert.equal(fetched.length, 11, 'what was used lately is kept');
+    await kept.published('w1', `1:${3 * MILLION}`);
+    assert.equal(fetched.length, 12, 'what was not is fetched anew');
+  });
+
+  it('count no longer once they are dropped, replaced or were never found', async () => {
+    const { templates: kept, fetched, clock } = templates();
+    for (let i = 0; i < 30; i++) {
+      await kept.published('w1', `big:${3 * MILLION}`);
+      if (i % 2 === 0) kept.drop('w1', `big:${3 * MILLION}`);
+      else await clock.advance(60_000);
+      await assert.rejects(kept.published('w1', 'missing'), { reason: 'template_not_found' });
+    }
+    fetched.length = 0;
+    for (let i = 0; i < 10; i++) await kept.published('w1', `${i}:${3 * MILLION}`);
+    for (let i = 0; i < 10; i++) await kept.published('w1', `${i}:${3 * MILLION}`);
+    assert.equal(fetched.length, 10);
+  });
+
+  it('that are dropped while they are fetched are not kept', async () => {
+    const { templates: kept, fetched } = templates();
+    const first = kept.published('w1', 'a:10');
+    kept.drop('w1', 'a:10');
+    await first;
+    await kept.published('w1', 'a:10');
+    assert.equal(fetched.length, 2);
+  });
+});
