@@ -8,6 +8,7 @@ export interface Tables {
   users: UserRow;
   memberships: MembershipRow;
   sessions: SessionRow;
+  login_networks: LoginNetworkRow;
   setup_links: SetupLinkRow;
   api_keys: ApiKeyRow;
   audit_entries: AuditRow;
@@ -53,6 +54,13 @@ export interface SessionRow {
   user_id: string;
   created_at: number;
   last_seen_at: number;
+}
+
+export interface LoginNetworkRow {
+  user_id: string;
+  /** An IPv4 address, or the /64 of an IPv6 address. */
+  network: string;
+  seen_at: number;
 }
 
 export interface SetupLinkRow {

@@ -48,3 +48,17 @@ export const accessMigration: Migration = {
     await db.schema.createIndex('api_keys_by_workspace').on('api_keys').columns(['workspace_id', 'id']).execute();
   },
 };
+
+/** Where users have logged in from. */
+export const loginNetworksMigration: Migration = {
+  name: '0016-login-networks',
+  async up(db) {
+    await db.schema
+      .createTable('login_networks')
+      .addColumn('user_id', 'text', (c) => c.notNull().references('users.id'))
+      .addColumn('network', 'text', (c) => c.notNull())
+      .addColumn('seen_at', 'bigint', (c) => c.notNull())
+      .addPrimaryKeyConstraint('login_networks_pk', ['user_id', 'network'])
+      .execute();
+  },
+};

@@ -5,6 +5,8 @@ import { Installation } from '../../../src/kernel/module.ts';
 import type { Greeting } from '../../../src/kernel/module.ts';
 import { type Reader, Store } from '../../../src/ports/storage.ts';
 import type { Tables } from '../tables.ts';
+import { noteNetwork } from './known-networks.ts';
+import { networkOf } from './login-throttle.ts';
 import { Passwords } from './passwords.ts';
 import { hashOfSecret, newSecret } from './secrets.ts';
 import { type Session, Sessions } from './sessions.ts';
@@ -73,7 +75,7 @@ export class Setup implements Greeting {
    * Makes the first owner and workspace and logs the owner in. One of two at the same time wins.
    * Fault `not_found`/`setup_link_invalid` when the link is unknown, used or too old.
    */
-  async complete(secret: string, wanted: { email: string; password: string; workspace: string }): Promise<{ workspace: Workspace; session: Session; secret: string }> {
+  async complete(secret: string, wanted: { email: string; password: string; workspace: string }, address: string): Promise<{ workspace: Workspace; session: Session; secret: string }> {
     // Before the costly hash, so that strangers cannot have it computed.
     if (!(await this.isOpen(secret))) throw linkInvalid();
     const hash = await this.#passwords.hash(wanted.password);
@@ -81,6 +83,7 @@ export class Setup implements Greeting {
       if (!(await this.#isOpen(tx, secret))) throw linkInvalid();
       await tx.db.deleteFrom('setup_links').execute();
       const user = await this.#users.create(tx, wanted.email, hash);
+      await noteNetwork(tx, user.userId, networkOf(address), this.#clock.now());
       const workspace = await this.#workspaces.create(tx, wanted.workspace);
       await this.#users.join(tx, user.userId, workspace.workspaceId, 'owner');
       // Workspaces that were made before there was anybody: the demo's.

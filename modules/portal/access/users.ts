@@ -4,6 +4,7 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
 import type { Tables } from '../tables.ts';
+import { forgetNetworks, isKnownNetwork, noteNetwork } from './known-networks.ts';
 import { LoginThrottle, networkOf } from './login-throttle.ts';
 import { Passwords } from './passwords.ts';
 import type { Role } from './scopes.ts';
@@ -30,6 +31,8 @@ export class Users {
   readonly #passwords: Passwords;
   readonly #sessions: Sessions;
   readonly #byAccount = new LoginThrottle(BY_ACCOUNT);
+  /** By account and a network that it has been logged in from. */
+  readonly #byOwnNetwork = new LoginThrottle(BY_ACCOUNT);
   readonly #byAddress = new LoginThrottle(BY_ADDRESS);
 
   constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock, @inject(Passwords) passwords: Passwords, @inject(Sessions) sessions: Sessions) {
@@ -46,16 +49,16 @@ export class Users {
   async logIn(email: string, password: string, address: string): Promise<{ user: User; session: Session; secret: string }> {
     const account = emailKey(email);
     const network = networkOf(address);
-    this.#requirePatience(account, network);
+    const forgive = await this.#requirePatience(account, network);
     const row = await this.#store.db.selectFrom('users').selectAll().where('email_key', '=', account).executeTakeFirst();
     const right = await this.#passwords.matches(password, row?.password_hash ?? null);
     if (!right || row === undefined) throw new Fault('unauthenticated', 'That e-mail address and password do not belong together.', { reason: 'wrong_login' });
-    this.#byAccount.forgive(account);
-    this.#byAddress.takeBack(network);
+    forgive();
     const begun = await this.#store.transaction(async (tx) => {
       // The password may have been changed while this one was being hashed.
       const same = await tx.db.selectFrom('users').select('id').where('id', '=', row.id).where('password_hash', '=', row.password_hash).executeTakeFirst();
       if (same === undefined) throw new Fault('unauthenticated', 'That e-mail address and password do not belong together.', { reason: 'wrong_login' });
+      await noteNetwork(tx, row.id, network, this.#clock.now());
       return this.#sessions.begin(tx, row.id);
     });
     return { user: { userId: row.id, email: row.email }, ...begun };
@@ -65,15 +68,16 @@ export class Users {
   async changePassword(userId: string, current: string, next: string, address: string): Promise<{ session: Session; secret: string }> {
     const row = await this.#store.db.selectFrom('users').selectAll().where('id', '=', userId).executeTakeFirstOrThrow();
     const network = networkOf(address);
-    this.#requirePatience(row.email_key, network);
+    const forgive = await this.#requirePatience(row.email_key, network);
     if (!(await this.#passwords.matches(current, row.password_hash))) throw new Fault('unauthenticated', 'The current password is not right.', { reason: 'wrong_password' });
-    this.#byAccount.forgive(row.email_key);
-    this.#byAddress.takeBack(network);
+    forgive();
     const hash = await this.#passwords.hash(next);
     return this.#store.transaction(async (tx) => {
       const { numUpdatedRows } = await tx.db.updateTable('users').set({ password_hash: hash }).where('id', '=', userId).where('password_hash', '=', row.password_hash).executeTakeFirstOrThrow();
       if (numUpdatedRows === 0n) throw new Fault('conflict', 'The password was changed by somebody else meanwhile.', { reason: 'password_changed' });
       await this.#sessions.endAll(tx, userId);
+      await forgetNetworks(tx, userId);
+      await noteNetwork(tx, userId, network, this.#clock.now());
       return this.#sessions.begin(tx, userId);
     });
   }
@@ -107,14 +111,21 @@ export class Users {
     await tx.db.insertInto('memberships').values({ user_id: userId, workspace_id: workspaceId, role, created_at: this.#clock.now() }).onConflict((c) => c.columns(['user_id', 'workspace_id']).doNothing()).execute();
   }
 
-  #requirePatience(account: string, network: string): void {
+  /** Counts the try. What it answers takes that back, for one that turns out right. An owner does not wait for what strangers do. */
+  async #requirePatience(account: string, network: string): Promise<() => void> {
+    const known = await isKnownNetwork(this.#store, account, network);
+    const [throttle, key] = known ? [this.#byOwnNetwork, `${network} ${account}`] : [this.#byAccount, account];
     const now: EpochMs = this.#clock.now();
-    const waitMs = Math.max(this.#byAccount.waitMs(account, now), this.#byAddress.waitMs(network, now));
+    const waitMs = Math.max(throttle.waitMs(key, now), this.#byAddress.waitMs(network, now));
     if (waitMs > 0) {
       throw new Fault('exhausted', 'Too many logins have failed. Wait, then try again.', { reason: 'too_many_logins', details: { retryAfterMs: waitMs } });
     }
-    this.#byAccount.count(account, now);
+    throttle.count(key, now);
     this.#byAddress.count(network, now);
+    return () => {
+      throttle.forgive(key);
+      this.#byAddress.takeBack(network);
+    };
   }
 }
 

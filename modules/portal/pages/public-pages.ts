@@ -80,8 +80,8 @@ export class PublicPages {
       return { status: 400, body: setupPage(checked.error.issues[0]!.message, given) };
     }
     try {
-      const { workspace, session, secret } = await this.#setup.complete(request.params.token!, checked.data);
       const { address, callId } = request;
+      const { workspace, session, secret } = await this.#setup.complete(request.params.token!, checked.data, address);
       await this.#audit.record({ workspace: workspace.workspaceId, actor: { kind: 'user', id: session.userId }, action: 'setUp', targetId: workspace.workspaceId, address, callId }, 'done');
       return goTo('/', [this.#cookies.session(secret)]);
     } catch (thrown) {

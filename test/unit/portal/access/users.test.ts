@@ -35,14 +35,14 @@ test('the set-up link: each start makes a new one, it ages, and it works once', 
   const second = secretOf(await setup.pendingLink());
   assert.equal(await setup.isOpen(first), false);
   assert.equal(await setup.isOpen(second), true);
-  await assert.rejects(setup.complete(first, wanted), reason('setup_link_invalid'));
+  await assert.rejects(setup.complete(first, wanted, '192.0.2.1'), reason('setup_link_invalid'));
 
   await clock.advance(24 * 3_600_000);
   assert.equal(await setup.isOpen(second), false);
-  await assert.rejects(setup.complete(second, wanted), reason('setup_link_invalid'));
+  await assert.rejects(setup.complete(second, wanted, '192.0.2.1'), reason('setup_link_invalid'));
 
   const third = secretOf(await setup.pendingLink());
-  const results = await Promise.allSettled([setup.complete(third, wanted), setup.complete(third, { ...wanted, email: 'second@example.com' })]);
+  const results = await Promise.allSettled([setup.complete(third, wanted, '192.0.2.1'), setup.complete(third, { ...wanted, email: 'second@example.com' }, '192.0.2.1')]);
   assert.deepEqual(results.map((result) => result.status).sort(), ['fulfilled', 'rejected']);
   assert.equal((await portal.store.db.selectFrom('users').select('id').execute()).length, 1);
   assert.equal(await setup.pendingLink(), null);
@@ -78,6 +78,30 @@ test('the account waits after some failures, whatever address they come from; th
   await users.logIn(email, password, '203.0.113.9');
   // Forgiven: five more are free again.
   await assert.rejects(users.logIn(email, 'wrong wrong wrong', '203.0.113.9'), reason('wrong_login'));
+});
+
+test('strangers make an account wait for strangers, not for where its owner has logged in from', async () => {
+  const { id, email } = await portal.store.db.selectFrom('users').select(['id', 'email']).executeTakeFirstOrThrow();
+  await clock.advance(3_600_000);
+  await users.logIn(email, password, '2001:db8::1');
+  for (let i = 0; i < 6; i++) await assert.rejects(users.logIn(email, 'wrong wrong wrong', `198.51.100.${i}`), reason('wrong_login'));
+  await assert.rejects(users.logIn(email, password, '203.0.113.77'), reason('too_many_logins'));
+  await users.logIn(email, password, '2001:db8::2');
+  await users.logIn(email, password, '192.0.2.1');
+
+  // That forgave nobody else, and guessing from there waits too.
+  await assert.rejects(users.logIn(email, password, '203.0.113.77'), reason('too_many_logins'));
+  for (let i = 0; i < 6; i++) await assert.rejects(users.logIn(email, 'wrong wrong wrong', '2001:db8::3'), reason('wrong_login'));
+  await assert.rejects(users.logIn(email, password, '2001:db8::1'), reason('too_many_logins'));
+  await users.logIn(email, password, '192.0.2.1');
+
+  await clock.advance(3_600_000);
+  for (let i = 0; i < 25; i++) {
+    await clock.advance(1_000);
+    await users.logIn(email, password, `198.18.0.${i}`);
+  }
+  const kept = await portal.store.db.selectFrom('login_networks').select('network').where('user_id', '=', id).orderBy('seen_at').execute();
+  assert.deepEqual(kept.map((row) => row.network), Array.from({ length: 20 }, (_, i) => `198.18.0.${i + 5}`));
 });
 
 test('an address waits after failures on many accounts, also those that do not exist', async () => {
@@ -119,6 +143,7 @@ test('a new password ends every session but the one that it begins', async () =>
   await assert.rejects(users.changePassword(id, 'wrong wrong wrong', 'another battery horse', '192.0.2.1'), reason('wrong_password'));
   const { secret } = await users.changePassword(id, password, 'another battery horse', '192.0.2.1');
   for (const each of old) assert.equal(await sessions.find(each.secret), null);
+  assert.deepEqual(await portal.store.db.selectFrom('login_networks').select(['user_id', 'network']).execute(), [{ user_id: id, network: '192.0.2.1' }]);
   assert.ok(await sessions.find(secret));
   await assert.rejects(users.logIn(email, password, '192.0.2.1'), reason('wrong_login'));
   await users.logIn(email, 'another battery horse', '192.0.2.1');
