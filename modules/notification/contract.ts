@@ -121,6 +121,7 @@ export interface Notification {
   sendTest(request: z.infer<typeof SendTest>, call: Call): Promise<z.infer<typeof Track>>;
   /** Where one delivery stands. */
   track(request: z.infer<typeof Track>, call: Call): Promise<Delivery>;
+  /** A page may be short, even empty, and have a next one: with several filters each call looks through a bounded number. */
   listDeliveries(request: z.infer<typeof ListDeliveries>, call: Call): Promise<z.infer<typeof Deliveries>>;
   countDeliveries(request: z.infer<typeof CountDeliveries>, call: Call): Promise<z.infer<typeof DeliveryCounts>>;
   /** What the outbox channel holds; empty when mails leave by SMTP. */
