@@ -205,7 +205,7 @@ export class TemplateRoutes implements RouteGroup {
         method: 'POST',
         path: '/templates/{templateId}/test-sends',
         tag,
-        summary: 'Send the draft, or a version, rendered as this person, to the given address.',
+        summary: 'Send the draft, or a version, rendered as this person, to the given address. It waits in a queue first: the delivery can be read as `/deliveries/{deliveryId}` once its turn has come, and is not found until then.',
         access: 'write',
         params,
         body: z.strictObject({ ...rendering, to: z.email().max(254), channel: z.string().min(1).max(50).default('email') }),
@@ -216,7 +216,8 @@ export class TemplateRoutes implements RouteGroup {
           const content = await this.#templates.content(templateId, body.version ?? null, call);
           const person = await this.#personOf(body.personId, call);
           const { deliveryId } = await this.#notification.sendTest({ content, templateId, channel: body.channel, to: body.to, person, event: body.event ?? {} }, call);
-          return { body: { deliveryId }, location: `/deliveries/${deliveryId}` };
+          // Without a Location: nothing is there yet.
+          return { body: { deliveryId } };
         },
       }),
     ];

@@ -72,6 +72,7 @@ test('a mail is shown in a sandbox that runs and loads nothing', async () => {
   const person = await web.ask('/api/v1/people', { method: 'POST', headers: fromOurPage(cookie), body: { email: 'ada@example.com' } });
   const sent = await web.ask(`/api/v1/templates/${template.json.templateId}/test-sends`, { method: 'POST', headers: fromOurPage(cookie), body: { personId: person.json.personId, to: 'staff@example.com' } });
   assert.equal(sent.status, 202, sent.text);
+  assert.equal(sent.headers.location, undefined, 'there is nothing to read yet');
   const list = await web.ask('/outbox', { headers: { cookie } });
   const path = `/outbox/${sent.json.deliveryId}`;
   assert.ok(list.text.includes(path) && !list.text.includes('<script'));
