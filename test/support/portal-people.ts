@@ -5,7 +5,8 @@ import type { Refused } from '../../modules/portal/ingest/job.ts';
 import { ErasureHandler, erasePerson } from '../../modules/portal/people/erasure.ts';
 import { IdentityHashes } from '../../modules/portal/people/identity-hashes.ts';
 import { Live } from '../../modules/portal/live/live.ts';
-import { People } from '../../modules/portal/people/people.ts';
+import { People, type PersonRecord } from '../../modules/portal/people/people.ts';
+import { personByIdentity } from '../../modules/portal/people/people-rows.ts';
 import { Recipients } from '../../modules/portal/people/recipients.ts';
 import { UnsubscribedHandler } from '../../modules/portal/people/unsubscribed-handler.ts';
 import { Call, newTrace } from '../../src/kernel/call.ts';
@@ -28,14 +29,21 @@ export async function openPeople(clock: FakeClock) {
   const erasures = new ErasureHandler(hashes);
   const unsubscriptions = new UnsubscribedHandler(clock, hashes);
   const received = <P>(payload: P, workspace: string): Received<P> => ({ id: newId(), name: 'test', workspace, payload, time: clock.now(), trace: newTrace(), attempt: 1, last: false });
+  const people = new People(store, clock, hashes, live);
+  const call = (workspace = WORKSPACE, idempotencyKey?: string) =>
+    new Call({ workspace, actor: { kind: 'api_key', id: 'k1' }, deadline: clock.now() + 10_000, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) });
   return {
     ...portal,
     problems,
-    people: new People(store, clock, hashes, live),
+    people,
     recipients: new Recipients(store),
     timeline: new Timeline(store),
-    call: (workspace = WORKSPACE, idempotencyKey?: string) =>
-      new Call({ workspace, actor: { kind: 'api_key', id: 'k1' }, deadline: clock.now() + 10_000, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) }),
+    call,
+    /** Whom the sender's own id stands for. */
+    async user(userId: string): Promise<PersonRecord> {
+      const [named] = await store.run(personByIdentity, { workspace: WORKSPACE, kind: 'user', value: userId });
+      return people.get(named!.id, call());
+    },
     /** Handles a batch of wire items as the queue would, in a transaction of its own. */
     ingest(items: readonly object[], options: { workspace?: string; receivedAt?: number; refused?: Refused[] } = {}): Promise<void> {
       const { workspace = WORKSPACE, receivedAt = clock.now(), refused = [] } = options;

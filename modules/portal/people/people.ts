@@ -123,30 +123,6 @@ export class People {
     return toRecord(toState(now));
   }
 
-  /** By the sender's own id: that of a merged person too. Null when there is none. */
-  async findByUserId(userId: string, call: Call): Promise<PersonRecord | null> {
-    const workspace = call.requireWorkspace();
-    const named = await this.#store.db.selectFrom('identities').select('person_id').where('workspace_id', '=', workspace).where('kind', '=', 'user').where('value', '=', userId).executeTakeFirst();
-    if (named === undefined) return null;
-    return this.get(named.person_id, call).catch((thrown: unknown) => {
-      if (Fault.is(thrown) && thrown.code === 'not_found') return null;
-      throw thrown;
-    });
-  }
-
-  /** Everybody with this address (it is not unique), oldest first, at most `limit`. */
-  async findByEmail(email: string, limit: number, call: Call): Promise<PersonRecord[]> {
-    const rows = await this.#store.db
-      .selectFrom('people')
-      .selectAll()
-      .where('workspace_id', '=', call.requireWorkspace())
-      .where('email_key', '=', emailKey(email))
-      .orderBy('id')
-      .limit(limit)
-      .execute();
-    return rows.map(toState).map(toRecord);
-  }
-
   /**
    * Without those who are gone: newest first, or in the order of what is looked for, so that each page costs the same
    * however many match. `before` is `cursorOf` the last one seen. Fault `invalid`/`filters_exclusive` for two filters.

@@ -26,8 +26,8 @@ interface Loading {
 
 /**
  * The compiled rules of all workspaces, in memory: loaded before the module takes work, refreshed by each change,
- * loaded again when a workspace that had to make room is asked for. It may be behind the database for a moment (or,
- * with several processes, until `forget` is called): whoever acts on a rule confirms its version in the transaction.
+ * loaded again when a workspace that had to make room is asked for. It may be behind the database: whoever acts
+ * on a rule confirms its version in the transaction.
  */
 @injectable()
 export class RuleIndex implements Lifecycle {
@@ -69,13 +69,6 @@ export class RuleIndex implements Lifecycle {
     const rules = this.#loaded.get(workspace)?.rules;
     if (row === undefined) rules?.remove(automationId);
     else rules?.put(toLiveRule(row));
-  }
-
-  /** Drops what is known of a workspace; the next event loads it anew. */
-  forget(workspace: string): void {
-    const loading = this.#loading.get(workspace);
-    if (loading !== undefined) loading.stale = true;
-    this.#loaded.delete(workspace);
   }
 
   async #warmUp(): Promise<void> {

@@ -152,7 +152,7 @@ describe('rules in memory', () => {
   });
 
   test('a save during the loading of its workspace is not lost', async () => {
-    const rig = await new TriggerRig().start();
+    const rig = await new TriggerRig({ settings: { rulesInMemory: 1 } }).start();
     const model = await rig.save({ event: 'other' });
     // So many that they are read in several turns.
     await rig.store.transaction(async (tx) => {
@@ -164,7 +164,8 @@ describe('rules in memory', () => {
       }
     });
     for (let round = 0; round < 20; round++) {
-      rig.rules.forget(WORKSPACE);
+      // Makes room: the workspace is loaded anew.
+      await rig.rules.of('another');
       const [, saved] = await Promise.all([rig.rules.of(WORKSPACE), rig.automations.saveAutomation({ automationId: model.automationId, name: 'test', rule: rule({ event: `e${round}` }) }, rig.call())]);
       await rig.event({ person: person('ada'), name: `e${round}` });
       assert.equal((await rig.counts(saved.automationId)).sent, round + 1);

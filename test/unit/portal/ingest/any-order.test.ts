@@ -40,8 +40,8 @@ test('a visitor who becomes known ends up the same, however the messages arrive'
           batch = [];
         }
         if (batch.length > 0) await portal.ingest(batch);
-        const person = await portal.people.findByUserId(`${run}u`, portal.call());
-        return { email: person!.email, attributes: Object.fromEntries(Object.entries(person!.attributes).sort()) };
+        const person = await portal.user(`${run}u`);
+        return { email: person.email, attributes: Object.fromEntries(Object.entries(person.attributes).sort()) };
       };
       assert.deepEqual(await result(order, cuts), await result([...messages.keys()], []));
     }),
