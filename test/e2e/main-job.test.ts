@@ -104,6 +104,17 @@ describe('the main job: a real client posts events, an automation fires, a perso
     assert.deepEqual(server.mails.slice(already).map((mail) => mail.to[0]), ['u4@customer.example']);
   });
 
+  it('forgets where a deleted person\'s mails went, and nobody else\'s', async () => {
+    const sent = await workspace.ask('GET', '/api/v1/deliveries?state=sent');
+    const own = sent.items.find((d: any) => d.to === 'u4@customer.example');
+    await workspace.ask('DELETE', `/api/v1/people/${own.personId}`);
+    const of = (personId: string) => `/api/v1/deliveries?personId=${personId}`;
+    const erased = await workspace.until(of(own.personId), (page) => page.items.every((d: any) => d.to === null));
+    assert.deepEqual(erased.items.map((d: any) => [d.state, d.attempts.map((a: any) => a.response)]), [['sent', ['']]]);
+    const other = sent.items.find((d: any) => d.personId !== own.personId);
+    assert.deepEqual((await workspace.ask('GET', of(other.personId))).items.find((d: any) => d.deliveryId === other.deliveryId), other);
+  });
+
   it('keeps addresses, names and secrets out of its log', () => {
     assert.doesNotMatch(multilith.output, /customer\.example|Zoë|Omar|correct horse/);
     assert.ok(!multilith.output.includes(workspace.key));
