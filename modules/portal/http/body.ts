@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Fault } from '../../../src/kernel/fault.ts';
+import { readRequest } from '../reading.ts';
 import { fieldInvalid } from './validate.ts';
 
 /**
@@ -9,31 +10,18 @@ import { fieldInvalid } from './validate.ts';
 export async function readBody(request: IncomingMessage, maxBytes: number, signal: AbortSignal): Promise<Buffer> {
   const encoding = request.headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity') throw new Fault('invalid', 'Send the body uncompressed.', { reason: 'content_type_not_supported' });
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  return new Promise<Buffer>((resolve, reject) => {
-    const settle = (end: () => void) => {
-      request.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose);
-      signal.removeEventListener('abort', onAbort);
-      end();
-    };
-    const fail = (fault: Fault) => settle(() => {
-      request.pause();
-      reject(fault);
-    });
-    const onData = (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > maxBytes) fail(tooLarge(maxBytes));
-      else chunks.push(chunk);
-    };
-    const onEnd = () => settle(() => resolve(Buffer.concat(chunks)));
-    const onClose = () => fail(new Fault('cancelled', 'The client left before the whole request had come.'));
-    const onAbort = () => fail(new Fault('deadline', 'The body did not come in time.', { reason: 'body_timeout', origin: 'unsent' }));
-    request.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-  });
+  const reading = readRequest(request, (bytes) => (bytes > maxBytes ? tooLarge(maxBytes) : undefined));
+  const onAbort = () => reading.fail(new Fault('deadline', 'The body did not come in time.', { reason: 'body_timeout', origin: 'unsent' }));
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await reading.body;
+  } catch (thrown) {
+    request.pause();
+    throw thrown;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
 }
 
 function tooLarge(maxBytes: number): Fault {

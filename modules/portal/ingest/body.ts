@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { brotliDecompressSync, gunzipSync, inflateSync } from 'node:zlib';
 import { type Deadline, deadlines } from '../../../src/kernel/deadline.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
+import { type Reading, readRequest } from '../reading.ts';
 import type { Hold } from './in-flight.ts';
 
 /** Of the body, as it comes and as it is unpacked. */
@@ -17,42 +18,9 @@ const UNPACKERS: Readonly<Record<string, (packed: Buffer, options: { maxOutputLe
   br: brotliDecompressSync,
 };
 
-/** A body on its way in. */
-export interface Reading {
-  /** As it came over the wire. Rejects with a Fault. */
-  readonly body: Promise<Buffer>;
-  /** Stops reading. */
-  fail(fault: Fault): void;
-}
-
 /** Reads at most MOST_BATCH_BYTES, every byte of it counted in `hold`. */
-export function readBody(request: IncomingMessage, hold: Hold): Reading {
-  let fail!: (fault: Fault) => void;
-  const body = new Promise<Buffer>((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    const onData = (chunk: Buffer): void => {
-      bytes += chunk.length;
-      if (bytes > MOST_BATCH_BYTES) return fail(tooLarge());
-      if (!hold.take(chunk.length)) return fail(overloaded());
-      chunks.push(chunk);
-    };
-    const settle = (): void => void request.off('data', onData).off('end', onEnd).off('close', onCut);
-    const onEnd = (): void => {
-      settle();
-      resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, bytes));
-    };
-    const onCut = (): void => fail(new Fault('cancelled', 'The client left before the whole request had come.'));
-    fail = (fault) => {
-      settle();
-      reject(fault);
-    };
-    // Without a listener a cut connection would end the process.
-    request.on('error', () => {});
-    request.on('data', onData).on('end', onEnd).on('close', onCut);
-    if (Number(request.headers['content-length'] ?? 0) > MOST_BATCH_BYTES) fail(tooLarge());
-  });
-  return { body, fail };
+export function readBatch(request: IncomingMessage, hold: Hold): Reading {
+  return readRequest(request, (bytes, piece) => (bytes > MOST_BATCH_BYTES ? tooLarge() : hold.take(piece) ? undefined : overloaded()));
 }
 
 /** The text of a body, and its length. Faults: `invalid` for what cannot be unpacked or is not UTF-8, `exhausted`. */

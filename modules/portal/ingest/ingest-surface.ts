@@ -10,7 +10,7 @@ import { type Counter, Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import { ApiKeys, type KeyHolder } from '../access/api-keys.ts';
 import { headersOf, problemOf } from '../http/problem.ts';
 import { checkBatch, type CheckedBatch, parseBody, type ParsedBody } from './batch.ts';
-import { discard, overloaded, readBody, textOf } from './body.ts';
+import { discard, overloaded, readBatch, textOf } from './body.ts';
 import { InFlight } from './in-flight.ts';
 import { ingestBatch, type Refused } from './job.ts';
 import type { IngestSettings } from './settings.ts';
@@ -85,7 +85,7 @@ export class IngestSurface implements HttpSurface {
 
   async #serve(type: CallType | null, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const hold = this.#inFlight.hold();
-    const reading = readBody(request, hold);
+    const reading = readBatch(request, hold);
     reading.body.catch(() => {});
     let read = false;
     const timeout: Deadline = {
