@@ -64,6 +64,8 @@ function wrapBetweenElements(masked: MaskedLiquid): { mjml: string; before: stri
     }
     out.mjml += whole;
     seenRoot = true;
+    // MJML would leave it out and say nothing.
+    if (name === 'mj-include') problems.push(problem(lineOf(masked, found.index), 'mj-include: nothing is read from files; put the content here'));
     if (slash === '/') {
       if (inText && top.name !== name) continue;
       problems.push(...close(open, name, found.index).map(({ at, message }) => problem(lineOf(masked, at), message)));
