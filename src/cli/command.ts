@@ -17,6 +17,8 @@ export interface Command {
   readonly name: string;
   /** What stands after the name, e.g. `<queue>`. */
   readonly usage: string;
+  /** How many words may stand after the name. Default: none. */
+  readonly words?: number;
   /** Paragraphs for the command's own help. */
   readonly details: string;
   readonly options: Readonly<Record<string, Option>>;
@@ -34,6 +36,8 @@ export interface Io {
 /** What was typed after the command's name. */
 export interface Args {
   readonly words: readonly string[];
+  /** The options that were given, by their long names. */
+  readonly given: readonly string[];
   flag(name: string): boolean;
   text(name: string): string | undefined;
   texts(name: string): readonly string[];
@@ -42,13 +46,17 @@ export interface Args {
 /** Wrong use: shown as it is, with exit code 2. */
 export class UsageError extends Error {}
 
+/** What was typed, checked against what the command takes. @throws UsageError */
 export function parse(command: Command, argv: readonly string[]): Args {
   const options: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } };
   for (const [name, { value, short, many }] of Object.entries(command.options)) options[name] = { type: value === undefined ? 'boolean' : 'string', ...(short && { short }), ...(many && { multiple: true }) };
   const { values, positionals, tokens } = parseArgs({ args: [...argv], options, allowPositionals: true, strict: false, tokens: true });
   for (const token of tokens) if (token.kind === 'option') checkOption(command, token.name, token.rawName, token.value);
+  const surplus = positionals[command.words ?? 0];
+  if (surplus !== undefined) throw new UsageError(`multilith ${command.name} does not know what to do with ${JSON.stringify(surplus)}. It takes: ${command.usage}\nSee multilith ${command.name} --help.`);
   return {
     words: positionals,
+    given: Object.keys(values),
     flag: (name) => values[name] === true,
     text: (name) => [values[name]].flat().filter((one) => typeof one === 'string').at(-1),
     texts: (name) => [values[name]].flat().filter((one) => typeof one === 'string'),

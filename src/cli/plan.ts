@@ -24,7 +24,7 @@ Exit codes: 0 nothing is wrong · 1 something is · 2 wrong option.`,
   async run(args, io) {
     const [here, ok] = read(sourcesOf(args, io), io);
     const against = args.text('against');
-    const [there, okThere] = against === undefined ? [undefined, true] : read({ ...sourcesOf(args, io), topology: against, sets: [] }, io);
+    const [there, okThere] = against === undefined ? [undefined, true] : read({ ...sourcesOf(args, io), topology: against, topologyOption: '--against', sets: [] }, io);
     if (against !== undefined && here.plan && there?.plan) show(differenceOf(there.plan, here.plan), args.flag('json'), io, changesText);
     else show(against === undefined ? here : { here, there }, args.flag('json'), io, () => [here, there].map((one) => (one?.plan ? planText(one.plan) : '')).filter(Boolean).join('\n\n'));
     return ok && okThere ? EXIT.ok : EXIT.failed;

@@ -1,7 +1,8 @@
 import type { MessageFilter } from '../ports/bus.ts';
 import { UsageError, type Args } from './command.ts';
 
-const FILTERS = ['ids', 'workspace', 'name', 'reason', 'before'] as const;
+/** The options that say which messages are meant. */
+export const FILTERS = ['ids', 'workspace', 'name', 'reason', 'before'] as const;
 
 /** Which messages the options name. */
 export function filterOf(args: Args): MessageFilter {

@@ -12,17 +12,31 @@ import { columns, count } from '../app/plan/plan-text.ts';
 import { didYouMean } from '../app/config/suggest.ts';
 import { EXIT, UsageError, type Args, type Command, type Io } from './command.ts';
 import { CONFIG_OPTIONS, loadConfig } from './configuration.ts';
-import { filterOf, limitOf, requireScope } from './queue-filter.ts';
+import { FILTERS, filterOf, limitOf, requireScope } from './queue-filter.ts';
 
 /** Runs one operation on the bus, wherever it is. */
 type Ask = (operation: BusOperation, input: object) => Promise<unknown>;
-type Action = (ask: Ask, queue: string, args: Args, io: Io) => Promise<void>;
+interface Action {
+  /** The options that it takes, beside those that every action takes. */
+  readonly options: readonly string[];
+  run(ask: Ask, queue: string, args: Args, io: Io): Promise<void>;
+}
 
-const ACTIONS: Readonly<Record<string, Action>> = { list, inspect, browse, pause, resume, requeue, purge };
+const ACTIONS: Readonly<Record<string, Action>> = {
+  list: { options: [], run: list },
+  inspect: { options: [], run: inspect },
+  browse: { options: ['dead', ...FILTERS, 'limit', 'after'], run: browse },
+  pause: { options: ['workspace'], run: pause },
+  resume: { options: ['workspace'], run: resume },
+  requeue: { options: ['all', ...FILTERS], run: requeue },
+  purge: { options: ['dead', 'all', ...FILTERS], run: purge },
+};
+const EVERYWHERE: readonly string[] = [...Object.keys(CONFIG_OPTIONS), 'json'];
 
 export const queues: Command = {
   name: 'queues',
   usage: 'list | inspect|browse|pause|resume|requeue|purge <queue> [options]',
+  words: 2,
   details: `  list              every queue with its depths
   inspect <queue>   one queue in full
   browse <queue>    its messages, the oldest first, personal data redacted; --dead for the error queue
@@ -55,12 +69,18 @@ Exit codes: 0 done · 1 failed · 2 wrong option or configuration.`,
     const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name]! : undefined;
     if (action === undefined) throw new UsageError(`There is no "queues ${name}".${didYouMean(name, Object.keys(ACTIONS))} There are: ${Object.keys(ACTIONS).join(', ')}.`);
     if (name !== 'list' && queue === undefined) throw new UsageError(`queues ${name} needs the name of a queue; "queues list" shows them.`);
-    const [extra] = args.words.slice(name === 'list' ? 1 : 2);
-    if (extra !== undefined) throw new UsageError(`${JSON.stringify(extra)} is one word too many.`);
-    await withBus(loadConfig(args, io, parts), (ask) => action(ask, queue ?? '', args, io));
+    if (name === 'list' && queue !== undefined) throw new UsageError(`queues list shows all queues and does not know what to do with ${JSON.stringify(queue)}; "queues inspect ${queue}" shows one.`);
+    refuseOtherOptions(name, action, args);
+    await withBus(loadConfig(args, io, parts), (ask) => action.run(ask, queue ?? '', args, io));
     return EXIT.ok;
   },
 };
+
+/** An option that an action would not look at was meant to change what it does. */
+function refuseOtherOptions(name: string, { options }: Action, { given }: Args): void {
+  const other = given.find((option) => !options.includes(option) && !EVERYWHERE.includes(option));
+  if (other !== undefined) throw new UsageError(`queues ${name} takes no --${other}. It takes: ${[...options, ...EVERYWHERE].map((option) => `--${option}`).join(', ')}.`);
+}
 
 /** Through the running host, or on the bus itself while none runs and none can start. */
 async function withBus(config: Config, work: (ask: Ask) => Promise<void>): Promise<void> {

@@ -50,6 +50,8 @@ const REGISTRIES: Partial<Catalog<unknown>> = { static: undefined };
 export interface ConfigSources {
   /** Default: the variable MULTILITH_TOPOLOGY, then `default`. */
   readonly topology?: string | undefined;
+  /** What a person gave `topology` with, for the problems with it. Default: `--topology`. */
+  readonly topologyOption?: string;
   /** `path=value`, each on top of everything else. */
   readonly sets?: readonly string[];
   readonly env: NodeJS.ProcessEnv;
@@ -68,7 +70,8 @@ export function readConfig(sources: ConfigSources, parts: Parts): ReadConfig {
   const problems: Problem[] = [];
   const { env, cwd } = sources;
   const topology = sources.topology || env.MULTILITH_TOPOLOGY || 'default';
-  const layers = [...fileLayers(topology, cwd, problems), ...environmentLayers(env, cwd, problems), ...setLayers(sources.sets ?? [], cwd, problems)];
+  const namedBy = sources.topology ? (sources.topologyOption ?? '--topology') : 'MULTILITH_TOPOLOGY';
+  const layers = [...fileLayers(topology, namedBy, cwd, problems), ...environmentLayers(env, cwd, problems), ...setLayers(sources.sets ?? [], cwd, problems)];
   const secrets = resolveSecrets(joinLayers(layers), layers, env, problems);
   const checking = { layers, secrets, problems };
   const shape = check(ConfigSchema, secrets.tree, [], checking) ?? salvage(secrets.tree);

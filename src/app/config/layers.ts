@@ -22,13 +22,13 @@ export const SHIPPED = join(import.meta.dirname, '..', '..', '..', '..', 'config
 
 /**
  * Reads a topology and all that it extends, the outermost base first. `topology` is a path, or the bare name of a file
- * in `./config` or among the shipped ones.
+ * in `./config` or among the shipped ones; `namedBy` is where a person gave it.
  */
-export function fileLayers(topology: string, cwd: string, problems: Problem[]): Layer[] {
+export function fileLayers(topology: string, namedBy: string, cwd: string, problems: Problem[]): Layer[] {
   const layers: Layer[] = [];
   const chain: string[] = [];
   let next: string | undefined = find(topology, [cwd, join(cwd, 'config'), SHIPPED]);
-  if (next === undefined) problems.push({ severity: 'error', path: '', source: '--topology', found: JSON.stringify(topology), expected: 'must be a file, or the name of one in ./config' });
+  if (next === undefined) problems.push({ severity: 'error', path: '', source: namedBy, found: JSON.stringify(topology), expected: 'must be a file, or the name of one in ./config' });
   while (next !== undefined) {
     const file: string = realpathSync(next);
     const source = shorten(file, cwd);

@@ -25,8 +25,26 @@ const SPARE_BYTES = 1_073_741_824;
 const CHANNEL_MS = 15_000;
 /** Above it a transaction of its own feels slow; group commit hides it under load. */
 const SLOW_FSYNC_MS = 20;
-/** By the magic number of statfs(2): these keep no promise about locks, or none about what is on disk. */
-const RISKY_FILE_SYSTEMS: Readonly<Record<number, string>> = { 0x6969: 'nfs', 0xff534d42: 'cifs', 0xfe534d42: 'smb2', 0x517b: 'smb', 0x01021997: '9p', 0x01021994: 'tmpfs' };
+/** By the magic number of statfs(2), on Linux. ext2 and ext3 have the same one as ext4. */
+const FILE_SYSTEMS: Readonly<Record<number, string>> = {
+  0xef53: 'ext4',
+  0x58465342: 'xfs',
+  0x9123683e: 'btrfs',
+  0x2fc12fc1: 'zfs',
+  0xf2f52010: 'f2fs',
+  0xca451a4e: 'bcachefs',
+  0x794c7630: 'overlayfs',
+  0x65735546: 'fuse',
+  0x01021994: 'tmpfs',
+  0x858458f6: 'ramfs',
+  0x6969: 'nfs',
+  0xff534d42: 'cifs',
+  0xfe534d42: 'smb2',
+  0x517b: 'smb',
+  0x01021997: '9p',
+};
+/** These keep no promise about locks, or none about what is on disk. */
+const RISKY_FILE_SYSTEMS = new Set(['nfs', 'cifs', 'smb2', 'smb', '9p', 'tmpfs', 'ramfs']);
 
 export function checkNode(): Finding {
   const major = Number(process.versions.node.split('.')[0]);
@@ -59,7 +77,6 @@ export async function checkDataDir(config: Config): Promise<Finding[]> {
   const free = bavail * bsize;
   const least = leastFreeBytes(config);
   const space = `${(free / 1e9).toFixed(1)} GB free`;
-  const risky = RISKY_FILE_SYSTEMS[type];
   return [
     { check: 'data', state: 'ok', detail: `${dataDir} is writable` },
     free < least
@@ -67,9 +84,16 @@ export async function checkDataDir(config: Config): Promise<Finding[]> {
       : free < SPARE_BYTES
         ? { check: 'disk', state: 'warn', detail: space, remedy: 'Free some space before it runs out.' }
         : { check: 'disk', state: 'ok', detail: space },
-    risky === undefined ? { check: 'file system', state: 'ok', detail: `type 0x${type.toString(16)}` } : { check: 'file system', state: 'warn', detail: `${risky} does not keep what a local disk promises (locks, or data after a power cut)`, remedy: 'Put the data directory on a local disk (ext4, xfs, zfs, apfs).' },
+    checkFileSystem(type),
     checkFsync(dataDir),
   ];
+}
+
+/** `type` as statfs(2) answers it: a magic number on Linux. One that is not known here is named by its number. */
+export function checkFileSystem(type: number): Finding {
+  const name = FILE_SYSTEMS[type] ?? `unknown (type 0x${type.toString(16)})`;
+  if (!RISKY_FILE_SYSTEMS.has(name)) return { check: 'file system', state: 'ok', detail: name };
+  return { check: 'file system', state: 'warn', detail: `${name} does not keep what a local disk promises (locks, or data after a power cut)`, remedy: 'Put the data directory on a local disk (ext4, xfs, zfs, apfs).' };
 }
 
 /** What the bus asks for, where it does. */

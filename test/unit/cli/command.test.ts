@@ -5,6 +5,7 @@ import { helpOf, parse, UsageError, type Command } from '../../../src/cli/comman
 const command: Command = {
   name: 'try',
   usage: '<what>',
+  words: 2,
   details: 'Tries.',
   options: { json: { help: 'JSON.' }, limit: { value: 'N', short: 'l', help: 'How many.' }, set: { value: 'X', many: true, help: 'Set.' } },
   run: async () => 0,
@@ -22,6 +23,12 @@ for (const argv of [['--jsn'], ['--limit'], ['--limit='], ['--json=1'], ['-x'], 
     assert.throws(() => parse(command, argv), UsageError);
   });
 }
+
+test('a word more than the command takes is refused by name, with what it takes', () => {
+  assert.throws(() => parse(command, ['a', 'b', 'c d', '--json']), (error: Error) => error instanceof UsageError && error.message.includes('"c d"') && error.message.includes('<what>'));
+  const { words: _, ...wordless } = command;
+  assert.throws(() => parse({ ...wordless, usage: '[options]' }, ['extra']), UsageError);
+});
 
 test('the nearest option is suggested', () => {
   assert.throws(() => parse(command, ['--limt', '3']), /--limit/);

@@ -101,11 +101,23 @@ const wrong: readonly string[][] = [
   ['list', 'q'],
   ['pause', 'q', 'r'],
   ['pause', 'q', '--quue'],
+  ['pause', 'q', '--ids', 'd1'],
+  ['list', '--workspace', 'ws-1'],
+  ['inspect', 'q', '--dead'],
+  ['browse', 'q', '--all'],
+  ['requeue', 'q', '--all', '--limit', '1'],
+  ['requeue', 'q', '--all', '--dead'],
+  ['purge', 'q', '--all', '--after', 'x'],
 ];
 test('what is not clear is refused and changes nothing', async () => {
   const dataDir = await filled();
   for (const argv of wrong) await assert.rejects(async () => run(dataDir, ...argv), UsageError, argv.join(' '));
   assert.deepEqual([(await stateOf(dataDir)).dead, (await stateOf(dataDir)).ready.normal], [3, 2]);
+});
+
+test('an option that an action does not know is refused with those that it knows', async () => {
+  const dataDir = await filled();
+  await assert.rejects(run(dataDir, 'requeue', 'q', '--limit', '1'), /--limit.*--all, --ids, --workspace, --name, --reason, --before/);
 });
 
 test('a data directory that is not there is not made', async () => {

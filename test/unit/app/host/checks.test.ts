@@ -1,0 +1,16 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { checkFileSystem } from '../../../../src/app/host/checks.ts';
+
+test('the file system is called by its name, and by its number when that is not known', () => {
+  for (const [type, name] of [[0xef53, 'ext4'], [0x58465342, 'xfs'], [0x9123683e, 'btrfs'], [0x794c7630, 'overlayfs']] as const) assert.deepEqual(checkFileSystem(type), { check: 'file system', state: 'ok', detail: name });
+  assert.match(checkFileSystem(0xabcd).detail, /0xabcd/);
+});
+
+test('a file system that promises too little is warned of, with what to do', () => {
+  for (const [type, name] of [[0x6969, 'nfs'], [0x01021994, 'tmpfs']] as const) {
+    const { state, detail, remedy } = checkFileSystem(type);
+    assert.equal(state, 'warn');
+    assert.ok(detail.startsWith(name) && remedy !== undefined);
+  }
+});
