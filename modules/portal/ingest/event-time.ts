@@ -30,9 +30,15 @@ function parseTime(value: unknown): EpochMs | undefined {
   if (typeof value === 'number') return Number.isFinite(value) ? Math.trunc(value) : undefined;
   if (typeof value !== 'string' || value.length > 40) return undefined;
   const match = TIMESTAMP.exec(value);
-  if (match === null) return undefined;
+  if (match === null || !isDay(value.slice(0, 10))) return undefined;
   const time = Date.parse(normal(value, match[1]));
   return Number.isNaN(time) ? undefined : time;
+}
+
+/** Date.parse takes 31 February for 3 March. */
+function isDay(date: string): boolean {
+  const day = Number(date.slice(8));
+  return day <= 28 || new Date(date).getUTCDate() === day;
 }
 
 /** What Date.parse reads the same on every machine. */

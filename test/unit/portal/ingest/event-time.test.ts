@@ -19,13 +19,15 @@ describe('the time of an event', () => {
     ['2026-11-21 08:00:00 Z', NOW - 3_600_000],
     ['2026-11-21t08:00z', NOW - 3_600_000],
     ['2026-11-20', Date.UTC(2026, 10, 20)],
+    ['2024-02-29', Date.UTC(2024, 1, 29)],
+    ['2026-10-31T23:30:00-05:00', Date.UTC(2026, 10, 1, 4, 30)],
   ] as const) {
     test(`reads ${text}`, () => assert.equal(eventTime(text, undefined, NOW), expected));
   }
 
   test('may be given in milliseconds', () => assert.equal(eventTime(NOW - 5, undefined, NOW), NOW - 5));
 
-  for (const odd of ['NaN', 'tomorrow', '5', '2026-13-01', '2026-02-31T25:00:00Z', {}, [], true, 'x'.repeat(100_000), '2026-11-21T08:00:00Zjunk']) {
+  for (const odd of ['NaN', 'tomorrow', '5', '2026-13-01', '2026-02-31T25:00:00Z', '2026-02-31', '2026-02-29T08:00:00Z', '2026-04-31T08:00:00+02:00', {}, [], true, 'x'.repeat(100_000), '2026-11-21T08:00:00Zjunk']) {
     test(`${JSON.stringify(odd).slice(0, 30)} is no time`, () => assert.equal(eventTime(odd, undefined, NOW), 'timestamp_invalid'));
   }
 
