@@ -27,6 +27,12 @@ const AUTHOR_PART: Readonly<Record<TemplatePart, Problem['part']>> = { subject: 
  * got around before, which is why rendering happens where it can be killed.
  */
 const LIMITS = { parseLimit: 2_000_000, renderLimit: 1_000, memoryLimit: 10_000_000 };
+/** Liquid's words for its limits, and what an author can do. */
+const LIMIT_REACHED: Readonly<Record<string, string>> = {
+  'memory alloc limit exceeded': `makes too much text or loops too long: at most ${LIMITS.memoryLimit} characters and list items may go into one mail. Shorten what it repeats, or end its loops early with "limit:"`,
+  'template render limit exceeded': `takes longer than ${LIMITS.renderLimit} ms for one mail. Loop over fewer items, or end its loops early with "limit:"`,
+  'parse length limit exceeded': `is longer than ${LIMITS.parseLimit} characters. Shorten it`,
+};
 /** Other templates are out of reach: what a mail says stands in one place, and nothing is read from disk. */
 const NO_TAGS = ['include', 'render', 'layout', 'block'];
 
@@ -129,7 +135,7 @@ function problemOf(part: TemplatePart, thrown: unknown): Problem {
   const error = thrown as { message?: string; token?: { getPosition?: () => [number, number] } };
   const line = error.token?.getPosition?.()[0] ?? 0;
   const message = (error.message ?? String(thrown)).replace(/,?\s*(file:\S+,\s*)?line:\d+, col:\d+$/, '').slice(0, 300);
-  return { part: AUTHOR_PART[part], line, message };
+  return { part: AUTHOR_PART[part], line, message: LIMIT_REACHED[message] ?? message };
 }
 
 function isConstant(text: string): boolean {

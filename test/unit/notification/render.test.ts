@@ -68,6 +68,15 @@ describe('rendering', () => {
     for (const result of all.slice(hostile.length)) assert.equal(result.status, 'fulfilled');
   });
 
+  it('says which limit a template has reached, and what to do', async () => {
+    for (const text of ['{% for i in (1..1000000000) %}{% endfor %}', "{% assign s = 'x' %}{% for i in (1..60) %}{% assign s = s | append: s %}{% endfor %}"]) {
+      const [problem] = await problemsOf(render({ text }));
+      assert.match(problem!.message, /too much text or loops too long.*10000000.*limit:/, text);
+    }
+    const [slow] = await problemsOf(render({ text: '{% for i in (1..9000) %}{% for j in (1..9000) %}{% for k in (1..9000) %}{% endfor %}{% endfor %}{% endfor %}' }));
+    assert.match(slow!.message, /limit:|stopped/);
+  });
+
   it('kills what its own limits do not end, and only that', { timeout: 30_000 }, async () => {
     // One long chain of filters: the library looks at its time limit only between two of them in the template's tree.
     const runaway = { text: `{{ person.list | ${Array.from({ length: 150 }, () => "where_exp: 'i', 'i.a contains i.b'").join(' | ')} | size }}` };
