@@ -1,8 +1,9 @@
 import { type Call, cancelledFault, deadlineFault } from '../kernel/call.ts';
 import { type Contract } from '../kernel/contract.ts';
 import { type Deadline, deadlines } from '../kernel/deadline.ts';
-import { Fault, toFault } from '../kernel/fault.ts';
+import { Fault } from '../kernel/fault.ts';
 import type { Log } from '../kernel/telemetry.ts';
+import { faultOf } from './callee.ts';
 import { stubOf, type Target } from './target.ts';
 
 /**
@@ -17,13 +18,15 @@ function invoke(target: Target, method: string, timeoutMs: number, request: unkn
   const now = Date.now();
   const deadline = Math.min(call.deadline, now + timeoutMs);
   if (deadline <= now) return Promise.reject(new Fault('deadline', 'The deadline had passed before the call began.', { origin: 'unsent' }));
+  const { implementation } = target;
+  if (implementation === undefined) return Promise.reject(target.notRunning());
   const inner = deadline < call.deadline ? call.with({ deadline }) : call;
   return new Promise((resolve, reject) => {
     const pending = new Pending(target.contract.name, method, inner, resolve, reject, log);
     let answer: Promise<unknown>;
     try {
       if (!pending.open()) return;
-      answer = target.implementation[method]!(request, inner);
+      answer = implementation[method]!(request, inner);
     } catch (thrown) {
       pending.fail(thrown);
       return;
@@ -84,10 +87,7 @@ class Pending implements Deadline {
   }
 
   fail(thrown: unknown): void {
-    const fault = toFault(thrown);
-    if (fault.cause !== undefined && fault.code === 'internal') {
-      this.#log.error({ callId: this.#call.id, traceId: this.#call.trace.traceId, operation: `${this.#contract}.${this.#method}`, err: fault.cause }, 'call failed');
-    }
+    const fault = faultOf(thrown, `${this.#contract}.${this.#method}`, this.#call, this.#log);
     if (this.#settle()) this.#reject(fault);
   }
 

@@ -29,11 +29,14 @@ export class Target {
     this.#implementation = undefined;
   }
 
-  get implementation(): Implementation {
-    if (this.#implementation === undefined) {
-      throw new Fault('unavailable', `Module ${this.contract.name} is not running.`, { reason: 'not_running', origin: 'unsent' });
-    }
+  /** Undefined while the module does not run. */
+  get implementation(): Implementation | undefined {
     return this.#implementation;
+  }
+
+  /** What whoever calls then is told. */
+  notRunning(): Fault {
+    return new Fault('unavailable', `Module ${this.contract.name} is not running.`, { reason: 'not_running', origin: 'unsent' });
   }
 }
 

@@ -24,8 +24,8 @@ export interface CallFields {
   readonly trace?: Trace;
   /** Makes a command repeatable: the same key has one effect and the same answer. 1 to 255 characters. */
   readonly idempotencyKey?: string;
-  /** The caller's own wish to stop; a fault `cancelled` follows. */
-  readonly signal?: AbortSignal;
+  /** The caller's own wish to stop; a fault `cancelled` follows. A function makes it when somebody asks. */
+  readonly signal?: AbortSignal | (() => AbortSignal);
   readonly id?: string;
 }
 
@@ -40,7 +40,7 @@ export class Call {
   readonly deadline: EpochMs;
   readonly trace: Trace;
   readonly idempotencyKey: string | undefined;
-  readonly #parent: AbortSignal | undefined;
+  #parent: AbortSignal | (() => AbortSignal) | undefined;
   #signal: AbortSignal | undefined;
 
   constructor(fields: CallFields) {
@@ -60,6 +60,7 @@ export class Call {
 
   /** The caller's own signal, without the deadline. */
   get cancelSignal(): AbortSignal | undefined {
+    if (typeof this.#parent === 'function') this.#parent = this.#parent();
     return this.#parent;
   }
 
@@ -93,7 +94,7 @@ export class Call {
     const entry = { slot: 0, index: -1, expire: () => controller.abort(deadlineFault()) };
     deadlines.add(entry, this.deadline);
     controller.signal.addEventListener('abort', () => deadlines.remove(entry), { once: true });
-    const parent = this.#parent;
+    const parent = this.cancelSignal;
     if (parent?.aborted) controller.abort(cancelledFault(parent));
     else parent?.addEventListener('abort', () => controller.abort(cancelledFault(parent)), { once: true, signal: controller.signal });
     return controller.signal;
