@@ -1,5 +1,6 @@
 import { newTrace } from '../kernel/call.ts';
 import type { EpochMs } from '../kernel/clock.ts';
+import { mustBe } from '../kernel/wording.ts';
 import { Fault, type Json } from '../kernel/fault.ts';
 import { newId } from '../kernel/ids.ts';
 import type { MessageDefinition, PublishOptions } from '../kernel/message.ts';
@@ -48,7 +49,7 @@ export function seal<P>(message: MessageDefinition<P>, payload: P, json: string 
  * @throws Fault that names every wrong field, never its value: payloads hold personal data.
  */
 export function requireValid<P>(message: MessageDefinition<P>, payload: unknown, code: 'invalid' | 'internal'): void {
-  const parsed = message.schema.safeParse(payload);
+  const parsed = message.schema.safeParse(payload, { error: mustBe });
   if (parsed.success) return;
   const problems: Json[] = parsed.error.issues.map((issue) => ({ field: issue.path.join('.'), message: issue.message }));
   throw new Fault(code, `The payload of ${message.name} is not what its schema asks for.`, { reason: code === 'invalid' ? 'payload_invalid' : 'internal', details: { problems } });

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { mustBe } from '../../../src/kernel/wording.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { QueueSettings } from '../../../src/ports/bus.ts';
 
@@ -18,7 +19,7 @@ const Settings = z.strictObject({
 
 /** The settings with each topic once, or a fault `invalid` that names what is wrong with them. */
 export function checkedSettings(declared: QueueSettings): QueueSettings {
-  const { success, data, error } = Settings.safeParse(declared);
+  const { success, data, error } = Settings.safeParse(declared, { error: mustBe });
   if (!success) {
     const problems = error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
     throw new Fault('invalid', `Queue ${JSON.stringify(declared.name)} cannot be declared: ${problems.join('; ')}.`, { reason: 'queue_settings', details: { problems } });

@@ -1,17 +1,20 @@
 import type { z } from 'zod';
+import { mustBe } from '../../../src/kernel/wording.ts';
 import { Fault, type Json } from '../../../src/kernel/fault.ts';
 
 type Place = 'body' | 'query' | 'path' | 'header';
 
 const MOST_ERRORS = 20;
 const DEEPEST = 64;
+const LONGEST_SHOWN = 40;
 
 interface FieldError {
   readonly in: Place;
   /** `draft.from.email`; empty for the whole. */
   readonly field: string;
-  /** What kind of value was there. Never the value: it may be personal. */
+  /** What kind of value was there. */
   readonly kind: string;
+  /** Shows of the value only what cannot be personal: a number, and in a query what stands for a number or a choice. */
   readonly problem: string;
   readonly remedy: string;
 }
@@ -21,7 +24,7 @@ interface FieldError {
  * that the schema does not know is a problem too, at any depth, since it is mostly a misspelt one.
  */
 export function validate<T>(schema: z.ZodType<T>, value: unknown, place: Place): T {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, { error: mustBe });
   const errors = result.success ? unknownFields(value, result.data, '', place) : result.error.issues.flatMap((issue) => errorsOf(issue, value, place));
   if (errors.length > 0) throw fieldsInvalid(errors);
   return result.data as T;
@@ -88,29 +91,22 @@ function errorsOf(issue: z.core.$ZodIssue, root: unknown, place: Place, base: re
     const nearest = issue.errors.reduce((best, errors) => (deepest(errors) > deepest(best) ? errors : best));
     return nearest.flatMap((inner) => errorsOf(inner, root, place, path));
   }
-  return [{ in: place, field, kind: kindOf(found), problem: issue.message, remedy: remedyOf(issue, found) }];
+  return [{ in: place, field, kind: kindOf(found), problem: found === undefined ? 'is missing' : `${issue.message}${foundIn(issue, found, place)}`, remedy: remedyOf(issue, found) }];
 }
 
 function deepest(issues: readonly z.core.$ZodIssue[]): number {
   return Math.max(...issues.map((issue) => issue.path.length + (issue.code === 'invalid_union' ? Math.max(0, ...issue.errors.map(deepest)) : 0)));
 }
 
-function remedyOf(issue: z.core.$ZodIssue, found: unknown): string {
-  if (found === undefined) return 'Give this field.';
-  switch (issue.code) {
-    case 'invalid_type':
-      return `Send ${issue.expected}.`;
-    case 'too_small':
-      return `Send at least ${issue.minimum}.`;
-    case 'too_big':
-      return `Send at most ${issue.maximum}.`;
-    case 'invalid_value':
-      return `Send one of: ${issue.values.map((value) => JSON.stringify(value)).join(', ')}.`;
-    case 'invalid_format':
-      return `Send ${issue.format === 'regex' ? 'text of the form that the schema gives' : `a valid ${issue.format}`}.`;
-    default:
-      return 'See /api/openapi.json for what belongs here.';
-  }
+function foundIn(issue: z.core.$ZodIssue, found: unknown, place: Place): string {
+  const isShown = typeof found === 'number' || (place === 'query' && (issue.code === 'invalid_type' || issue.code === 'invalid_value'));
+  return isShown ? `; found ${JSON.stringify(found).slice(0, LONGEST_SHOWN)}` : '';
+}
+
+function remedyOf({ message }: z.core.$ZodIssue, found: unknown): string {
+  const wanted = /^must be (.+)$/s.exec(message)?.[1];
+  if (wanted === undefined) return 'See /api/openapi.json for what belongs here.';
+  return `${found === undefined ? 'Give this field:' : 'Send'} ${wanted}.`;
 }
 
 export function kindOf(value: unknown): string {

@@ -18,9 +18,9 @@ import { ICON, STYLE } from './style.ts';
 import { docsView, loginView, setupView, unsubscribeView } from './views.ts';
 
 const SetupForm = z.object({
-  email: z.email('The e-mail address is not valid.').max(254),
+  email: z.email('The e-mail address is not valid.').max(254, 'The e-mail address must have at most 254 characters.'),
   password: z.string().min(LEAST_PASSWORD, `The password must have at least ${LEAST_PASSWORD} characters.`).max(LONGEST_PASSWORD, `The password must have at most ${LONGEST_PASSWORD} characters.`),
-  workspace: z.string().trim().min(1, 'The workspace needs a name.').max(200),
+  workspace: z.string().trim().min(1, 'The workspace needs a name.').max(200, 'The name of the workspace must have at most 200 characters.'),
 });
 const ASSET_HEADERS = { 'Cache-Control': 'public, max-age=3600' };
 

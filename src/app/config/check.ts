@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { mustBe } from '../../kernel/wording.ts';
 import { sourceOf, type Layer } from './layers.ts';
 import type { Problem } from './problem.ts';
 import type { Secrets } from './secrets.ts';
@@ -14,7 +15,7 @@ export interface Checking {
 
 /** Parses a section against its schema. Undefined, with problems noted, when it does not fit. */
 export function check<T>(schema: z.ZodType<T>, value: unknown, path: readonly string[], checking: Checking): T | undefined {
-  const result = schema.safeParse(value, { reportInput: false });
+  const result = schema.safeParse(value, { reportInput: false, error: mustBe });
   if (result.success) return result.data;
   for (const issue of result.error.issues) for (const leaf of leavesOf(issue)) note(leaf, schema, value, path, checking);
   return undefined;
@@ -46,6 +47,7 @@ function leavesOf(issue: Issue): Issue[] {
 function note(issue: Issue, schema: z.ZodType, value: unknown, base: readonly string[], checking: Checking): void {
   const inner = issue.path.map(String);
   const path = [...base, ...inner];
+  if (checking.secrets.missing.has(path.join('.'))) return;
   if (issue.code === 'unrecognized_keys') {
     const known = keysAt(schema, inner);
     for (const key of issue.keys) rejectUnseen([...path, key], `no such setting.${didYouMean(key, known) || (known.length > 0 ? ` There are: ${known.join(', ')}.` : '')}`, checking);
@@ -53,20 +55,7 @@ function note(issue: Issue, schema: z.ZodType, value: unknown, base: readonly st
   }
   const isSection = issue.code === 'invalid_type' && (issue.expected === 'object' || issue.expected === 'record');
   const isMissing = valueAt(value as Value, inner) === undefined;
-  (isSection ? rejectUnseen : reject)(path, isMissing ? `is needed: ${expectation(issue)}` : expectation(issue), checking);
-}
-
-function expectation(issue: Issue): string {
-  if (issue.code === 'invalid_type') return `must be ${article(issue.expected)}`;
-  if (issue.code === 'invalid_value') return `must be ${issue.values.length === 1 ? '' : 'one of '}${issue.values.map((one) => JSON.stringify(one)).join(', ')}`;
-  if (issue.code === 'too_small' && typeof issue.minimum === 'number' && ['number', 'int'].includes(issue.origin)) return `must be ${issue.minimum} or more`;
-  if (issue.code === 'too_big' && typeof issue.maximum === 'number' && ['number', 'int'].includes(issue.origin)) return `must be ${issue.maximum} or less`;
-  return issue.message;
-}
-
-function article(type: string): string {
-  const words: Readonly<Record<string, string>> = { string: 'text', int: 'a whole number', number: 'a number', boolean: 'true or false', object: 'a map of settings', record: 'a map of settings', array: 'a list' };
-  return words[type] ?? type;
+  (isSection ? rejectUnseen : reject)(path, isMissing ? `is needed: ${issue.message}` : issue.message, checking);
 }
 
 interface Definition {

@@ -9,6 +9,8 @@ export const REDACTED = '[redacted]';
 const SECRET_NAME = /pass(word|phrase)?$|secret|token|credential|private|api_?key/i;
 
 export interface Secrets {
+  /** Paths of secrets that could not be fetched, each a problem already. Empty text stands there instead. */
+  readonly missing: ReadonlySet<string>;
   /** The tree with each `{ fromEnv: NAME }` and `{ fromFile: path }` replaced by what it stands for. */
   readonly tree: Tree;
   /** What may be shown of a value: text of at most 80 characters. */
@@ -17,10 +19,11 @@ export interface Secrets {
   redact(value: Value, path?: readonly string[]): Value;
 }
 
-/** Fetches the secrets that a configuration names. One that is missing is a problem; its setting is left out. */
+/** Fetches the secrets that a configuration names. One that is missing is a problem; its setting is empty. */
 export function resolveSecrets(tree: Tree, layers: readonly Layer[], env: NodeJS.ProcessEnv, problems: Problem[]): Secrets {
   const secretPaths = new Set<string>();
   const secretValues = new Set<string>();
+  const missing = new Set<string>();
   const resolved = mapTree(tree, (value, path) => {
     const reference = referenceIn(value);
     if (reference === undefined) return undefined;
@@ -31,6 +34,7 @@ export function resolveSecrets(tree: Tree, layers: readonly Layer[], env: NodeJS
       secretValues.add(found);
       return found;
     }
+    missing.add(path.join('.'));
     problems.push({ severity: 'error', path: path.join('.'), ...(origin && { source: origin.name }), expected: found.problem });
     return '';
   });
@@ -40,7 +44,7 @@ export function resolveSecrets(tree: Tree, layers: readonly Layer[], env: NodeJS
       if (isSecret(at) || (typeof inner === 'string' && secretValues.has(inner))) return REDACTED;
       return typeof inner === 'string' ? withoutPassword(inner) : undefined;
     }, path);
-  return { tree: resolved as Tree, redact, show: (path, value) => shorten(JSON.stringify(redact((value ?? null) as Value, path))) };
+  return { tree: resolved as Tree, missing, redact, show: (path, value) => shorten(JSON.stringify(redact((value ?? null) as Value, path))) };
 }
 
 function referenceIn(value: Value): { kind: 'fromEnv' | 'fromFile'; name: string } | undefined {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { mustBe } from '../../kernel/wording.ts';
 import { Fault } from '../../kernel/fault.ts';
 import type { Bus } from '../../ports/bus.ts';
 
@@ -33,7 +34,7 @@ export type BusOperation = keyof typeof OPERATIONS;
 export async function runBusOperation(bus: Bus, name: string, input: unknown): Promise<unknown> {
   if (!Object.hasOwn(OPERATIONS, name)) throw new Fault('not_found', `There is no operation ${name}.`, { reason: 'operation_not_found' });
   const { input: schema, run } = OPERATIONS[name as BusOperation] as Operation<unknown>;
-  const parsed = schema.safeParse(input);
+  const parsed = schema.safeParse(input, { error: mustBe });
   if (!parsed.success) throw new Fault('invalid', parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '));
   return (await run(bus, parsed.data)) ?? null;
 }

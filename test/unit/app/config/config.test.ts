@@ -46,7 +46,7 @@ test('every problem is reported at once, with its place, its value and what was 
   assert.match(of('bus.driver').expected, /embedded/);
   assert.equal(of('http.maxConnections').found, '"many"');
   assert.match(of('http.maxConnections').expected, /number/);
-  assert.match(of('storage.default.cacheKb').expected, /64 or more/);
+  assert.match(of('storage.default.cacheKb').expected, /at least 64/);
 });
 
 test('whoever cannot go on without a configuration gets all of it in one error', () => {

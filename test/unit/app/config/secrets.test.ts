@@ -17,6 +17,12 @@ test('a missing secret is a problem with a name', () => {
   assert.match(formatProblems(result.problems), /NOPE/);
 });
 
+test('a missing secret is one problem, whatever its setting asks of the value', () => {
+  for (const reference of ['{ fromFile: nope }', '{ fromEnv: NOPE }']) {
+    assert.deepEqual(placesOf(read({ yaml: `modules: { notification: { sender: { name: A, email: ${reference} } } }` })), ['modules.notification.sender.email @ main.yaml:1']);
+  }
+});
+
 test('no secret is ever shown: not in the plan, not in a problem', () => {
   const secrets = ['tops3cret', 'pr1vate', 'fr0mfile', 'inurl99'];
   const good = read({

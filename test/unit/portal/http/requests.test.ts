@@ -40,6 +40,26 @@ test('a problem names every wrong field, the kind of what was there, and what to
   assert.ok(!reply.text.includes('private@'));
 });
 
+test("a problem is in the product's own words: field, value where it cannot be personal, and remedy", async () => {
+  const get = async (query: string) => {
+    const reply = expect(await web.ask(`/api/v1/people?${query}`, { headers: mine }), 400, 'fields_invalid');
+    assert.doesNotMatch(reply.text, /Invalid input|Too big|Too small|expected/);
+    const [{ field, problem, remedy }] = reply.json.errors;
+    return { field, problem, remedy };
+  };
+  assert.deepEqual(await get('limit=1e9'), { field: 'limit', problem: 'must be a whole number; found "1e9"', remedy: 'Send a whole number.' });
+  assert.deepEqual(await get('limit=1000'), { field: 'limit', problem: 'must be at most 200; found 1000', remedy: 'Send at most 200.' });
+  assert.deepEqual(await get('limit=0'), { field: 'limit', problem: 'must be at least 1; found 0', remedy: 'Send at least 1.' });
+  const wrong = expect(await post('/api/v1/templates', { name: 'n'.repeat(201), draft: { ...draft, format: 'pdf', body: undefined, from: { name: 'A', email: 'private@' } } }), 400, 'fields_invalid');
+  const told = Object.fromEntries(wrong.json.errors.map(({ field, problem, remedy }: Record<string, string>) => [field, `${problem}. ${remedy}`]));
+  assert.deepEqual(told, {
+    name: 'must be text of at most 200 characters. Send text of at most 200 characters.',
+    'draft.format': 'must be one of "mjml", "html". Send one of "mjml", "html".',
+    'draft.body': 'is missing. Give this field: text.',
+    'draft.from.email': 'must be an e-mail address such as ana@example.com. Send an e-mail address such as ana@example.com.',
+  });
+});
+
 for (const [where, body] of [
   ['at the top', { name: 'x', draft, tenantId: 'other' }],
   ['below', { name: 'x', draft: { ...draft, workspace_id: 'other' } }],
