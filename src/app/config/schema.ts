@@ -17,6 +17,8 @@ const Http = z.strictObject({
   requestTimeoutMs: z.int().min(100).max(3_600_000).default(60_000),
   /** How long a connection without a request stays open. */
   keepAliveTimeoutMs: z.int().min(0).max(600_000).default(65_000),
+  /** While a request is under way, a connection on which nothing has moved for so long is cut. Live streams beat every 15 seconds. */
+  stalledTimeoutMs: z.int().min(100).max(3_600_000).default(60_000),
 });
 
 /** One process. */

@@ -9,8 +9,6 @@ import type { Config } from '../config/config.ts';
 import { BootProblem } from './boot-problem.ts';
 
 /** Names and values of a request's headers together; Node answers 431 beyond it. */
-/** A connection on which nothing has moved for so long, in either direction, is cut. */
-const STALLED_MS = 60_000;
 const MAX_HEADER_BYTES = 16 * 1024;
 
 /**
@@ -44,8 +42,8 @@ export class HttpServer implements Lifecycle {
       (request, response) => this.#serve(request, response),
     );
     this.#server.maxConnections = settings.maxConnections;
-    // A client that does not read what it asked for holds it in memory. Live streams beat far more often than this.
-    this.#server.setTimeout(STALLED_MS);
+    // A client that does not read what it asked for holds it in memory.
+    this.#server.setTimeout(settings.stalledTimeoutMs);
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(error, socket));
     this.#life = new StartStop(
       () => this.#listen(settings.listen),

@@ -24,6 +24,8 @@ import { silentLog } from '../../../support/context.ts';
 const happened = event('echo.happened', z.object({ n: z.number() }));
 /** Answers held back until a test lets them go. */
 const held: ServerResponse[] = [];
+/** More than the sockets of both sides take at once. */
+const LARGE_BYTES = 64 * 1024 * 1024;
 let warm: Promise<void> = Promise.resolve();
 
 @injectable()
@@ -55,6 +57,7 @@ class Surface implements HttpSurface {
     if (request.url === '/hello') response.end('hello');
     else if (request.url === '/slow') held.push(response);
     else if (request.url === '/live') response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: 1\n\n');
+    else if (request.url === '/large') held.push(response.end(Buffer.alloc(LARGE_BYTES)));
     else if (request.url === '/broken') throw new Error('a defect');
     else return false;
     return true;
@@ -272,4 +275,22 @@ test('what is no HTTP gets a clear answer and is cut off', async () => {
   const twoHosts = httpRequest({ port, path: '/livez' });
   twoHosts.end();
   await new Promise((resolve) => twoHosts.once('response', (response) => response.resume().once('end', resolve)));
+});
+
+test('a client that does not read what it asked for is cut off, one that reads gets the whole', { timeout: 20_000 }, async () => {
+  const host = hostOn(freshDir(), 'http.stalledTimeoutMs=300');
+  await host.start();
+  const { port } = new URL(host.localUrl);
+  const idle = connect(Number(port), '127.0.0.1', () => idle.pause().write('GET /large HTTP/1.1\r\nhost: a\r\n\r\n'));
+  while (held.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  const answer = held.splice(0)[0]!;
+  await new Promise((resolve) => answer.once('close', resolve));
+  assert.equal(answer.writableFinished, false);
+  assert.equal(answer.socket?.destroyed ?? true, true);
+  let bytes = 0;
+  const gone = new Promise((resolve) => idle.on('data', (chunk) => (bytes += chunk.length)).on('error', () => {}).once('close', resolve));
+  idle.resume();
+  await gone;
+  assert.ok(bytes < LARGE_BYTES, `${bytes} bytes`);
+  assert.equal((await (await fetch(`${host.localUrl}/large`)).arrayBuffer()).byteLength, LARGE_BYTES);
 });
