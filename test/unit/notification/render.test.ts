@@ -183,3 +183,17 @@ describe('compiling', () => {
     assert.equal((await authored('<p>x</p>', 'html', 'mine {{ y }}')).text, 'mine {{ y }}');
   });
 });
+
+describe('many drafts at once', () => {
+  it('are refused beyond a hundred in line; those before them finish, and what is sent does not wait', { timeout: 20_000 }, async () => {
+    const tries = Array.from({ length: 130 }, (_, i) => drafts.preview(source({ text: `${i}{{ x }}` }), { x: '!' }));
+    const sent = Array.from({ length: 130 }, (_, i) => drafts.render('sent', source({ text: '{{ x }}' }), { x: i }));
+    const results = await Promise.allSettled([...tries, drafts.compile({ subject: 's', format: 'html', body: '<p>x</p>', text: null, fromName: '' })]);
+    for (const [i, result] of results.entries()) {
+      if (i < 100) assert.equal(result.status === 'fulfilled' && result.value.text, `${i}!`);
+      else assert.equal(result.status === 'rejected' && (result.reason as Fault).code, 'exhausted', `draft ${i}`);
+    }
+    for (const [i, parts] of (await Promise.all(sent)).entries()) assert.equal(parts.text, String(i));
+    assert.equal((await drafts.preview(source({ text: 'again {{ x }}' }), { x: '!' })).text, 'again !');
+  });
+});
