@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { createConnection, createServer, type AddressInfo } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, it, type TestContext as Test } from 'node:test';
@@ -139,6 +139,23 @@ describe('DKIM', () => {
       }
     });
   }
+
+  it('sends nothing when a signature cannot be made, tells the caller, and stops as ever', { timeout: 20_000 }, async (t) => {
+    // Reads like any other key; the modulus is even, so that nothing can be signed with it.
+    const { n, ...rest } = rsa.privateKey.export({ format: 'jwk' });
+    const even = Buffer.from(n!, 'base64url');
+    even[even.length - 1]! &= 0xfe;
+    const privateKey = createPrivateKey({ key: { ...rest, n: even.toString('base64url') }, format: 'jwk' }).export({ type: 'pkcs8', format: 'pem' });
+    const { port, received } = await smtpServer(t);
+    const channel = await channelTo(t, port, { security: 'none', connections: 1, dkim: { domain: 'agency.example', selector: 's1', privateKey } });
+    for (const [i, result] of (await Promise.allSettled([1, 2, 3, 4, 5].map((n) => channel.send(mail(`m${n}`), NEVER)))).entries()) {
+      assert.equal(result.status, 'rejected', `m${i + 1}`);
+      assert.doesNotMatch(String(result.reason?.stack), /PRIVATE|BEGIN/);
+    }
+    assert.equal(channel.pausedUntil, null, 'the server is not to blame');
+    await channel.stop(5_000);
+    assert.equal(received.length, 0);
+  });
 
   it('is checked here by what also holds for a signer that is not ours', async () => {
     const privateKey = rsa.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
