@@ -39,6 +39,7 @@ import { Live } from './live/live.ts';
 import { portalMigrations } from './migrations.ts';
 import { PublicPages } from './pages/public-pages.ts';
 import { StaffPages } from './pages/staff-pages.ts';
+import { Visitors } from './pages/visitors.ts';
 import { erasePerson, ErasureHandler } from './people/erasure.ts';
 import { IdentityHashes } from './people/identity-hashes.ts';
 import { People } from './people/people.ts';
@@ -50,7 +51,7 @@ import { Templates } from './templates/templates.ts';
 const access = [ApiKeys, DemoKey, Logins, Passwords, Sessions, Setup, Users, Workspaces, Audit];
 const people = [IdentityHashes, People, Recipients, Timeline, IngestProblems, IngestSurface];
 const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, PeopleRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
-const web = [Api, Idempotency, KoaApp, Principals, Writes, PublicPages, StaffPages];
+const web = [Api, Idempotency, KoaApp, Principals, Writes, PublicPages, StaffPages, Visitors];
 
 /** System of record and face: people, events, templates, access, and everything that is shown over HTTP. */
 export const portalModule = defineModule({

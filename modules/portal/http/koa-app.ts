@@ -11,6 +11,7 @@ import { notice } from '../pages/layout.ts';
 import type { PageRequest, PageRoute } from '../pages/page.ts';
 import { PublicPages } from '../pages/public-pages.ts';
 import { StaffPages } from '../pages/staff-pages.ts';
+import { Visitors } from '../pages/visitors.ts';
 import type { PortalSettings } from '../settings.ts';
 import { Api, faultAnswer, send } from './api.ts';
 import { parseForm, readBody } from './body.ts';
@@ -29,6 +30,7 @@ export class KoaApp {
   readonly handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #visitors: Visitors;
   readonly #trustedProxies: number;
   readonly #headers: Readonly<Record<string, string>>;
   readonly #observe: (scope: RequestScope, method: string, status: number) => void;
@@ -37,6 +39,7 @@ export class KoaApp {
     @inject(Api) api: Api,
     @inject(PublicPages) publicPages: PublicPages,
     @inject(StaffPages) staffPages: StaffPages,
+    @inject(Visitors) visitors: Visitors,
     @inject(Clock) clock: Clock,
     @inject(Log) log: Log,
     @inject(Metrics) metrics: Metrics,
@@ -45,6 +48,7 @@ export class KoaApp {
   ) {
     this.#clock = clock;
     this.#log = log;
+    this.#visitors = visitors;
     this.#trustedProxies = settings.trustedProxies;
     this.#headers = { ...SECURITY_HEADERS, ...(installation.publicUrl.startsWith('https:') ? STRICT_TRANSPORT : {}) };
     const seconds = metrics.histogram('portal_http_request_seconds', 'From a request\'s arrival to its answer, by route.', ['route', 'method', 'status']);
@@ -83,7 +87,7 @@ export class KoaApp {
     try {
       await next();
     } catch (thrown) {
-      this.#refuse(context, scope, toFault(thrown));
+      await this.#refuse(context, scope, toFault(thrown));
     }
     // What was not read of a request must not be taken for the next one.
     if (!context.req.complete && context.respond !== false) context.set('Connection', 'close');
@@ -103,13 +107,16 @@ export class KoaApp {
     );
   }
 
-  #refuse(context: Context, scope: RequestScope, fault: Fault): void {
+  async #refuse(context: Context, scope: RequestScope, fault: Fault): Promise<void> {
     if (fault.code === 'internal') this.#log.error({ callId: scope.callId, traceId: scope.trace.traceId, route: scope.route, err: fault.cause ?? fault }, 'A request failed.');
     if (context.path.startsWith('/api/')) return send(context, faultAnswer(fault, scope.callId));
+    // What has failed may be what finds out who asks; the page then says so without them.
+    const visitor = await this.#visitors.findAnywhere(context.headers.cookie, new URLSearchParams(context.querystring).get('workspace') ?? undefined).catch(() => null);
+    scope.principal ??= visitor?.principal ?? null;
     send(context, {
       status: statusOf(fault),
       headers: { 'Content-Type': 'text/html; charset=utf-8', ...headersOf(fault) },
-      body: notice(fault.code === 'not_found' ? 'Not found' : 'That did not work', fault.message).text,
+      body: notice(fault.code === 'not_found' ? 'Not found' : 'That did not work', fault.message, visitor?.frame).text,
     });
   }
 
@@ -126,16 +133,18 @@ export class KoaApp {
     const callBy = (principal: Principal | null) =>
       new Call({ id: scope.callId, workspace: principal?.workspace ?? null, actor: principal?.actor ?? { kind: 'recipient', id: 'link' }, deadline, trace: scope.trace, signal: scope.left });
     return {
+      method: context.method === 'HEAD' ? 'GET' : context.method,
       params,
+      url: context.url,
       query: new URLSearchParams(context.querystring),
       headers: context.req.headers,
       address: scope.address,
       callId: scope.callId,
       form: async () => parseForm(await readBody(context.req, MAX_FORM_BYTES, callBy(null).signal), context.req.headers['content-type']),
-      call: (principal) => {
+      identify: (principal) => {
         scope.principal = principal;
-        return callBy(principal);
       },
+      call: callBy,
     };
   }
 }

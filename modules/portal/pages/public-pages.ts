@@ -12,10 +12,12 @@ import { Audit } from '../audit/audit.ts';
 import { Cookies, readCookie } from '../http/cookies.ts';
 import { Principals } from '../http/principal.ts';
 import { Routes } from '../http/routes/routes.ts';
+import type { Html } from './html.ts';
 import { layout, notice } from './layout.ts';
-import { goTo, type PageAnswer, type PageRequest, type PageRoute } from './page.ts';
+import { goTo, ownPath, type PageAnswer, type PageRequest, type PageRoute } from './page.ts';
 import { ICON, STYLE } from './style.ts';
 import { docsView, loginView, setupView, unsubscribeView } from './views.ts';
+import { Visitors } from './visitors.ts';
 
 const SetupForm = z.object({
   email: z.email('The e-mail address is not valid.').max(254, 'The e-mail address must have at most 254 characters.'),
@@ -31,6 +33,7 @@ export class PublicPages {
   readonly #setup: Setup;
   readonly #logins: Logins;
   readonly #principals: Principals;
+  readonly #visitors: Visitors;
   readonly #audit: Audit;
   readonly #notification: Notification;
   readonly #cookies: Cookies;
@@ -39,6 +42,7 @@ export class PublicPages {
     @inject(Setup) setup: Setup,
     @inject(Logins) logins: Logins,
     @inject(Principals) principals: Principals,
+    @inject(Visitors) visitors: Visitors,
     @inject(Audit) audit: Audit,
     @inject(notification.id) mailer: Notification,
     @inject(Installation) installation: Installation,
@@ -47,14 +51,15 @@ export class PublicPages {
     this.#setup = setup;
     this.#logins = logins;
     this.#principals = principals;
+    this.#visitors = visitors;
     this.#audit = audit;
     this.#notification = mailer;
     this.#cookies = new Cookies(installation.publicUrl);
-    const docs = layout({ title: 'API' }, docsView(routes.all, installation.publicUrl));
+    const docs = docsView(routes.all, installation.publicUrl);
     this.routes = [
       { method: 'GET', path: '/assets/style.css', handle: async () => ({ body: STYLE, type: 'text/css', headers: ASSET_HEADERS }) },
       { method: 'GET', path: '/assets/icon.svg', handle: async () => ({ body: ICON, type: 'image/svg+xml', headers: ASSET_HEADERS }) },
-      { method: 'GET', path: '/docs', handle: async () => ({ body: docs }) },
+      { method: 'GET', path: '/docs', handle: (request) => this.#showDocs(request, docs) },
       { method: 'GET', path: '/setup/:token', handle: (request) => this.#showSetup(request) },
       { method: 'POST', path: '/setup/:token', handle: (request) => this.#doSetup(request) },
       { method: 'GET', path: '/login', handle: (request) => this.#showLogin(request) },
@@ -90,18 +95,25 @@ export class PublicPages {
     }
   }
 
-  async #showLogin({ headers }: PageRequest): Promise<PageAnswer> {
-    if ((await this.#principals.find({ cookie: headers.cookie }, undefined)) !== null) return goTo('/');
-    return this.#loginPage(headers.cookie, 200, null, '');
+  async #showDocs({ headers, query, identify }: PageRequest, docs: Html): Promise<PageAnswer> {
+    const visitor = await this.#visitors.findAnywhere(headers.cookie, query.get('workspace') ?? undefined);
+    if (visitor !== null) identify(visitor.principal);
+    return { body: layout({ title: 'API', user: visitor?.frame }, docs) };
+  }
+
+  async #showLogin({ headers, query }: PageRequest): Promise<PageAnswer> {
+    const next = ownPath(query.get('next'));
+    if ((await this.#principals.find({ cookie: headers.cookie }, undefined)) !== null) return goTo(next);
+    return this.#loginPage(headers.cookie, 200, null, { email: '', next });
   }
 
   /** The form's own cookie is made anew when the browser has none, and never becomes the session's. */
-  #loginPage(cookie: string | undefined, status: number, problem: string | null, email: string): PageAnswer {
+  #loginPage(cookie: string | undefined, status: number, problem: string | null, { email, next }: { email: string; next: string }): PageAnswer {
     const known = readCookie(cookie, this.#cookies.formName);
     const secret = known ?? newSecret();
     return {
       status,
-      body: layout({ title: 'Log in' }, loginView(problem, this.#principals.formToken(`form ${secret}`), email)),
+      body: layout({ title: 'Log in' }, loginView(problem, this.#principals.formToken(`form ${secret}`), email, next)),
       cookies: known === undefined ? [this.#cookies.form(secret)] : [],
     };
   }
@@ -111,17 +123,18 @@ export class PublicPages {
     this.#principals.refuseOtherSites(headers);
     const form = await request.form();
     const email = (form.get('email') ?? '').slice(0, 254);
+    const next = ownPath(form.get('next'));
     const secret = readCookie(headers.cookie, this.#cookies.formName);
     if (secret === undefined || !sameText(form.get('csrf') ?? '', this.#principals.formToken(`form ${secret}`))) {
-      return this.#loginPage(headers.cookie, 403, 'The form was too old. Please try again.', email);
+      return this.#loginPage(headers.cookie, 403, 'The form was too old. Please try again.', { email, next });
     }
     try {
       const done = await this.#logins.logIn(email, (form.get('password') ?? '').slice(0, LONGEST_PASSWORD + 1), { address, callId });
-      return goTo('/', [this.#cookies.session(done.secret)]);
+      return goTo(next, [this.#cookies.session(done.secret)]);
     } catch (thrown) {
       const fault = toFault(thrown);
       if (fault.code !== 'unauthenticated' && fault.code !== 'exhausted') throw thrown;
-      return this.#loginPage(headers.cookie, fault.code === 'exhausted' ? 429 : 401, fault.message, email);
+      return this.#loginPage(headers.cookie, fault.code === 'exhausted' ? 429 : 401, fault.message, { email, next });
     }
   }
 

@@ -8,7 +8,6 @@ import { ApiKeys } from '../access/api-keys.ts';
 import { Scope } from '../access/scopes.ts';
 import { sameText } from '../access/secrets.ts';
 import { type Session, Sessions } from '../access/sessions.ts';
-import { Users } from '../access/users.ts';
 import { Workspaces } from '../access/workspaces.ts';
 import { Cookies } from '../http/cookies.ts';
 import { type Principal, Principals } from '../http/principal.ts';
@@ -16,14 +15,15 @@ import { FOREIGN_HTML_HEADERS } from '../http/security-headers.ts';
 import { type Write, Writes } from '../http/writes.ts';
 import type { Tables } from '../tables.ts';
 import type { Html } from './html.ts';
-import { layout } from './layout.ts';
+import { type FrameUser, layout } from './layout.ts';
 import { goTo, type PageAnswer, type PageRequest, type PageRoute } from './page.ts';
 import { homeView, keysView, mailView, outboxView } from './views.ts';
+import { Visitors } from './visitors.ts';
 
 /** Somebody who is logged in, in a workspace. */
 interface Visit {
   readonly principal: Principal & { readonly session: Session; readonly workspace: string };
-  readonly email: string;
+  readonly frame: FrameUser;
   readonly request: PageRequest;
 }
 
@@ -36,7 +36,7 @@ const NO_ANSWER = { status: 303, headers: {}, body: '' };
 export class StaffPages {
   readonly routes: readonly PageRoute[];
   readonly #principals: Principals;
-  readonly #users: Users;
+  readonly #visitors: Visitors;
   readonly #sessions: Sessions;
   readonly #workspaces: Workspaces;
   readonly #apiKeys: ApiKeys;
@@ -48,7 +48,7 @@ export class StaffPages {
 
   constructor(
     @inject(Principals) principals: Principals,
-    @inject(Users) users: Users,
+    @inject(Visitors) visitors: Visitors,
     @inject(Sessions) sessions: Sessions,
     @inject(Workspaces) workspaces: Workspaces,
     @inject(ApiKeys) apiKeys: ApiKeys,
@@ -58,7 +58,7 @@ export class StaffPages {
     @inject(Installation) installation: Installation,
   ) {
     this.#principals = principals;
-    this.#users = users;
+    this.#visitors = visitors;
     this.#sessions = sessions;
     this.#workspaces = workspaces;
     this.#apiKeys = apiKeys;
@@ -83,11 +83,12 @@ export class StaffPages {
   /** Sends who is not logged in to the login. */
   #visited(page: (visit: Visit) => Promise<PageAnswer>): PageRoute['handle'] {
     return async (request) => {
-      const principal = await this.#principals.find({ cookie: request.headers.cookie }, request.query.get('workspace') ?? undefined);
-      if (principal === null || principal.session === null) return goTo('/login');
+      const visitor = await this.#visitors.find(request.headers.cookie, request.query.get('workspace') ?? undefined);
+      if (visitor === null) return goTo(loginFor(request));
+      const { principal, frame } = visitor;
+      request.identify(principal);
       if (principal.workspace === null) throw new Fault('denied', 'You belong to no workspace.', { reason: 'workspace_required' });
-      const { email } = await this.#users.get(principal.actor.id);
-      return page({ principal: principal as Visit['principal'], email, request });
+      return page({ principal: principal as Visit['principal'], frame, request });
     };
   }
 
@@ -189,9 +190,14 @@ export class StaffPages {
     return form;
   }
 
-  #page({ principal, email }: Visit, title: string, main: Html): PageAnswer {
-    return { body: layout({ title, user: { email, csrfToken: this.#principals.csrfToken(principal.session), workspace: principal.workspace } }, main) };
+  #page({ frame }: Visit, title: string, main: Html): PageAnswer {
+    return { body: layout({ title, user: frame }, main) };
   }
+}
+
+/** A form that came too late is not sent again by itself; a page is shown once its reader is known. */
+function loginFor({ url, method }: PageRequest): `/${string}` {
+  return method === 'GET' && url !== '/' ? `/login?next=${encodeURIComponent(url)}` : '/login';
 }
 
 function requireScope({ principal }: Visit, scope: Scope): void {

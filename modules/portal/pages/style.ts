@@ -5,12 +5,16 @@ body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.5 sys
 header { border-bottom: 1px solid var(--line); padding: .75rem 1rem; display: flex; flex-wrap: wrap; gap: .5rem 1.25rem; align-items: center; }
 header strong { margin-right: auto; }
 header form { margin: 0; }
+header a, header button { white-space: nowrap; }
+header .soft { font-weight: 400; margin-left: .5rem; overflow-wrap: anywhere; }
 main { max-width: 60rem; margin: 0 auto; padding: 1rem; }
 a { color: var(--accent); }
 h1 { font-size: 1.5rem; margin: .5rem 0 1rem; }
 h2 { font-size: 1.15rem; margin: 1.75rem 0 .5rem; }
 .narrow { max-width: 26rem; margin: 0 auto; }
 .box { background: var(--box); border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; margin: 1rem 0; }
+.box > :first-child { margin-top: 0; }
+.box > :last-child { margin-bottom: 0; }
 .soft { color: var(--soft); font-size: .9rem; }
 .bad { color: var(--bad); }
 label { display: block; margin: .75rem 0 .25rem; }
@@ -26,7 +30,7 @@ code { overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--box); border: 1px solid var(--line); border-radius: .35rem; padding: .75rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 iframe { width: 100%; height: 70vh; border: 1px solid var(--line); border-radius: .35rem; background: #fff; }
 .method { font-weight: 600; white-space: nowrap; }
-@media (max-width: 40rem) { th { display: none; } td { display: block; border: 0; padding: .1rem 0; } tr { display: block; border-bottom: 1px solid var(--line); padding: .6rem 0; } }
+@media (max-width: 40rem) { header strong { flex-basis: 100%; } thead { display: none; } td { display: block; border: 0; padding: .1rem 0; } tr { display: block; border-bottom: 1px solid var(--line); padding: .6rem 0; } }
 `;
 
 /** An envelope. */

@@ -15,10 +15,11 @@ ${problemView(problem)}
 <button>Begin</button></form></div>`;
 }
 
-export function loginView(problem: string | null, formToken: string, email: string): Html {
+/** `next` is where the login leads, a path of ours. */
+export function loginView(problem: string | null, formToken: string, email: string, next: string): Html {
   return html`<div class="narrow"><h1>Log in</h1>
 ${problemView(problem)}
-<form method="post" action="/login" class="box"><input type="hidden" name="csrf" value="${formToken}">
+<form method="post" action="/login" class="box"><input type="hidden" name="csrf" value="${formToken}"><input type="hidden" name="next" value="${next}">
 <label for="email">E-mail address</label><input id="email" name="email" type="email" required maxlength="254" autocomplete="username" value="${email}">
 <label for="password">Password</label><input id="password" name="password" type="password" required maxlength="${LONGEST_PASSWORD}" autocomplete="current-password">
 <button>Log in</button></form></div>`;
@@ -35,7 +36,7 @@ export function homeView(workspaces: readonly { workspaceId: string; name: strin
 <div class="box"><h2>Send an event</h2><p>Make an <a href="/keys?workspace=${current}">API key</a> with the scope <code>ingest</code>, then:</p><pre>${example}</pre></div>
 <div class="box"><h2>Look around</h2><ul>
 <li><a href="/outbox?workspace=${current}">Outbox</a>: mails kept here instead of being sent, until SMTP is set up</li>
-<li><a href="/docs">API</a>: people, templates, automations, deliveries; also as <a href="/api/openapi.json">OpenAPI 3.1</a></li></ul></div>
+<li><a href="/docs?workspace=${current}">API</a>: people, templates, automations, deliveries; also as <a href="/api/openapi.json">OpenAPI 3.1</a></li></ul></div>
 ${workspaces.length < 2 ? null : html`<h2>Other workspaces</h2><ul>${workspaces.filter((each) => each.workspaceId !== current).map((each) => html`<li><a href="/?workspace=${each.workspaceId}">${each.name}</a></li>`)}</ul>`}`;
 }
 

@@ -51,6 +51,17 @@ test('the log tells which route and who, but no id in the path, no address, no q
   for (const secret of ['private', personId, 'secret-token', mine.Authorization!.slice(12), '127.0.0.1']) assert.ok(!all.includes(secret as string), String(secret));
 });
 
+test('the log tells who looked at a page, in which workspace', async () => {
+  for (const path of ['/', '/keys', '/outbox', '/docs', '/nothing']) await web.ask(path, { headers: { cookie } });
+  await web.ask('/api/v1/api-keys', { headers: { cookie } });
+  const requests = lines.filter((line) => line.message === 'request').map((line) => line.fields);
+  assert.equal(requests.length, 6);
+  for (const { route, workspace, actor } of requests) {
+    assert.match(String(actor), /^user:/, String(route));
+    assert.equal(typeof workspace, 'string', String(route));
+  }
+});
+
 test('what goes wrong inside is logged under the call id and not shown', async () => {
   web.notification.beforeCompiling = () => Promise.reject(new Error('the password is swordfish'));
   const reply = await web.ask(`/api/v1/templates/${await template()}/publish`, { method: 'POST', headers: mine });

@@ -45,11 +45,59 @@ test('the set-up page: shown for the link only, says what is wrong, makes owner 
 });
 
 test('who is not logged in is led to the login, from every staff page', async () => {
-  for (const path of ['/', '/outbox', '/outbox/x', '/outbox/x/html', '/outbox/x/raw', '/keys']) {
+  assert.deepEqual((await web.ask('/')).headers.location, '/login');
+  for (const path of ['/outbox?workspace=w&after=a%2Bb', '/outbox/x', '/outbox/x/html', '/outbox/x/raw', '/keys']) {
     const reply = await web.ask(path);
-    assert.deepEqual([reply.status, reply.headers.location], [303, '/login'], path);
+    assert.deepEqual([reply.status, reply.headers.location], [303, `/login?next=${encodeURIComponent(path)}`], path);
   }
   for (const path of ['/keys', '/keys/x/revoke', '/logout']) assert.equal((await submit(path, { csrf: 'x' })).headers.location, '/login');
+});
+
+async function logIn(next: string): Promise<string | undefined> {
+  const shown = await web.ask(`/login?next=${encodeURIComponent(next)}`);
+  const nextField = /name="next" value="([^"]*)"/.exec(shown.text)![1]!.replace(/&#(\d+);/g, (_, code: string) => String.fromCharCode(Number(code)));
+  const done = await submit('/login', { email: 'owner@example.com', password: PASSWORD, csrf: csrfOf(shown.text), next: nextField }, { cookie: cookieOf(shown) });
+  assert.equal(done.status, 303);
+  return done.headers.location;
+}
+
+test('the login leads to the page that was asked for', async () => {
+  const path = `/outbox?workspace=${workspaceId}&after=a%2Bb`;
+  assert.equal(await logIn(path), path);
+  assert.equal((await web.ask(`/login?next=${encodeURIComponent(path)}`, { headers: { cookie } })).headers.location, path);
+  const shown = await web.ask(`/login?next=${encodeURIComponent(path)}`);
+  const refused = await submit('/login', { email: 'owner@example.com', password: 'wrong', csrf: csrfOf(shown.text), next: path }, { cookie: cookieOf(shown) });
+  assert.equal(refused.status, 401);
+  assert.ok(refused.text.includes('/outbox?'), 'a wrong password forgets where to go');
+});
+
+test('the login leads to no other place than a page of ours', async () => {
+  const elsewhere = ['//evil.example', 'https://evil.example', '/\\evil.example', '\\\\evil.example', '/\t/evil.example', '/\n/evil.example', '\t//evil.example', '/x\r\nLocation: https://evil.example', 'javascript:alert(1)', 'evil.example', '', '/é', `/${'x'.repeat(3_000)}`];
+  for (const next of elsewhere) {
+    assert.equal((await web.ask(`/login?next=${encodeURIComponent(next)}`, { headers: { cookie } })).headers.location, '/', JSON.stringify(next));
+    const shown = await web.ask('/login');
+    const done = await submit('/login', { email: 'owner@example.com', password: PASSWORD, csrf: csrfOf(shown.text), next }, { cookie: cookieOf(shown) });
+    assert.deepEqual([done.status, done.headers.location], [303, '/'], JSON.stringify(next));
+    assert.ok(!(await web.ask(`/login?next=${encodeURIComponent(next)}`)).text.includes('evil'), JSON.stringify(next));
+  }
+});
+
+test('pages say which workspace they show, and keep it in their links', async () => {
+  const named = (await web.ask('/api/v1/workspaces', { method: 'POST', headers: fromOurPage(cookie), body: { name: 'Named <i>' } })).json.workspaceId as string;
+  for (const path of ['/', '/outbox', '/keys', '/docs']) {
+    const { text } = await web.ask(`${path}?workspace=${named}`, { headers: { cookie } });
+    assert.match(text, /<title>[^<]* · Named &#60;i&#62; · Multilith<\/title>/, path);
+    for (const link of ['/', '/outbox', '/keys', '/docs']) assert.ok(text.includes(`<a href="${link}?workspace=${named}">`), `${path} to ${link}`);
+  }
+});
+
+test('the API page and those that say what went wrong keep the way back for who is logged in, and for nobody else', async () => {
+  for (const [path, status] of [['/docs', 200], ['/nothing', 404], ['/outbox/unknown', 404], ['/docs?workspace=unknown', 200], ['/outbox?workspace=unknown', 404]] as const) {
+    const reply = await web.ask(path, { headers: { cookie } });
+    assert.equal(reply.status, status, path);
+    assert.ok(reply.text.includes('action="/logout"') && reply.text.includes(`href="/outbox?workspace=${workspaceId}"`), path);
+  }
+  for (const path of ['/docs', '/nothing']) assert.ok(!(await web.ask(path)).text.includes('/logout'), path);
 });
 
 test('a key made on the page is shown once and works; the form needs its token', async () => {
