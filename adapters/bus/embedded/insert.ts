@@ -2,8 +2,8 @@ import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { LANES } from '../../../src/kernel/message.ts';
 import type { Outgoing } from '../../../src/ports/bus.ts';
 import type { BusMemory, Tx } from './memory.ts';
-import type { Queue } from './queue.ts';
-import { READY, WAITING } from './schema.ts';
+import { type Queue, turnOf } from './queue.ts';
+import { BLOCKED, READY, WAITING } from './schema.ts';
 import * as sql from './statements.ts';
 
 /** One message on its way into one queue. */
@@ -29,6 +29,9 @@ export async function insert(tx: Tx, memory: BusMemory, copies: readonly Copy[],
     if (state === READY) {
       queue.lanes[lane]!++;
       queue.ready(lane, workspace, seq, due);
+    } else if (state === BLOCKED) {
+      queue.lanes[lane]!++;
+      queue.blocked++;
     } else {
       queue.waiting++;
       queue.nextDue = Math.min(queue.nextDue, due);
@@ -40,8 +43,10 @@ export async function insert(tx: Tx, memory: BusMemory, copies: readonly Copy[],
 function rowOf(seq: number, queue: Queue, workspace: number, message: Outgoing, now: EpochMs): unknown[] {
   const due = Math.max(now + queue.settings.delayMs, message.notBefore ?? 0);
   const { traceId, spanId } = message.trace;
+  // What is sure to wait for its key need not be looked at until that is free.
+  const behind = queue.settings.ordered && message.key !== null && queue.busy.has(turnOf(workspace, message.key));
   return [
-    seq, queue.id, due > now ? WAITING : READY, LANES.indexOf(message.lane), workspace,
+    seq, queue.id, due > now ? WAITING : behind ? BLOCKED : READY, LANES.indexOf(message.lane), workspace,
     message.id, message.name, message.key, message.time, due, `${traceId}-${spanId}`, message.payload,
   ];
 }

@@ -5,6 +5,7 @@ import type { Storage } from '../../../src/ports/storage.ts';
 import { type Copy, insert } from './insert.ts';
 import { type BusMemory, type Tx, readNextDue } from './memory.ts';
 import type { Flight, Queue } from './queue.ts';
+import type { Run } from './run.ts';
 import { READY } from './schema.ts';
 import { type Ended, settle } from './settle.ts';
 import * as sql from './statements.ts';
@@ -43,7 +44,7 @@ interface Cycle {
   readonly ended: readonly Ended[];
   readonly calls: readonly Call[];
   readonly step: Step | undefined;
-  readonly flights: Flight[];
+  readonly runs: Run[];
 }
 
 export interface PumpOptions {
@@ -186,7 +187,7 @@ export class Pump {
     }
     this.#callCopies -= copies;
     this.#callBytes -= bytes;
-    return { ended, calls: this.#calls.splice(0, taken), step: this.#steps.shift(), flights: [] };
+    return { ended, calls: this.#calls.splice(0, taken), step: this.#steps.shift(), runs: [] };
   }
 
   async #carry(tx: Tx, cycle: Cycle, now: EpochMs): Promise<void> {
@@ -199,8 +200,8 @@ export class Pump {
       if (queue.nextDue <= now) await this.#release(tx, queue, now);
       if (queue.heldUntil <= now) queue.letGo();
       if (queue.canTake) {
-        const { flights, more } = await takeReady(tx, memory, queue, now);
-        cycle.flights.push(...flights);
+        const { runs, more } = await takeReady(tx, memory, queue, now);
+        cycle.runs.push(...runs);
         if (more) this.#wanted = true;
       }
       if (!queue.changed) continue;
@@ -240,9 +241,9 @@ export class Pump {
     });
   }
 
-  #undo({ ended, calls, step, flights }: Cycle, error: unknown): void {
+  #undo({ ended, calls, step, runs }: Cycle, error: unknown): void {
     this.#doubtful = true;
-    for (const flight of flights) flight.queue.land(flight);
+    for (const { flights } of runs) for (const flight of flights) flight.queue.land(flight);
     for (const { flight } of ended) if (!flight.queue.flights.has(flight.seq)) flight.queue.takeOff(flight, flight.queue.lastTaken ?? 0);
     this.#ended.unshift(...ended);
     for (const waiter of [...calls, ...(step === undefined ? [] : [step])]) waiter.reject(error);
@@ -250,19 +251,19 @@ export class Pump {
     if (this.#failures === 0) this.#options.log.error({ err: error, code, reason }, 'the bus cannot write; it goes on trying');
   }
 
-  #finish({ ended, calls, step, flights }: Cycle): void {
+  #finish({ ended, calls, step, runs }: Cycle): void {
     for (const { resolve } of calls) resolve();
     step?.resolve();
     this.#count(calls, ended);
-    for (const { flight } of ended) flight.worker.noteLanding();
-    for (const flight of flights) void flight.worker.run(flight);
+    for (const { flight } of ended) flight.run.worker.noteLanding();
+    for (const run of runs) void run.worker.run(run);
   }
 
   #count(calls: readonly Call[], ended: readonly Ended[]): void {
     const published = new Map<string, number>();
     for (const { copies } of calls) for (const { queue } of copies) published.set(queue.name, (published.get(queue.name) ?? 0) + 1);
     for (const [queue, count] of published) this.#published.add(count, { queue });
-    for (const { flight, ending } of ended) this.#handled.add(1, { queue: flight.queue.name, outcome: ending.kind });
+    for (const { flight, ending } of ended) if (ending.kind !== 'untried') this.#handled.add(1, { queue: flight.queue.name, outcome: ending.kind });
   }
 
   #nextDue(): EpochMs {

@@ -2,6 +2,7 @@ import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { LANES } from '../../../src/kernel/message.ts';
 import type { Incoming, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import { Rotation } from './rotation.ts';
+import { MOST_FOLLOWING, Pace, type Run } from './run.ts';
 import type { QueueRow } from './statements.ts';
 import type { Worker } from './worker.ts';
 
@@ -16,7 +17,9 @@ export interface Flight {
   readonly turn: string | null;
   readonly suspect: boolean;
   readonly message: Incoming;
-  readonly worker: Worker;
+  readonly run: Run;
+  /** Its handler has its turn; the ones behind it in its run are taken, but still count as ready. */
+  begun: boolean;
   /** Its outcome is known; a later one of the same delivery does not count. */
   ended: boolean;
 }
@@ -54,12 +57,12 @@ export class Queue {
   lastTaken: EpochMs | null = null;
   readonly rotations = LANES.map(() => new Rotation());
   readonly flights = new Map<number, Flight>();
-  /** Keys of which a message is under way; ordered queues. */
-  readonly busy = new Set<string>();
+  /** Keys of which messages are under way, and how many; ordered queues. */
+  readonly busy = new Map<string, number>();
+  readonly pace = new Pace();
   readonly workers = new Set<Worker>();
   /** The row of this queue must be written. */
   changed = false;
-  readonly #flying = LANES.map(() => 0);
   /** When those are let go that wait for a suspect to finish. */
   heldUntil: EpochMs = Infinity;
   #suspects = 0;
@@ -109,6 +112,18 @@ export class Queue {
     return !this.paused && this.workers.size > 0 && this.rotations.some((rotation) => rotation.size > 0);
   }
 
+  /** How many messages of a key one run may take now. */
+  get runLength(): number {
+    let following = this.flights.size;
+    for (const worker of this.workers) following -= worker.runs.size;
+    return Math.min(this.pace.fitting, 1 + Math.max(0, MOST_FOLLOWING - following));
+  }
+
+  /** Whether messages of this workspace may be handled. */
+  isOpen(workspace: number): boolean {
+    return !this.paused && !this.pausedWorkspaces.has(workspace);
+  }
+
   /** A message is ready that was not before: new, due, or free of the one before it. */
   ready(lane: number, workspace: number, seq: number, due: EpochMs): void {
     this.rotations[lane]!.add(workspace, seq, due, this.pausedWorkspaces.has(workspace));
@@ -133,9 +148,8 @@ export class Queue {
 
   takeOff(flight: Flight, now: EpochMs): void {
     this.flights.set(flight.seq, flight);
-    flight.worker.flights.add(flight);
-    this.#flying[flight.lane]!++;
-    if (flight.turn !== null) this.busy.add(turnOf(flight.workspace, flight.turn));
+    flight.run.worker.add(flight);
+    if (flight.turn !== null) this.#count(turnOf(flight.workspace, flight.turn), 1);
     if (flight.suspect) {
       this.#suspects++;
       this.#suspectSince = now;
@@ -147,22 +161,23 @@ export class Queue {
   /** No longer under way. The opposite of `takeOff`; also undoes it. */
   land(flight: Flight): void {
     if (!this.flights.delete(flight.seq)) return;
-    flight.worker.flights.delete(flight);
-    this.#flying[flight.lane]!--;
-    if (flight.turn !== null) this.busy.delete(turnOf(flight.workspace, flight.turn));
+    flight.run.worker.remove(flight);
+    if (flight.turn !== null) this.#count(turnOf(flight.workspace, flight.turn), -1);
     this.changed = true;
     if (flight.suspect && --this.#suspects === 0) this.letGo();
   }
 
   state(now: EpochMs, workspaceName: (id: number) => string): QueueState {
-    const ready = this.lanes.map((count, lane) => Math.max(0, count - this.#flying[lane]!));
+    const begun = LANES.map(() => 0);
+    for (const flight of this.flights.values()) if (flight.begun) begun[flight.lane]!++;
+    const ready = this.lanes.map((count, lane) => Math.max(0, count - begun[lane]!));
     const oldest = Math.min(...this.rotations.map((rotation) => rotation.oldestDue()));
     const [urgent, normal, bulk] = ready as [number, number, number];
     return {
       name: this.name,
       ready: { urgent, normal, bulk },
       waiting: this.waiting,
-      inFlight: this.flights.size,
+      inFlight: begun.reduce((sum, count) => sum + count, 0),
       dead: this.dead,
       oldestMs: urgent + normal + bulk === 0 || oldest === Infinity ? null : Math.max(0, now - oldest),
       paused: this.paused,
@@ -172,6 +187,12 @@ export class Queue {
       lastPublished: this.lastPublished,
       lastTaken: this.lastTaken,
     };
+  }
+
+  #count(turn: string, change: 1 | -1): void {
+    const count = (this.busy.get(turn) ?? 0) + change;
+    if (count === 0) this.busy.delete(turn);
+    else this.busy.set(turn, count);
   }
 }
 

@@ -1,7 +1,7 @@
 import type { EpochMs } from '../../../src/kernel/clock.ts';
 import type { Backoff } from '../../../src/kernel/message.ts';
 import { type Tx, unblock } from './memory.ts';
-import type { Flight } from './queue.ts';
+import { type Flight, turnOf } from './queue.ts';
 import { DEAD, READY, WAITING } from './schema.ts';
 import * as sql from './statements.ts';
 import type { Ending } from './worker.ts';
@@ -10,6 +10,8 @@ export interface Ended {
   readonly flight: Flight;
   readonly ending: Ending;
 }
+
+type Failed = Exclude<Ending, { kind: 'done' | 'untried' }>;
 
 /** Longer reasons are cut: they are kept with every dead message. */
 const REASON_CHARACTERS = 2_000;
@@ -27,14 +29,21 @@ export async function settle(tx: Tx, ended: readonly Ended[], now: EpochMs): Pro
   for (const { flight, ending } of ended) {
     const { queue } = flight;
     if (ending.kind === 'done') queue.lanes[flight.lane]!--;
+    else if (ending.kind === 'untried') queue.ready(flight.lane, flight.workspace, flight.seq, flight.due);
     else await giveBack(tx, flight, ending, now);
     queue.land(flight);
   }
   // After all have landed: a key may have been passed on to a message that this very transaction takes.
-  for (const { flight } of ended) if (flight.turn !== null) await unblock(tx, flight.queue, flight.workspace, flight.turn);
+  const passedOn = new Set<string>();
+  for (const { flight } of ended) {
+    const { queue, workspace, turn } = flight;
+    if (turn === null || queue.busy.has(turnOf(workspace, turn)) || passedOn.has(`${queue.id} ${turnOf(workspace, turn)}`)) continue;
+    passedOn.add(`${queue.id} ${turnOf(workspace, turn)}`);
+    await unblock(tx, queue, workspace, turn);
+  }
 }
 
-async function giveBack(tx: Tx, flight: Flight, ending: Exclude<Ending, { kind: 'done' }>, now: EpochMs): Promise<void> {
+async function giveBack(tx: Tx, flight: Flight, ending: Failed, now: EpochMs): Promise<void> {
   const { queue, seq, lane, workspace } = flight;
   const put = standingAfter(flight, ending, now);
   await tx.run(sql.putBack, { seq, suspect: 0, ...put });
@@ -47,7 +56,7 @@ async function giveBack(tx: Tx, flight: Flight, ending: Exclude<Ending, { kind: 
   }
 }
 
-function standingAfter(flight: Flight, ending: Exclude<Ending, { kind: 'done' }>, now: EpochMs): { state: number; due: EpochMs; attempts: number; reason: string } {
+function standingAfter(flight: Flight, ending: Failed, now: EpochMs): { state: number; due: EpochMs; attempts: number; reason: string } {
   const { attempt } = flight.message;
   const { attempts: most, backoff } = flight.queue.settings;
   const reason = ending.kind === 'returned' ? 'stopped: The consumer stopped before the handler had finished.' : storable(ending.reason);

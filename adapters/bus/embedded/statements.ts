@@ -90,6 +90,16 @@ export const takeOrdered = prepared<TakeParams, TakenRow>((p) => sql`
   ) end as head
   from message m indexed by message_place where ${placeOf(p)}`);
 
+export interface FollowingRow extends TakenRow {
+  readonly state: number;
+  readonly lane: number;
+}
+/** The messages of a key behind one of them, whatever they wait for. */
+export const following = prepared<{ queue: number; workspace: number; key: string; after: number; limit: number }, FollowingRow>((p) => sql`
+  select ${TAKEN}, m.state, m.lane from message m indexed by message_key
+  where m.queue = ${p('queue')} and m.workspace = ${p('workspace')} and m.key = ${p('key')} and m.key is not null and m.state < 3 and m.seq > ${p('after')}
+  order by m.seq limit ${p('limit')}`);
+
 export const remove = prepared<{ seqs: string }>((p) => sql`delete from message where seq in (select value from json_each(${p('seqs')}))`);
 export const moveTo = prepared<{ seqs: string; state: number }>((p) => sql`
   update message set state = ${p('state')} where seq in (select value from json_each(${p('seqs')}))`);

@@ -3,7 +3,8 @@ import { LANES } from '../../../src/kernel/message.ts';
 import type { BusMemory, Tx } from './memory.ts';
 import { type Flight, type Queue, turnOf } from './queue.ts';
 import type { Rotation, Stream } from './rotation.ts';
-import { BLOCKED } from './schema.ts';
+import { RUN_CHARACTERS, Run } from './run.ts';
+import { BLOCKED, READY, WAITING } from './schema.ts';
 import * as sql from './statements.ts';
 import type { Worker } from './worker.ts';
 
@@ -14,7 +15,7 @@ const LOOKED_AT_ONCE = 1_024;
 const WIDEST_STEP = 256;
 
 export interface Taking {
-  readonly flights: Flight[];
+  readonly runs: Run[];
   /** Stopped by its own limits: there is more to take at once. */
   readonly more: boolean;
 }
@@ -31,7 +32,8 @@ export async function takeReady(tx: Tx, memory: BusMemory, queue: Queue, now: Ep
 }
 
 class Taker implements Taking {
-  readonly flights: Flight[] = [];
+  readonly runs: Run[] = [];
+  #taken = 0;
   readonly #blocked: number[] = [];
   readonly #tx: Tx;
   readonly #memory: BusMemory;
@@ -72,18 +74,18 @@ class Taker implements Taking {
   }
 
   get #spent(): boolean {
-    return this.flights.length >= TAKEN_AT_ONCE || this.#looked >= LOOKED_AT_ONCE;
+    return this.#taken >= TAKEN_AT_ONCE || this.#looked >= LOOKED_AT_ONCE;
   }
 
-  /** Takes up to `share` messages of the next `step` ones; answers how many. */
+  /** Takes up to `share` of the next `step` messages, each with those that follow it; answers how many. */
   async #takeStream(lane: number, rotation: Rotation, stream: Stream, share: number, step: number): Promise<number> {
     const { id, settings } = this.#queue;
     const { workspace, after } = stream;
-    const had = this.flights.length;
+    const had = this.runs.length;
     // One more than is wanted: it tells whether the stream has an end here, and since when its next one waits.
     const rows = await this.#tx.run(settings.ordered ? sql.takeOrdered : sql.take, { queue: id, lane, workspace, after, limit: step + 1 });
     let i = 0;
-    for (; i < Math.min(rows.length, step) && this.flights.length - had < share; i++) this.#consider(rows[i]!, lane, workspace);
+    for (; i < Math.min(rows.length, step) && this.runs.length - had < share; i++) await this.#consider(rows[i]!, lane, workspace);
     this.#looked += i;
     const next = rows[i];
     if (next === undefined) {
@@ -93,10 +95,10 @@ class Taker implements Taking {
       stream.headDue = next.due;
       rotation.served(stream);
     }
-    return this.flights.length - had;
+    return this.runs.length - had;
   }
 
-  #consider(row: sql.TakenRow, lane: number, workspace: number): void {
+  async #consider(row: sql.TakenRow, lane: number, workspace: number): Promise<void> {
     const queue = this.#queue;
     if (queue.flights.has(row.seq)) return;
     const turn = queue.settings.ordered ? row.key : null;
@@ -105,16 +107,48 @@ class Taker implements Taking {
       return;
     }
     if (row.suspect === 1 && queue.hold(lane, workspace, row.seq, row.due, this.#now)) return;
-    const flight = this.#flightOf(row, lane, workspace, turn);
-    queue.takeOff(flight, this.#now);
-    this.flights.push(flight);
+    const run = new Run(this.#worker()!);
+    this.runs.push(run);
+    this.#takeOff(run, this.#flightOf(row, lane, workspace, turn, run));
+    // Where nothing is blocked, there is hardly a second message of any key, and looking for one is not worth its while.
+    if (turn !== null && row.suspect === 0 && queue.blocked + this.#blocked.length > 0) await this.#takeFollowing(run, row.seq, lane, workspace, turn);
   }
 
-  #flightOf(row: sql.TakenRow, lane: number, workspace: number, turn: string | null): Flight {
+  /** The next messages of a key, up to the first that has to wait for something else than the one before it. */
+  async #takeFollowing(run: Run, first: number, lane: number, workspace: number, turn: string): Promise<void> {
+    const queue = this.#queue;
+    const limit = Math.min(queue.runLength - 1, TAKEN_AT_ONCE - this.#taken);
+    if (limit < 1) return;
+    const rows = await this.#tx.run(sql.following, { queue: queue.id, workspace, key: turn, after: first, limit });
+    const freed: number[] = [];
+    let characters = 0;
+    for (const row of rows) {
+      if (!this.#mayFollow(row, lane) || characters > RUN_CHARACTERS) break;
+      characters += row.payload.length;
+      if (row.state === BLOCKED) freed.push(row.seq);
+      this.#takeOff(run, this.#flightOf(row, lane, workspace, turn, run));
+    }
+    if (freed.length === 0) return;
+    await this.#tx.run(sql.moveTo, { seqs: `[${freed.join(',')}]`, state: READY });
+    queue.blocked -= freed.length;
+  }
+
+  /** A crash must not cost a message its last try that has not even begun. */
+  #mayFollow(row: sql.FollowingRow, lane: number): boolean {
+    return row.lane === lane && row.state !== WAITING && row.suspect === 0 && row.attempts + 1 < this.#queue.settings.attempts;
+  }
+
+  #takeOff(run: Run, flight: Flight): void {
+    run.flights.push(flight);
+    this.#queue.takeOff(flight, this.#now);
+    this.#taken++;
+  }
+
+  #flightOf(row: sql.TakenRow, lane: number, workspace: number, turn: string | null, run: Run): Flight {
     const { seq, id, name, key, time, due, attempts, suspect, trace, payload } = row;
     const [traceId = '', spanId = ''] = trace.split('-');
     return {
-      seq, queue: this.#queue, lane, workspace, due, turn, suspect: suspect === 1, worker: this.#worker()!, ended: false,
+      seq, queue: this.#queue, lane, workspace, due, turn, suspect: suspect === 1, run, begun: run.flights.length === 0, ended: false,
       message: {
         id, name, key, time, payload,
         queue: this.#queue.name,
@@ -129,7 +163,7 @@ class Taker implements Taking {
   #room(): number {
     let room = 0;
     for (const worker of this.#queue.workers) room += worker.free;
-    return Math.min(room, TAKEN_AT_ONCE - this.flights.length);
+    return Math.min(room, TAKEN_AT_ONCE - this.#taken);
   }
 
   /** The one with the most room. */

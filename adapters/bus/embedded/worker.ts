@@ -3,9 +3,13 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import type { Log } from '../../../src/kernel/telemetry.ts';
 import type { Consumer, Handler, Outcome } from '../../../src/ports/bus.ts';
 import type { Flight, Queue } from './queue.ts';
+import { RUN_MS, type Run } from './run.ts';
 
-/** `returned`: the consumer stopped first. Counts as a try, but the message is due at once. */
-export type Ending = Outcome | { readonly kind: 'returned' };
+/**
+ * `returned`: the consumer stopped first. Counts as a try, but the message is due at once.
+ * `untried`: its handler was not called, since the one before it in its run must be tried again, or no more may run.
+ */
+export type Ending = Outcome | { readonly kind: 'returned' } | { readonly kind: 'untried' };
 
 /** How long a stopping consumer waits, beyond its deadline, for the disk to take back what it gives back. */
 const GIVE_BACK_MS = 1_000;
@@ -23,6 +27,8 @@ export class Worker implements Consumer {
   readonly concurrency: number;
   /** What it owns, the outcomes that are not yet on disk included. */
   readonly flights = new Set<Flight>();
+  /** What holds its places. */
+  readonly runs = new Set<Run>();
   readonly #handler: Handler;
   readonly #context: WorkerContext;
   #stopping: Promise<void> | undefined;
@@ -36,18 +42,30 @@ export class Worker implements Consumer {
   }
 
   get free(): number {
-    return this.#stopping === undefined ? this.concurrency - this.flights.size : 0;
+    return this.#stopping === undefined ? this.concurrency - this.runs.size : 0;
   }
 
-  /** The flight's taking is on disk: the handler may run. */
-  async run(flight: Flight): Promise<void> {
-    let outcome: Outcome;
-    try {
-      outcome = sound(await this.#handler(flight.message));
-    } catch (thrown) {
-      outcome = { kind: 'retry', reason: this.#reasonOf(thrown, flight) };
+  add(flight: Flight): void {
+    this.flights.add(flight);
+    this.runs.add(flight.run);
+    flight.run.open++;
+  }
+
+  remove(flight: Flight): void {
+    this.flights.delete(flight);
+    if (--flight.run.open === 0) this.runs.delete(flight.run);
+  }
+
+  /** The run's taking is on disk: the handler may be called, for one message after the other. */
+  async run({ flights }: Run): Promise<void> {
+    const began = performance.now();
+    let goesOn = true;
+    for (const flight of flights) {
+      // A stop may have given it back meanwhile.
+      if (flight.ended) continue;
+      if (goesOn && (flight.begun || this.#mayBegin(flight, began))) goesOn = await this.#handle(flight);
+      else this.#context.end(flight, { kind: 'untried' });
     }
-    if (!flight.ended) this.#context.end(flight, outcome);
   }
 
   stop(deadlineMs: number): Promise<void> {
@@ -59,9 +77,30 @@ export class Worker implements Consumer {
     if (this.flights.size === 0) this.#landed?.();
   }
 
+  /** Whether a message that waits in its run may still have its turn there. */
+  #mayBegin(flight: Flight, began: number): boolean {
+    return this.#stopping === undefined && this.queue.isOpen(flight.workspace) && performance.now() - began < RUN_MS;
+  }
+
+  /** Answers whether the next message of the key may follow. */
+  async #handle(flight: Flight): Promise<boolean> {
+    flight.begun = true;
+    const began = performance.now();
+    let outcome: Outcome;
+    try {
+      outcome = sound(await this.#handler(flight.message));
+    } catch (thrown) {
+      outcome = { kind: 'retry', reason: this.#reasonOf(thrown, flight) };
+    }
+    this.queue.pace.note(performance.now() - began);
+    if (flight.ended) return false;
+    this.#context.end(flight, outcome);
+    return outcome.kind !== 'retry';
+  }
+
   async #stop(deadline: EpochMs): Promise<void> {
     if (!(await this.#allLanded(deadline))) {
-      for (const flight of this.flights) if (!flight.ended) this.#context.end(flight, { kind: 'returned' });
+      for (const flight of this.flights) if (!flight.ended) this.#context.end(flight, { kind: flight.begun ? 'returned' : 'untried' });
       await this.#allLanded(this.#context.clock.now() + GIVE_BACK_MS);
     }
     this.queue.workers.delete(this);

@@ -133,6 +133,67 @@ onEachBus('order', (under) => {
     await untilQueue(bus, 'q', isEmpty);
   });
 
+  test('a key with a long line goes as fast as one with a short line, and no slower than messages of many keys', async (t) => {
+    const bus = await under.open(t);
+    const rateOf = async (name: string, count: number, keyOf: (n: number) => string): Promise<number> => {
+      await bus.declare(queueOf(name, { ordered: true }));
+      const sent = Array.from({ length: count }, (_, n) => messageTo(name, { key: keyOf(n) }));
+      for (let at = 0; at < count; at += 1_000) await bus.publish(sent.slice(at, at + 1_000));
+      const arrivals = new Arrivals();
+      const began = performance.now();
+      const consumer = await bus.consume(name, { concurrency: 8 }, arrivals.handler);
+      await arrivals.count(count, 30_000);
+      const rate = count / ((performance.now() - began) / 1_000);
+      await consumer.stop(5_000);
+      if (keyOf(0) === keyOf(1)) assert.deepEqual(arrivals.ids, sent.map((message) => message.id));
+      return rate;
+    };
+    await rateOf('warm-up', 1_000, () => 'k');
+    const short = await rateOf('short', 1_000, () => 'k');
+    const long = await rateOf('long', 20_000, () => 'k');
+    const many = await rateOf('many', 5_000, (n) => `k${n}`);
+    t.diagnostic(`${Math.round(short)}/s in a short line, ${Math.round(long)}/s in a long one, ${Math.round(many)}/s of many keys`);
+    assert.ok(long > short / 4, `${long}/s in a long line, ${short}/s in a short one`);
+    assert.ok(long > many / 3, `${long}/s of one key, ${many}/s of many`);
+  });
+
+  test('a message that must be tried again holds up those behind it that were taken with it', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { ordered: true, attempts: 5, backoff: { firstMs: 30, factor: 1, mostMs: 30, jitter: 0 } }));
+    const sent = Array.from({ length: 600 }, (_, n) => messageTo('q', { id: `m${String(n).padStart(3, '0')}`, key: 'k' }));
+    const arrivals = new Arrivals(({ id, attempt }) => (id.endsWith('50') && attempt < 3 ? { kind: 'retry', reason: 'not yet' } : id.endsWith('75') ? { kind: 'dead', reason: 'never' } : { kind: 'done' }));
+    await bus.publish(sent);
+    await bus.consume('q', { concurrency: 4 }, arrivals.handler);
+    await untilQueue(bus, 'q', isEmpty);
+    assert.deepEqual(arrivals.messages.map(({ id, attempt }) => `${id} ${attempt}`), sent.flatMap(({ id }) => (id.endsWith('50') ? [`${id} 1`, `${id} 2`, `${id} 3`] : [`${id} 1`])));
+    assert.equal((await stateOf(bus, 'q')).dead, 6);
+  });
+
+  test('of a line that goes on, a pause and a stop let only the message under way finish, and use up no try of the others', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { ordered: true }));
+    const gate = Promise.withResolvers<void>();
+    const arrivals = new Arrivals(async ({ id }) => {
+      if (id === 'm200') await gate.promise;
+      return { kind: 'done' };
+    });
+    const sent = Array.from({ length: 400 }, (_, n) => messageTo('q', { id: `m${n}`, key: 'k' }));
+    await bus.publish(sent);
+    const consumer = await bus.consume('q', { concurrency: 4 }, arrivals.handler);
+    await arrivals.count(201);
+    await bus.pause('q', 'w1');
+    const { inFlight, ready } = await stateOf(bus, 'q');
+    assert.deepEqual([inFlight, inFlight + ready.normal >= 200], [1, true]);
+    gate.resolve();
+    await untilQueue(bus, 'q', (state) => state.inFlight === 0 && state.ready.normal === 199);
+    assert.equal(arrivals.ids.length, 201);
+    await consumer.stop(1_000);
+    await bus.resume('q', 'w1');
+    await bus.consume('q', { concurrency: 4 }, arrivals.handler);
+    await untilQueue(bus, 'q', isEmpty);
+    assert.deepEqual(arrivals.messages.map(({ id, attempt }) => `${id} ${attempt}`), sent.map(({ id }) => `${id} 1`));
+  });
+
   test('purging the head frees the key; a requeued message comes before the later ones of its key', async (t) => {
     const bus = await under.open(t);
     await bus.declare(queueOf('q', { ordered: true, attempts: 5, backoff: { firstMs: 60_000, factor: 1, mostMs: 60_000, jitter: 0 } }));
