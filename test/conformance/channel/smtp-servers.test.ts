@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { createConnection, createServer, type AddressInfo } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, it, type TestContext as Test } from 'node:test';
@@ -12,6 +12,7 @@ import { composeMail } from '../../../modules/notification/compose/message.ts';
 import type { Channel, ChannelMessage } from '../../../src/ports/channel.ts';
 import { testContext } from '../../support/context.ts';
 import { verifyDkim } from '../../support/dkim-verifier.ts';
+import { keyThatCannotSign } from '../../support/keys.ts';
 
 const NEVER = new AbortController().signal;
 
@@ -141,13 +142,8 @@ describe('DKIM', () => {
   }
 
   it('sends nothing when a signature cannot be made, tells the caller, and stops as ever', { timeout: 20_000 }, async (t) => {
-    // Reads like any other key; the modulus is even, so that nothing can be signed with it.
-    const { n, ...rest } = rsa.privateKey.export({ format: 'jwk' });
-    const even = Buffer.from(n!, 'base64url');
-    even[even.length - 1]! &= 0xfe;
-    const privateKey = createPrivateKey({ key: { ...rest, n: even.toString('base64url') }, format: 'jwk' }).export({ type: 'pkcs8', format: 'pem' });
     const { port, received } = await smtpServer(t);
-    const channel = await channelTo(t, port, { security: 'none', connections: 1, dkim: { domain: 'agency.example', selector: 's1', privateKey } });
+    const channel = await channelTo(t, port, { security: 'none', connections: 1, dkim: { domain: 'agency.example', selector: 's1', privateKey: keyThatCannotSign() } });
     for (const [i, result] of (await Promise.allSettled([1, 2, 3, 4, 5].map((n) => channel.send(mail(`m${n}`), NEVER)))).entries()) {
       assert.equal(result.status, 'rejected', `m${i + 1}`);
       assert.doesNotMatch(String(result.reason?.stack), /PRIVATE|BEGIN/);

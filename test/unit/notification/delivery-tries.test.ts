@@ -4,9 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import PostalMime from 'postal-mime';
+import { smtp, SmtpSettings } from '../../../adapters/channel/smtp/driver.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
+import { testContext } from '../../support/context.ts';
 import { accepted, answering, assertAddsUp, deferred, FAST, rejected, rigWith, uncertain } from '../../support/deliveries.ts';
+import { keyThatCannotSign } from '../../support/keys.ts';
 import { compiled, notificationRig, person, ScriptedChannel, type PortalData } from '../../support/notification-rig.ts';
+import { SmtpFaultServer } from '../../support/smtp-fault-server.ts';
 
 describe('a delivery that is put off, refused or not answered', () => {
   it('is tried again after it was put off, and carries the same Message-ID', async () => {
@@ -82,6 +86,25 @@ describe('a delivery that is put off, refused or not answered', () => {
     await rig.until(async () => rig.portal.calls.length >= 2);
     rig.portal.away = null;
     assert.equal((await rig.rest(id)).state, 'sent');
+  });
+
+  it('is put off at each try, and nothing is sent, when the mail cannot be signed', async () => {
+    const server = new SmtpFaultServer();
+    const context = testContext();
+    const dkim = { domain: 'agency.example', selector: 's1', privateKey: keyThatCannotSign() };
+    const channel = smtp.create(SmtpSettings.parse({ host: '127.0.0.1', port: await server.listen(), dkim }), context);
+    try {
+      const rig = await rigWith({ channels: new Map([['email', channel]]), settings: FAST });
+      const delivery = await rig.rest(await rig.ask());
+      assert.deepEqual([delivery.state, delivery.reason, delivery.mayBeRepeated], ['failed', 'channel_failed', false]);
+      assert.deepEqual(delivery.attempts.map(({ result, reason, response }) => [result, reason, response]), Array(4).fill(['deferred', 'channel_failed', 'The channel failed.']));
+      assert.deepEqual([server.connections, server.mails], [0, []]);
+      await assertAddsUp(rig);
+    } finally {
+      await channel.stop(1_000);
+      await server.close();
+      context.remove();
+    }
   });
 });
 
