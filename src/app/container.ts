@@ -10,6 +10,7 @@ import type { Bus } from '../ports/bus.ts';
 import { Channels } from '../ports/channel.ts';
 import { Store, type Storage } from '../ports/storage.ts';
 import { InboxPruner } from '../fabric/inbox.ts';
+import { Once } from '../fabric/once.ts';
 import { OutboxStore } from '../fabric/outbox.ts';
 import { OutboxRelay } from '../fabric/outbox-relay.ts';
 import { type Placement, placements } from '../fabric/placements.ts';
@@ -19,8 +20,12 @@ import { fabricMigrations } from '../fabric/tables.ts';
 import { Target } from '../fabric/target.ts';
 
 export interface CompositionOptions {
+  /** Those that run here. */
   readonly modules: readonly ModuleDefinition[];
+  /** How they reach each other. */
   readonly placement: Placement;
+  /** The stub of a contract whose module runs elsewhere; undefined for one that nobody offers. */
+  readonly elsewhere?: <T>(contract: Contract<T>) => T | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -39,6 +44,8 @@ export interface Composition extends Lifecycle {
   readonly http: readonly HttpSurface[];
   /** The stub of a contract, as a module would have it injected. */
   contract<T>(contract: Contract<T>): T;
+  /** The modules' contracts, for whoever serves them to others. */
+  readonly targets: readonly Target[];
   /** A module's part, for the host's own use: set-up, the greeting, status. */
   part<T>(module: string, part: Injectable<T>): T;
 }
@@ -48,6 +55,7 @@ interface Placed {
   readonly definition: ModuleDefinition;
   readonly container: Container;
   readonly storage: Storage;
+  readonly once: Once;
   readonly relay: OutboxRelay;
   readonly pruner: InboxPruner;
   readonly lifecycles: readonly Lifecycle[];
@@ -61,14 +69,18 @@ interface Placed {
 export function compose(options: CompositionOptions): Composition {
   const targets = new Map(options.modules.map((m) => [m.contract.name, new Target(m.contract)]));
   const stubs = new Map<string, unknown>();
-  const stub = <T>(contract: Contract<T>): T => {
+  const bind = <T>(contract: Contract<T>): T => {
     const target = targets.get(contract.name);
-    if (target === undefined) throw new TypeError(`No module of this host offers the contract ${contract.name}.`);
-    if (!stubs.has(contract.name)) stubs.set(contract.name, placements[options.placement](target, contract, options.log));
+    const bound = target === undefined ? options.elsewhere?.(contract) : placements[options.placement](target, contract, options.log);
+    if (bound === undefined) throw new TypeError(`No module offers the contract ${contract.name}.`);
+    return bound;
+  };
+  const stub = <T>(contract: Contract<T>): T => {
+    if (!stubs.has(contract.name)) stubs.set(contract.name, bind(contract));
     return stubs.get(contract.name) as T;
   };
   const placed = options.modules.map((definition) => place(definition, options, stub));
-  for (const { definition, container } of placed) targets.get(definition.contract.name)!.serve(container.get<object>(definition.implementation as never));
+  for (const { definition, container, once } of placed) targets.get(definition.contract.name)!.serve(once.guard(definition.contract, container.get<object>(definition.implementation as never)));
 
   const life = new StartStop(
     () => start(placed, options.bus),
@@ -77,6 +89,7 @@ export function compose(options: CompositionOptions): Composition {
   return {
     http: placed.flatMap(({ definition, container }) => (definition.http === undefined ? [] : [container.get<HttpSurface>(definition.http as never)])),
     contract: stub,
+    targets: [...targets.values()],
     part: (module, part) => {
       const found = placed.find(({ definition }) => definition.name === module);
       if (found === undefined) throw new TypeError(`No module ${module} on this host.`);
@@ -94,7 +107,8 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
   const strict = options.placement === 'inline-strict';
   const storage = options.openStorage(definition.name);
   const relay = new OutboxRelay(definition.name, storage, bus, clock, log, metrics);
-  const store = new OutboxStore<unknown>(storage, { module: definition.name, publishes, strict, clock }, relay.wake);
+  const once = new Once(storage, clock);
+  const store = new OutboxStore<unknown>(storage, { module: definition.name, publishes, strict, clock, alongside: once.alongside }, relay.wake);
 
   const container = new Container({ defaultScope: 'Singleton' });
   container.bind(Clock).toConstantValue(clock);
@@ -113,6 +127,7 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
     definition,
     container,
     storage,
+    once,
     relay,
     pruner: new InboxPruner(storage, clock, log),
     lifecycles: definition.lifecycles.map((part) => container.get<Lifecycle>(part as never)),

@@ -5,7 +5,7 @@ import { Fault, type Json } from '../kernel/fault.ts';
 /** Faults that any call may answer with, whatever its contract declares. */
 const UNIVERSAL_REASONS = new Set([
   'invalid', 'unauthenticated', 'denied', 'not_found', 'conflict', 'exhausted', 'deadline', 'cancelled', 'unavailable', 'internal',
-  'workspace_required', 'not_running', 'repeated', 'unique', 'foreign_key', 'not_null', 'check',
+  'workspace_required', 'not_running', 'repeated', 'idempotency_key_reused', 'unique', 'foreign_key', 'not_null', 'check',
 ]);
 
 /** The callee's side of a process border: what comes in and goes out of one operation is held against its contract. */

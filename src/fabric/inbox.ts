@@ -18,6 +18,13 @@ const prune = statement<FabricTables, { before: number; limit: number }>()((db, 
     .returning('id'),
 );
 
+const pruneCalls = statement<FabricTables, { before: number; limit: number }>()((db, p) =>
+  db
+    .deleteFrom('fabric_calls')
+    .where((eb) => eb(eb.refTuple('operation', 'caller', 'key'), 'in', eb.selectFrom('fabric_calls').select(['operation', 'caller', 'key']).where('time', '<', p('before')).limit(p('limit')).$asTuple('operation', 'caller', 'key')))
+    .returning('key'),
+);
+
 /** True when this message has had its effect before; otherwise notes, in this transaction, that it has it now. */
 export async function handledBefore(tx: StorageTransaction<any>, queue: string, id: string, now: number): Promise<boolean> {
   return (await tx.run(record, { queue, id, time: now })).length === 0;
@@ -28,7 +35,7 @@ const KEEP_MS = 7 * 86_400_000;
 const EVERY_MS = 600_000;
 const BATCH_ROWS = 1_000;
 
-/** Forgets messages that were handled so long ago that no repeat of them can arrive. In small batches. */
+/** Forgets messages and commands that were handled so long ago that no repeat of them can arrive. In small batches. */
 export class InboxPruner implements Lifecycle {
   readonly #life: StartStop;
   #timer: Timer | undefined;
@@ -36,11 +43,13 @@ export class InboxPruner implements Lifecycle {
 
   constructor(storage: Storage<FabricTables>, clock: Clock, log: Log) {
     const round = async (): Promise<void> => {
-      const before = clock.now() - KEEP_MS;
-      let removed: number;
-      do {
-        removed = (await storage.transaction((tx) => tx.run(prune, { before, limit: BATCH_ROWS }))).length;
-      } while (removed === BATCH_ROWS && this.#life.state === 'running');
+      const which = { before: clock.now() - KEEP_MS, limit: BATCH_ROWS };
+      for (const statement of [prune, pruneCalls] as const) {
+        let removed: number;
+        do {
+          removed = (await storage.transaction((tx) => tx.run<object, typeof which>(statement, which))).length;
+        } while (removed === BATCH_ROWS && this.#life.state === 'running');
+      }
     };
     const arm = (): void => {
       this.#timer = clock.at(clock.now() + EVERY_MS, () => {

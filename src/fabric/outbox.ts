@@ -27,6 +27,13 @@ export interface OutboxOptions {
   /** Check payloads against their schemas when they are published. */
   readonly strict: boolean;
   readonly clock: Clock;
+  /** What else the first transaction of a piece of work must write; answers what to do once it is committed. */
+  readonly alongside?: () => Alongside | undefined;
+}
+
+export interface Alongside {
+  write(tx: StorageTransaction<any>): Promise<void>;
+  committed(): void;
 }
 
 /** The module's database as the module sees it: transactions that can publish. */
@@ -55,10 +62,12 @@ export class OutboxStore<DB> implements Store<DB> {
 
   async transaction<T>(work: (tx: Transaction<DB>) => Promise<T>, options?: TransactionOptions): Promise<T> {
     let published = false;
-    const result = await this.#storage.transaction(
-      (tx) => work(new OutboxTransaction(tx, this.#options, () => { published = true; })),
-      options,
-    );
+    const alongside = this.#options.alongside?.();
+    const result = await this.#storage.transaction(async (tx) => {
+      if (alongside !== undefined) await alongside.write(tx);
+      return work(new OutboxTransaction(tx, this.#options, () => { published = true; }));
+    }, options);
+    alongside?.committed();
     if (published) this.#wake();
     return result;
   }

@@ -35,6 +35,17 @@ export interface FabricTables {
   };
   /** Messages whose effect is in this database. */
   fabric_inbox: { queue: string; id: string; time: number };
+  /** Commands with an idempotency key whose effect is in this database. */
+  fabric_calls: {
+    operation: string;
+    /** Whose key it is. */
+    caller: string;
+    key: string;
+    request_hash: string;
+    /** JSON: `{"value":…}` or `{"fault":…}`; null until the command has answered. */
+    answer: string | null;
+    time: number;
+  };
 }
 
 export const fabricMigrations: readonly Migration[] = [
@@ -57,6 +68,23 @@ export const fabricMigrations: readonly Migration[] = [
     name: 'fabric-0002-refused',
     // Some databases got the table with 0001.
     up: (db: Kysely<any>) => messageColumns(db.schema.createTable('fabric_refused').ifNotExists()).execute(),
+  },
+  {
+    name: 'fabric-0003-calls',
+    async up(db: Kysely<any>) {
+      await db.schema
+        .createTable('fabric_calls')
+        .addColumn('operation', 'text', (c) => c.notNull())
+        .addColumn('caller', 'text', (c) => c.notNull())
+        .addColumn('key', 'text', (c) => c.notNull())
+        .addColumn('request_hash', 'text', (c) => c.notNull())
+        .addColumn('answer', 'text')
+        .addColumn('time', 'integer', (c) => c.notNull())
+        .addPrimaryKeyConstraint('fabric_calls_pk', ['operation', 'caller', 'key'])
+        .modifyEnd(sql`without rowid`)
+        .execute();
+      await db.schema.createIndex('fabric_calls_time').on('fabric_calls').column('time').execute();
+    },
   },
 ];
 

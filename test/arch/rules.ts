@@ -40,6 +40,7 @@ const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
   zod: ['src/kernel/', 'src/fabric/', 'src/app/', 'src/cli/', 'modules/', 'adapters/'],
   // The language of the storage port, spoken by whoever has a database behind it.
   kysely: ['src/ports/storage.ts', 'src/fabric/', 'modules/', 'adapters/'],
+  cockatiel: ['src/fabric/'],
   inversify: ['src/app/', 'src/fabric/', 'modules/'],
   'reflect-metadata': ['src/app/', 'src/main.ts'],
   yaml: ['src/app/'],

@@ -1,0 +1,155 @@
+import { type Call, cancelledFault, deadlineFault } from '../kernel/call.ts';
+import type { Contract, Descriptor } from '../kernel/contract.ts';
+import { type Deadline, deadlines } from '../kernel/deadline.ts';
+import { Fault, mayRetry } from '../kernel/fault.ts';
+import type { RemoteCall, Reply } from '../ports/transport.ts';
+import type { Edge } from './edge.ts';
+import type { CallOutcome, Replica } from './replica.ts';
+import type { Replicas } from './replicas.ts';
+import { stubOf } from './target.ts';
+
+/** Tries of one call, the first included, that may have left this process. */
+const MOST_TRIES = 3;
+const FIRST_WAIT_MS = 20;
+
+/**
+ * Calls that leave the process: to the least busy process of the callee's host, again or elsewhere when that is safe,
+ * and never beyond the deadline. A callee that was there a moment ago is waited for; one that is away is not.
+ */
+export function bindRemote<T>(contract: Contract<T>, replicas: Replicas, edge: Edge): T {
+  return stubOf(contract, (method, descriptor) => (request, call) => {
+    const now = Date.now();
+    const deadline = Math.min(call.deadline, now + descriptor.timeoutMs);
+    if (deadline <= now) return Promise.reject(new Fault('deadline', 'The deadline had passed before the call began.', { origin: 'unsent' }));
+    return new Promise((resolve, reject) => new CallUnderWay(contract.name, method, descriptor, request, call, deadline, replicas, edge, resolve, reject).begin());
+  });
+}
+
+/** A call from its first try to its end: answered, failed for good, past its deadline or cancelled, whichever comes first. */
+class CallUnderWay implements Deadline, Reply {
+  slot = 0;
+  index = -1;
+  readonly #record: RemoteCall;
+  readonly #call: Call;
+  readonly #replicas: Replicas;
+  readonly #edge: Edge;
+  readonly #resolve: (value: unknown) => void;
+  readonly #reject: (fault: Fault) => void;
+  readonly #isRepeatable: boolean;
+  readonly #startedAt = performance.now();
+  #open = true;
+  #tries = 0;
+  /** A try may have had its effect. */
+  #mayHaveRun = false;
+  #replica: Replica | undefined;
+  #failedAt: Set<Replica> | undefined;
+  /** Takes back whatever is waited for: an answer, a pause, a change of the replicas. */
+  #takeBack: (() => void) | undefined;
+  #onCancel: (() => void) | undefined;
+
+  constructor(contract: string, method: string, { kind }: Descriptor, request: unknown, call: Call, deadline: number, replicas: Replicas, edge: Edge, resolve: (value: unknown) => void, reject: (fault: Fault) => void) {
+    const { id, workspace, actor, trace, idempotencyKey } = call;
+    this.#record = { contract, method, request, id, workspace, actor, trace, idempotencyKey, deadline };
+    this.#call = call;
+    this.#replicas = replicas;
+    this.#edge = edge;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#isRepeatable = kind === 'query' || idempotencyKey !== undefined;
+  }
+
+  begin(): void {
+    const cancel = this.#call.cancelSignal;
+    if (cancel?.aborted) {
+      this.#open = false;
+      return this.#reject(new Fault('cancelled', 'The caller cancelled before the call began.', { origin: 'unsent' }));
+    }
+    if (cancel !== undefined) {
+      this.#onCancel = () => this.#giveUp(cancelledFault(cancel));
+      cancel.addEventListener('abort', this.#onCancel, { once: true });
+    }
+    deadlines.add(this, this.#record.deadline);
+    this.#try();
+  }
+
+  succeed(value: unknown): void {
+    this.#left('answered');
+    if (this.#settle(false)) this.#resolve(value);
+  }
+
+  fail(fault: Fault): void {
+    const replica = this.#replica;
+    this.#left(fault.origin === 'reply' && fault.code !== 'unavailable' ? 'answered' : 'failed');
+    if (!this.#open) return;
+    if (fault.origin !== 'unsent') this.#mayHaveRun = true;
+    if (!mayRetry(fault, this.#isRepeatable) || this.#tries >= MOST_TRIES) return this.#end(fault);
+    if (replica !== undefined) (this.#failedAt ??= new Set()).add(replica);
+    this.#edge.retried();
+    this.#again(fault);
+  }
+
+  expire(): void {
+    this.#giveUp(deadlineFault());
+  }
+
+  #try(): void {
+    const chosen = this.#replicas.choose(this.#record.contract, this.#failedAt);
+    if (Fault.is(chosen)) return this.#wait(chosen);
+    this.#tries++;
+    this.#replica = chosen;
+    chosen.begin();
+    this.#takeBack = undefined;
+    const cancel = chosen.link.send(this.#record, this);
+    // It may have failed within the call above, and the next try have begun.
+    if (this.#open && this.#replica === chosen) this.#takeBack ??= cancel;
+  }
+
+  /** Elsewhere at once; where there is nobody else, after a pause that grows and that chance spreads. */
+  #again(fault: Fault): void {
+    const elsewhere = this.#replicas.choose(this.#record.contract, this.#failedAt);
+    if (!Fault.is(elsewhere)) return this.#try();
+    this.#failedAt = undefined;
+    const pauseMs = FIRST_WAIT_MS * 2 ** (this.#tries - 1) * (0.5 + Math.random());
+    if (Date.now() + pauseMs >= this.#record.deadline) return this.#end(fault);
+    const timer = setTimeout(() => this.#try(), pauseMs);
+    this.#takeBack = () => clearTimeout(timer);
+  }
+
+  /** Nobody can be called now. */
+  #wait(fault: Fault): void {
+    if (!this.#replicas.isJustAway || fault.reason !== 'not_connected') return this.#end(fault);
+    this.#failedAt = undefined;
+    this.#takeBack = this.#replicas.onceChanged(() => this.#try());
+  }
+
+  #giveUp(fault: Fault): void {
+    const isOwnLimit = fault.code === 'deadline' && this.#record.deadline < this.#call.deadline;
+    const isUnderWay = this.#replica !== undefined;
+    this.#takeBack?.();
+    this.#left(isOwnLimit ? 'failed' : 'left');
+    if (isUnderWay || this.#mayHaveRun) return this.#end(fault);
+    this.#end(new Fault(fault.code, fault.message, { reason: fault.reason, details: fault.details, origin: 'unsent' }));
+  }
+
+  #left(outcome: CallOutcome): void {
+    this.#replica?.end(outcome);
+    this.#replica = undefined;
+    this.#takeBack = undefined;
+  }
+
+  /** That the last try did not leave says nothing of the tries before it. */
+  #end(fault: Fault): void {
+    if (!this.#settle(true)) return;
+    const origin = fault.origin === 'unsent' && this.#mayHaveRun ? 'lost' : fault.origin;
+    this.#reject(origin === fault.origin ? fault : new Fault(fault.code, fault.message, { reason: fault.reason, details: fault.details, origin }));
+  }
+
+  #settle(failed: boolean): boolean {
+    if (!this.#open) return false;
+    this.#open = false;
+    deadlines.remove(this);
+    if (this.#onCancel !== undefined) this.#call.cancelSignal?.removeEventListener('abort', this.#onCancel);
+    this.#edge.ended(performance.now() - this.#startedAt, failed);
+    return true;
+  }
+}

@@ -1,0 +1,64 @@
+import { Call } from '../kernel/call.ts';
+import type { Descriptor } from '../kernel/contract.ts';
+import { Fault } from '../kernel/fault.ts';
+import type { Log } from '../kernel/telemetry.ts';
+import type { Answer, ArrivedCall, ContractOffer, Dispatcher } from '../ports/transport.ts';
+import { schemasOf } from '../kernel/contract.ts';
+import { type Border, borderOf } from './border.ts';
+import { faultOf } from './callee.ts';
+import type { Target } from './target.ts';
+
+interface ServedOperation {
+  readonly name: string;
+  readonly method: string;
+  readonly target: Target;
+  readonly border: Border;
+}
+
+/** Runs calls that arrive from other threads, processes and hosts, whatever transport brought them. */
+export class Serving implements Dispatcher {
+  readonly #contracts: ReadonlyMap<string, ReadonlyMap<string, ServedOperation>>;
+  readonly #log: Log;
+  /** What other hosts are shown of the contracts. */
+  readonly offers: readonly ContractOffer[];
+
+  constructor(targets: readonly Target[], log: Log) {
+    this.#log = log;
+    this.#contracts = new Map(targets.map((target) => [target.contract.name, operationsOf(target)]));
+    this.offers = targets.map(({ contract: { name, hash, operations } }) => ({ name, hash, operations: schemasOf(operations) }));
+  }
+
+  async dispatch(arrived: ArrivedCall): Promise<Answer> {
+    const operation = this.#contracts.get(arrived.contract)?.get(arrived.method);
+    if (operation === undefined) return refusal(this.#unknown(arrived));
+    const { target, border, method, name } = operation;
+    const { implementation } = target;
+    if (implementation === undefined) return refusal(target.notRunning());
+    const call = new Call({ ...fieldsOf(arrived), signal: () => arrived.signal });
+    try {
+      if (arrived.deadline <= Date.now()) throw new Fault('deadline', 'The deadline had passed when the call arrived.', { origin: 'unsent' });
+      return { value: border.release(await implementation[method]!(border.admit(arrived.request), call)) };
+    } catch (thrown) {
+      return refusal(border.declare(faultOf(thrown, name, call, this.#log)));
+    }
+  }
+
+  #unknown({ contract, method }: ArrivedCall): Fault {
+    const known = this.#contracts.get(contract);
+    if (known === undefined) return new Fault('not_found', `This host does not serve the contract ${contract}. It serves: ${[...this.#contracts.keys()].join(', ') || 'none'}.`, { details: { contract } });
+    return new Fault('not_found', `The contract ${contract} has no operation ${method}. It has: ${[...known.keys()].join(', ')}.`, { details: { contract, method } });
+  }
+}
+
+function operationsOf(target: Target): ReadonlyMap<string, ServedOperation> {
+  const { contract } = target;
+  return new Map(Object.entries<Descriptor>(contract.operations).map(([method, descriptor]) => [method, { name: `${contract.name}.${method}`, method, target, border: borderOf(contract, method, descriptor) }]));
+}
+
+function fieldsOf({ id, workspace, actor, deadline, trace, idempotencyKey }: ArrivedCall): ConstructorParameters<typeof Call>[0] {
+  return { id, workspace, actor, deadline, trace, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) };
+}
+
+function refusal(fault: Fault): Answer {
+  return { fault: fault.toRecord() };
+}
