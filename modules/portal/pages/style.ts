@@ -14,8 +14,10 @@ h2 { font-size: 1.15rem; margin: 1.75rem 0 .5rem; }
 .narrow { max-width: 26rem; margin: 0 auto; }
 .box { background: var(--box); border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; margin: 1rem 0; }
 .box > :first-child { margin-top: 0; }
+.box > label:first-of-type { margin-top: 0; }
 .box > :last-child { margin-bottom: 0; }
 .soft { color: var(--soft); font-size: .9rem; }
+td.soft { white-space: nowrap; }
 .bad { color: var(--bad); }
 label { display: block; margin: .75rem 0 .25rem; }
 label.inline { display: inline-flex; gap: .35rem; margin-right: 1rem; align-items: center; }
