@@ -6,12 +6,12 @@ FROM ${NODE_IMAGE} AS build
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci
-COPY tsconfig.json ./
+COPY tsconfig.json tsconfig.product.json ./
 COPY scripts scripts
 COPY src src
 COPY modules modules
 COPY adapters adapters
-RUN node scripts/run.mjs build && rm dist/.tsbuildinfo dist/.build-stamp
+RUN node scripts/run.mjs build && rm dist/.tsbuildinfo dist/.build-stamp-*
 
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /build

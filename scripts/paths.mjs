@@ -6,5 +6,6 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 export const dist = join(root, 'dist');
 /** What set-up keeps for itself; may be deleted at any time. */
 export const toolchain = join(root, '.toolchain');
-/** The folders that hold source, mirrored below `dist`. */
-export const sourceFolders = ['src', 'modules', 'adapters', 'test'];
+/** What the application needs, and what tests and bench need: folders of source, mirrored below `dist`. */
+export const product = { name: 'product', folders: ['src', 'modules', 'adapters'], config: 'tsconfig.product.json' };
+export const whole = { name: 'whole', folders: [...product.folders, 'test'], config: 'tsconfig.json' };

@@ -2,17 +2,17 @@
 // brings both: a Node that is new enough and what package-lock.json lists. (package.json says ">=18" for that reason.)
 import { bench } from './bench.mjs';
 import { launch } from './launch.mjs';
-import { dist } from './paths.mjs';
+import { dist, product, whole } from './paths.mjs';
 import { Problem, say } from './progress.mjs';
 import { setUp } from './set-up.mjs';
 import { test, testFaults } from './test.mjs';
 import { join } from 'node:path';
 
-const tasks = { build: async () => void (await setUp()), test, 'test:faults': testFaults, bench };
+const tasks = { build: async () => void (await setUp(whole)), test, 'test:faults': testFaults, bench };
 
 /** Whatever is no task of the repository is a command of the application. */
 async function application(args) {
-  return launch(await setUp(), [join(dist, 'src', 'main.js'), ...args]);
+  return launch(await setUp(product), [join(dist, 'src', 'main.js'), ...args]);
 }
 
 async function main([name, ...args]) {

@@ -6,23 +6,23 @@ import { installLocked, isInstalled } from './npm.mjs';
 import { root } from './paths.mjs';
 import { step } from './progress.mjs';
 
-/** Brings a clone, fresh or not, to where the application can run; returns the Node to run it with. */
-export async function setUp() {
-  if (!isReady()) {
+/** Brings a clone, fresh or not, to where a part of it (`product` or `whole`) can run; returns the Node to run it with. */
+export async function setUp(part) {
+  if (!isReady(part)) {
     const onSignal = (signal) => void stopChildren(signal).then(() => process.exit(signal === 'SIGINT' ? 130 : 143));
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-    await withLock(makeReady);
+    await withLock(() => makeReady(part));
     process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal);
   }
   return findNode();
 }
 
-function isReady() {
-  return findNode() !== undefined && isInstalled(root) && isBuilt();
+function isReady(part) {
+  return findNode() !== undefined && isInstalled(root) && isBuilt(part);
 }
 
-async function makeReady() {
+async function makeReady(part) {
   await provideNode();
   if (!isInstalled(root)) await step('Installing dependencies from package-lock.json', () => installLocked(root));
-  await build(findNode());
+  await build(findNode(), part);
 }

@@ -3,7 +3,7 @@ import { availableParallelism, cpus } from 'node:os';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { launch } from './launch.mjs';
-import { dist, root } from './paths.mjs';
+import { dist, root, whole } from './paths.mjs';
 import { providePrograms } from './programs.mjs';
 import { Problem } from './progress.mjs';
 import { setUp } from './set-up.mjs';
@@ -25,7 +25,7 @@ async function runTests(args, { kinds, fileTimeoutMs, faults }) {
   const wanted = args.filter((arg) => !arg.startsWith('-'));
   const flags = args.filter((arg) => arg.startsWith('-'));
   await providePrograms('test');
-  const node = await setUp();
+  const node = await setUp(whole);
   const files = testFiles(kinds).filter((file) => wanted.length === 0 || wanted.some((part) => matches(file, part)));
   if (files.length === 0) throw new Problem(`No test file matches: ${wanted.join(' ') || kinds.join(' ')}`, 'Tests are test/<kind>/**/*.test.ts; name any part of such a path.');
   process.chdir(root);
