@@ -24,7 +24,7 @@ export interface ChannelResult {
   readonly response: string;
   /** Stable, for programs: an SMTP enhanced status such as `5.1.1`, or a name such as `connection_refused`. */
   readonly reason: string;
-  /** With `deferred`: nothing was tried, since the other side is known to be away (`pausedUntil`). Not a try. */
+  /** With `deferred`: nothing was tried, since the other side is known to be away (`pausedUntil`), or the channel stops. Not a try. */
   readonly untried?: true;
 }
 
@@ -52,6 +52,12 @@ export interface Channel extends Lifecycle {
   /** How many sends may be under way at once; more wait in line. */
   readonly capacity: number;
   send(message: ChannelMessage, signal: AbortSignal): Promise<ChannelResult>;
+  /**
+   * A stop is coming: from here on sends are answered `deferred` and `untried`, and so are those of which the other
+   * side has nothing yet, at once. Messages that are being handed over go on until `stop`'s deadline. Left out where
+   * no send takes long.
+   */
+  quiesce?(): void;
   /** Answers whether the other side can be reached now, in words for an operator. */
   check(): Promise<{ readonly ok: boolean; readonly detail: string }>;
   /** The other side is away; a send before this time is answered `deferred` and `untried`. Left out or null: send. */

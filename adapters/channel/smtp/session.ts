@@ -26,6 +26,8 @@ export class ConnectFailed extends Error {
 export class SmtpSession {
   /** Messages given to it. */
   messages = 0;
+  /** The server has asked for the message: it is being handed over, or its answer is awaited. */
+  carries = false;
   #alive = true;
   #onBroken: (error: SmtpError) => void = () => {};
   readonly #connection: SMTPConnection;
@@ -107,6 +109,7 @@ export class SmtpSession {
     return new Promise((resolve) => {
       let handedOver = false;
       const end = (verdict: Verdict): void => {
+        this.carries = false;
         timer.cancel();
         signal.removeEventListener('abort', onAbort);
         this.#onBroken = () => {};
@@ -117,6 +120,7 @@ export class SmtpSession {
       const limit = (ms: number, what: string) => this.#clock.at(this.#clock.now() + ms, () => failed({ code: 'ETIMEDOUT', message: `No end of ${what} after ${ms} ms.` }));
       let timer = limit(this.#settings.commandTimeoutMs, 'the envelope');
       const body = new Body(raw, this.#socket, () => {
+        this.carries = true;
         timer.cancel();
         timer = limit(this.#settings.messageTimeoutMs, 'the message');
       }, () => {

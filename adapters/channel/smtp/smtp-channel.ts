@@ -53,13 +53,25 @@ export class SmtpChannel implements Channel {
     return this.#life.start();
   }
 
-  /** Lets what is under way finish; at the deadline connections are cut, and what was handed over is uncertain. */
+  quiesce(): void {
+    if (this.#stopping.signal.aborted) return;
+    // Cuts the connections that are being opened, too.
+    this.#stopping.abort();
+    for (const { session, timer } of this.#idle.splice(0)) {
+      timer.cancel();
+      this.#letGo(session);
+    }
+    for (const waiting of this.#line.splice(0)) waiting(STOPPING);
+    for (const session of this.#busy) if (!session.carries) session.cut();
+  }
+
+  /** Lets messages that are being handed over finish; at the deadline they are cut, and uncertain when handed over. */
   stop(deadlineMs: number): Promise<void> {
     return this.#life.stop(deadlineMs);
   }
 
   send(message: ChannelMessage, signal: AbortSignal): Promise<ChannelResult> {
-    if (this.#life.state !== 'running') return Promise.resolve(untried('The channel is not running.', 'stopped'));
+    if (this.#life.state !== 'running' || this.#stopping.signal.aborted) return Promise.resolve(untried('The channel is not running.', 'stopped'));
     const began = performance.now();
     const sending = this.#send(message, signal).finally(() => this.#underWay.delete(sending));
     this.#underWay.add(sending);
@@ -89,12 +101,13 @@ export class SmtpChannel implements Channel {
     if (signal.aborted) return untried('The sending was called off.', 'cancelled');
     const raw = this.#signer === undefined ? message.raw : await this.#signer.sign(message.raw, this.#clock.now());
     for (let again = true; ; again = false) {
+      if (this.#stopping.signal.aborted) return STOPPING;
       const turn = await this.#turn(signal);
       if (isResult(turn)) return turn;
       const verdict = turn === 'open' ? await this.#sendOnFresh(message, raw, signal) : await this.#sendOn(turn, message, raw, signal);
       // The server may have closed a connection that lay idle; that says nothing of the message.
       if (turn !== 'open' && again && wasStale(verdict) && !signal.aborted) continue;
-      return this.#conclude(verdict);
+      return wasCut(verdict) && this.#stopping.signal.aborted ? STOPPING : this.#conclude(verdict);
     }
   }
 
@@ -148,7 +161,7 @@ export class SmtpChannel implements Channel {
   }
 
   #giveBack(session: SmtpSession): void {
-    if (!session.alive || session.messages >= this.#settings.messagesPerConnection || this.#life.state !== 'running') {
+    if (!session.alive || session.messages >= this.#settings.messagesPerConnection || this.#stopping.signal.aborted) {
       return this.#letGo(session);
     }
     const waiting = this.#line.shift();
@@ -194,13 +207,8 @@ export class SmtpChannel implements Channel {
   }
 
   async #shutDown(deadlineMs: number): Promise<void> {
-    for (const { session, timer } of this.#idle.splice(0)) {
-      timer.cancel();
-      this.#letGo(session);
-    }
-    for (const waiting of this.#line.splice(0)) waiting(untried('The channel is stopping.', 'stopped'));
+    this.quiesce();
     const cut = this.#clock.at(this.#clock.now() + deadlineMs * 0.9, () => {
-      this.#stopping.abort();
       for (const session of this.#busy) session.cut();
     });
     await Promise.allSettled(this.#underWay);
@@ -212,8 +220,15 @@ function untried(response: string, reason: string): ChannelResult {
   return { kind: 'deferred', response, reason, untried: true };
 }
 
+const STOPPING = untried('The channel is stopping.', 'stopped');
+
 function isResult(turn: Turn): turn is ChannelResult {
   return typeof turn === 'object' && 'kind' in turn;
+}
+
+/** Cut by ourselves before the message was handed over. */
+function wasCut({ result, connection }: Verdict): boolean {
+  return connection === 'close' && result.kind === 'deferred' && result.reason === 'timeout';
 }
 
 function wasStale({ result, connection }: Verdict): boolean {

@@ -99,6 +99,8 @@ export class Host implements Lifecycle {
     const leftMs = () => Math.max(until - Date.now(), 0);
     await this.#http.stop(deadlineMs * HTTP_SHARE);
     try {
+      // First, since the consumers wait for their mails: a server that does not answer must not hold up the stop.
+      for (const channel of this.#channels.values()) channel.quiesce?.();
       await this.#composition?.stop(leftMs());
       for (const channel of this.#channels.values()) await channel.stop(leftMs());
     } finally {

@@ -31,6 +31,9 @@ function send(channel: Channel, id = 'd1', change: { body?: string; to?: string;
 /** Bigger than what sockets take at once, so that the server can stop in the middle. */
 const BIG = `${'x'.repeat(998)}\r\n`.repeat(20_000);
 const STEPS_BEFORE: SmtpStep[] = ['greeting', 'ehlo', 'mail', 'rcpt', 'data'];
+const VERBS: Partial<Record<SmtpStep, string>> = { ehlo: 'EHLO', mail: 'MAIL', rcpt: 'RCPT', data: 'DATA' };
+/** As in production: what hangs would be waited for longer than a stop may take. */
+const PATIENT = { connectTimeoutMs: 30_000, commandTimeoutMs: 60_000, messageTimeoutMs: 60_000 };
 
 describe('an SMTP server that misbehaves', () => {
   for (const pipelining of [true, false]) {
@@ -247,6 +250,33 @@ describe('the pool', () => {
     assert.equal((await sending).kind, 'uncertain');
   });
 
+  for (const step of STEPS_BEFORE) {
+    it(`stops at once, and counts no try, when the server hangs at its ${step}`, async (t) => {
+      const { channel, server } = await withServer(t, { faults: { [step]: { hang: true } } }, { connections: 2, ...PATIENT });
+      const sending = ['d1', 'd2', 'd3'].map((id) => send(channel, id));
+      await eventually(() => server.connections === 2 && (step === 'greeting' || server.commands.filter((line) => line.toUpperCase().startsWith(VERBS[step]!)).length === 2));
+      const began = Date.now();
+      await channel.stop(20_000);
+      assert.ok(Date.now() - began < 2_000, `${Date.now() - began} ms`);
+      for (const { kind, untried, reason } of await Promise.all(sending)) assert.deepEqual([kind, untried, reason], ['deferred', true, 'stopped']);
+      await eventually(() => server.openNow === 0);
+    });
+  }
+
+  it('lets a mail that is being handed over finish when a stop is near, and begins no other', async (t) => {
+    const { channel, server } = await withServer(t, { faults: { dot: { hang: true } } }, { connections: 1, ...PATIENT });
+    const [first, second] = [send(channel, 'd1'), send(channel, 'd2')];
+    await eventually(() => server.mails.length === 1);
+    channel.quiesce!();
+    const deferred = ['deferred', true, 'stopped'];
+    for (const sending of [second, send(channel, 'd3')]) assert.deepEqual(await sending.then(({ kind, untried, reason }) => [kind, untried, reason]), deferred);
+    const stopping = channel.stop(20_000);
+    server.sayToAll('250 2.0.0 Ok: queued\r\n');
+    assert.equal((await first).kind, 'accepted');
+    await stopping;
+    assert.equal(server.connections, 1);
+  });
+
   it('is told to stop by the signal: waiting costs nothing, handed over is uncertain', async (t) => {
     const { channel } = await withServer(t, { faults: { dot: { hang: true } } }, { connections: 1, messageTimeoutMs: 60_000 });
     const controller = new AbortController();
@@ -256,6 +286,14 @@ describe('the pool', () => {
     assert.deepEqual(await second.then(({ kind, untried }) => [kind, untried]), ['deferred', true]);
   });
 });
+
+async function eventually(condition: () => boolean, withinMs = 5_000): Promise<void> {
+  const giveUpAt = Date.now() + withinMs;
+  while (!condition()) {
+    assert.ok(Date.now() < giveUpAt, `not within ${withinMs} ms: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
 
 async function until(channel: Channel): Promise<void> {
   while (channel.pausedUntil !== null) await new Promise((resolve) => setTimeout(resolve, 5));
