@@ -8,7 +8,7 @@ import type { CompiledTemplate, Person } from '../../portal/contract.ts';
 import { parseAddress } from '../compose/address.ts';
 import { composeMail, messageIdOf } from '../compose/message.ts';
 import type { TemplateSource } from '../render/liquid-engine.ts';
-import { Renderer } from '../render/renderer.ts';
+import { type Pace, Renderer } from '../render/renderer.ts';
 import type { NotificationSettings } from '../settings.ts';
 import { Templates } from '../templates/templates.ts';
 import { TestMails } from '../templates/test-mails.ts';
@@ -85,17 +85,18 @@ export class Preparation {
   }
 
   /**
-   * Throws only what is worth another try: portal or the renderer cannot be reached. `before` is the delivery so far;
-   * once it was tried its Message-ID stays, whatever sender the template has by now.
+   * Throws only what is worth another try: portal or the renderer cannot be reached, or the template is too slow for
+   * `pace`. `before` is the delivery so far; once it was tried its Message-ID stays, whatever sender the template has by
+   * now.
    */
-  async prepare(job: SendJob, before: StoredDelivery | null): Promise<PreparedMail | NoMail> {
+  async prepare(job: SendJob, before: StoredDelivery | null, pace: Pace): Promise<PreparedMail | NoMail> {
     const found = job.source.kind === 'test' ? await this.#testIngredients(job) : await this.#ingredients(job);
     if ('kind' in found) return found;
     const sender = found.compiled.from ?? this.#sender;
     const from = parseAddress(sender.email);
     if (from === null) return { kind: 'failed', reason: 'sender_invalid' };
     const url = this.unsubscribeUrl({ ...job, personId: found.personId });
-    const parts = await this.#render(found, { person: found.person, event: found.event, unsubscribe_url: url }).catch(failedTemplate);
+    const parts = await this.#render(found, { person: found.person, event: found.event, unsubscribe_url: url }, pace).catch(failedTemplate);
     if ('kind' in parts) return parts;
     const messageId = before !== null && before.attempts.length > 0 ? before.messageId : messageIdOf(job.id, from.domain);
     const compose = () =>
@@ -116,8 +117,8 @@ export class Preparation {
     return `${this.#publicUrl}/u/${this.#tokens.write({ workspace, personId, channel, test: source.kind === 'test' })}`;
   }
 
-  #render({ key, compiled }: Ingredients, data: object): Promise<TemplateSource> {
-    return this.#renderer.render(key, sourceOf(compiled), data);
+  #render({ key, compiled }: Ingredients, data: object, pace: Pace): Promise<TemplateSource> {
+    return this.#renderer.render(key, sourceOf(compiled), data, pace);
   }
 
   async #ingredients(job: SendJob): Promise<Ingredients | NoMail> {

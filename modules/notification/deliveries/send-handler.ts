@@ -8,6 +8,7 @@ import { Log } from '../../../src/kernel/telemetry.ts';
 import { type Channel, type ChannelResult, Channels } from '../../../src/ports/channel.ts';
 import { messageIdOf } from '../compose/message.ts';
 import type { SendRequest } from '../contract.ts';
+import type { Pace } from '../render/renderer.ts';
 import type { NotificationSettings } from '../settings.ts';
 import { Suppressions } from '../suppressions/suppressions.ts';
 import type { z } from 'zod';
@@ -25,6 +26,8 @@ const DECIDED_PER_PLACE = 3;
 /** Data older than this is fetched anew before the mail goes, and a decision older than this is made anew. */
 const FRESH_MS = 2_000;
 const CHANNEL_BUSY: ChannelResult = { kind: 'deferred', response: 'The channel had no place free in time.', reason: 'channel_busy', untried: true };
+/** What a first try meets that took the delivery for new and its template for quick. */
+const LOOK_FIRST = ['delivery_changed', 'template_slow'];
 const RECORD_TRIES = 4;
 const MOST_UNRECORDED = 10_000;
 
@@ -78,26 +81,36 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     }
   }
 
-  /** Nearly all are new: the first try takes it for granted, and looks only when the database says otherwise. */
+  /**
+   * Nearly all are new, and quick to render: the first try takes it for granted, and looks only when the database or the
+   * renderer says otherwise. A slow template is not rendered for a delivery that then turns out to be there already.
+   */
   async #start(job: SendJob, attempt: number, signal: AbortSignal): Promise<Again> {
     try {
-      if (attempt === 1) return await this.#deliver(job, null, signal);
+      if (attempt === 1) return await this.#deliver(job, null, 'quick', signal);
     } catch (fault) {
-      if (!Fault.is(fault) || fault.reason !== 'delivery_changed') throw fault;
+      if (!Fault.is(fault) || !LOOK_FIRST.includes(fault.reason)) throw fault;
     }
-    return this.#deliver(job, await this.#whereItStands(job), signal);
+    const before = await this.#whereItStands(job);
+    try {
+      return await this.#deliver(job, before, 'any', signal);
+    } catch (fault) {
+      if (!Fault.is(fault) || fault.reason !== 'renderer_busy') throw fault;
+      return this.#putOff(job, before, fault.reason, this.#clock.now() + Number(fault.details['retryAfterMs']));
+    }
   }
 
-  async #deliver(job: SendJob, before: StoredDelivery | null, signal: AbortSignal): Promise<Again> {
+  async #deliver(job: SendJob, before: StoredDelivery | null, pace: Pace, signal: AbortSignal): Promise<Again> {
     if (before !== null && isAtRest(before.state)) return undefined;
     if (before?.nextAttemptAt != null && before.nextAttemptAt > this.#clock.now()) return againAt(before);
     const channel = this.#channels.get(job.channel);
     if (channel === undefined) return this.#finish(job, before, { kind: 'failed', reason: 'channel_not_found' });
     const pausedUntil = await this.#waitFor(channel, signal);
-    if (pausedUntil !== null) return this.#putOff(job, before, pausedUntil);
-    const mail = await this.#preparation.prepare(job, before);
+    if (pausedUntil !== null) return this.#putOff(job, before, 'channel_paused', pausedUntil + Math.round(Math.random() * WAIT_FOR_CHANNEL_MS));
+    const prepare = () => this.#preparation.prepare(job, before, pace);
+    const mail = await prepare();
     if (mail.kind !== 'ready') return this.#finish(job, before, mail);
-    return this.#throughGate(job, before, channel, mail, signal);
+    return this.#throughGate(job, before, channel, mail, prepare, signal);
   }
 
   /** A delivery found in `sending` was cut off: nobody is working on it, and its answer is lost unless it is still known here. */
@@ -114,14 +127,14 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
    * What is decided is soon on the wire, so that an opt-out counts from the moment that it is made: little is decided
    * ahead, and what then waits too long goes back.
    */
-  async #throughGate(job: SendJob, before: StoredDelivery | null, channel: Channel, prepared: PreparedMail, signal: AbortSignal): Promise<Again> {
+  async #throughGate(job: SendJob, before: StoredDelivery | null, channel: Channel, prepared: PreparedMail, prepare: () => Promise<PreparedMail | NoMail>, signal: AbortSignal): Promise<Again> {
     const { decide, wire } = this.#gates.get(channel)!;
     const arrived = this.#clock.now();
     await decide.enter();
     try {
       if (signal.aborted) return this.#again(0, 'stopping');
       const isStale = this.#clock.now() - arrived > FRESH_MS;
-      const mail = isStale ? await this.#preparation.prepare(job, before) : prepared;
+      const mail = isStale ? await prepare() : prepared;
       if (mail.kind !== 'ready') return await this.#finish(job, before, mail);
       const going = { ...(before ?? this.#asked(job)), personId: mail.personId, messageId: mail.messageId, to: mail.to, templateVersion: mail.templateVersion, nextAttemptAt: null, updatedAt: this.#clock.now() };
       const begun = await this.#deliveries.begin(going, before, job);
@@ -185,13 +198,12 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     return undefined;
   }
 
-  /** The channel rests: no try, but written down, so that everybody can see what is pending. */
-  async #putOff(job: SendJob, before: StoredDelivery | null, until: EpochMs): Promise<Again> {
+  /** The channel rests, or the renderer is busy: no try, but written down, so that everybody can see what is pending. */
+  async #putOff(job: SendJob, before: StoredDelivery | null, reason: 'channel_paused' | 'renderer_busy', nextAttemptAt: EpochMs): Promise<Again> {
     const now = this.#clock.now();
     const asked = before ?? this.#asked(job);
-    if (now - asked.createdAt >= this.#settings.giveUpAfterMs) return this.#finish(job, before, { kind: 'failed', reason: 'channel_paused' });
-    const nextAttemptAt = until + Math.round(Math.random() * WAIT_FOR_CHANNEL_MS);
-    return againAt(await this.#deliveries.record({ ...asked, state: 'pending', reason: 'channel_paused', nextAttemptAt, updatedAt: now }, before, job.trace));
+    if (now - asked.createdAt >= this.#settings.giveUpAfterMs) return this.#finish(job, before, { kind: 'failed', reason });
+    return againAt(await this.#deliveries.record({ ...asked, state: 'pending', reason, nextAttemptAt, updatedAt: now }, before, job.trace));
   }
 
   /** Null when the channel takes mails again, else until when it rests. */

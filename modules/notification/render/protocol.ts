@@ -15,11 +15,20 @@ export type RenderTask =
   | { readonly kind: 'render'; readonly ticket: number; readonly key: string; readonly source?: TemplateSource; readonly data: object }
   | { readonly kind: 'compile'; readonly ticket: number; readonly content: AuthoredContent };
 
-export type RenderAnswer =
-  | { readonly ticket: number; readonly kind: 'parts'; readonly parts: TemplateSource }
-  | { readonly ticket: number; readonly kind: 'problems'; readonly problems: readonly Problem[] }
+export type RenderOutcome =
+  | { readonly kind: 'parts'; readonly parts: TemplateSource }
+  | { readonly kind: 'problems'; readonly problems: readonly Problem[] }
   /** The template has been dropped for newer ones: ask again with its source. */
-  | { readonly ticket: number; readonly kind: 'template_missing' };
+  | { readonly kind: 'template_missing' }
+  /** Those before it took long; what has become known of them may change where this one belongs. */
+  | { readonly kind: 'unstarted' };
+
+/** `ms` of processor time went into it. */
+export interface RenderAnswer {
+  readonly ticket: number;
+  readonly ms: number;
+  readonly outcome: RenderOutcome;
+}
 
 /** Where the worker notes the ticket that it works on, so that a runaway can be told from those behind it; 0 is none. */
 export const PROGRESS_BYTES = 4;

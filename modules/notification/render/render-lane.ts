@@ -19,9 +19,23 @@ export type LaneResult =
   | { readonly kind: 'parts'; readonly parts: TemplateSource }
   | { readonly kind: 'problems'; readonly problems: readonly Problem[] }
   /** The task ran into its time or its memory limit, and the worker was killed for it. */
-  | { readonly kind: 'killed'; readonly why: 'template_timeout' | 'template_memory' };
+  | { readonly kind: 'killed'; readonly why: 'template_timeout' | 'template_memory' }
+  /** Not rendered here: its key has turned out too slow while it waited. */
+  | { readonly kind: 'too_slow' };
 
-type Work = { readonly kind: 'render'; readonly key: string; readonly source: TemplateSource; readonly data: object } | { readonly kind: 'compile'; readonly content: AuthoredContent };
+/** Told of each rendering what it took, and asked before each whether it belongs here. */
+export interface LaneTimes {
+  note(key: string, ms: number): void;
+  isTooSlow(key: string): boolean;
+}
+
+export interface RenderWork {
+  readonly kind: 'render';
+  readonly key: string;
+  readonly source: TemplateSource;
+  readonly data: object;
+}
+type Work = RenderWork | { readonly kind: 'compile'; readonly content: AuthoredContent };
 
 interface Waiting {
   readonly work: Work;
@@ -47,6 +61,7 @@ const STARTS_BEFORE_GIVING_UP = 3;
 export class RenderLane {
   readonly #limits: LaneLimits;
   readonly #name: string;
+  readonly #times: LaneTimes | undefined;
   readonly #queue: Waiting[] = [];
   readonly #out = new Map<number, Waiting>();
   readonly #sent = new Set<string>();
@@ -62,9 +77,10 @@ export class RenderLane {
   #failedStarts = 0;
   #stopped = false;
 
-  constructor(name: string, limits: LaneLimits) {
+  constructor(name: string, limits: LaneLimits, times?: LaneTimes) {
     this.#name = name;
     this.#limits = limits;
+    this.#times = times;
   }
 
   /** Faults `exhausted` (too many waiting), `unavailable` (stopping, or no worker can be started). */
@@ -101,8 +117,10 @@ export class RenderLane {
 
   #flush(): void {
     while (this.#queue.length > 0 && this.#batchesOut < BATCHES_OUT && !this.#stopped) {
+      const batch = this.#queue.splice(0, this.#batchSize()).filter((task) => !this.#turnsAway(task));
+      if (batch.length === 0) continue;
       const worker = (this.#worker ??= this.#startWorker());
-      worker.postMessage(this.#queue.splice(0, this.#batchSize()).map((task) => this.#issue(task)));
+      worker.postMessage(batch.map((task) => this.#issue(task)));
       this.#batchesOut++;
     }
     this.#mind();
@@ -113,6 +131,16 @@ export class RenderLane {
     const suspect = this.#queue.findIndex((task) => task.killed > 0);
     if (suspect === 0) return 1;
     return suspect < 0 ? BATCH : Math.min(suspect, BATCH);
+  }
+
+  #turnsAway({ work, settle }: Waiting): boolean {
+    const isTooSlow = work.kind === 'render' && this.#times?.isTooSlow(work.key) === true;
+    if (isTooSlow) settle({ kind: 'too_slow' });
+    return isTooSlow;
+  }
+
+  #note({ work }: Waiting, ms: number): void {
+    if (work.kind === 'render') this.#times?.note(work.key, ms);
   }
 
   #issue(task: Waiting): RenderTask {
@@ -150,17 +178,23 @@ export class RenderLane {
     if (worker !== this.#worker) return;
     this.#batchesOut--;
     this.#failedStarts = 0;
-    for (const answer of answers) this.#settle(answer);
+    this.#queue.unshift(...answers.flatMap((answer) => this.#settle(answer) ?? []));
     this.#flush();
   }
 
-  #settle(answer: RenderAnswer): void {
-    const task = this.#out.get(answer.ticket);
-    if (task === undefined) return;
-    this.#out.delete(answer.ticket);
-    if (answer.kind !== 'template_missing') return task.settle(answer);
-    task.withSource = true;
-    this.#queue.unshift(task);
+  /** Answers the task when it has to be given to the worker again. */
+  #settle({ ticket, ms, outcome }: RenderAnswer): Waiting | undefined {
+    const task = this.#out.get(ticket);
+    if (task === undefined) return undefined;
+    this.#out.delete(ticket);
+    if (outcome.kind === 'unstarted') return task;
+    if (outcome.kind === 'template_missing') {
+      task.withSource = true;
+      return task;
+    }
+    this.#note(task, ms);
+    task.settle(outcome);
+    return undefined;
   }
 
   /** Starts or ends the timers that go with being busy or idle. */
@@ -204,6 +238,7 @@ export class RenderLane {
     if (at === 0 && unfinished.length > 0) this.#failedStarts++;
     const again: Waiting[] = [];
     for (const [ticket, task] of unfinished) {
+      if (ticket === at) this.#note(task, this.#limits.taskMs);
       if (ticket === at && ++task.killed > 1) task.settle({ kind: 'killed', why });
       else again.push(task);
     }

@@ -3,11 +3,13 @@ import { keepDateFormats } from './cached-date-format.ts';
 import { compileContent } from './compile.ts';
 import { ParsedTemplate, TemplateProblems } from './liquid-engine.ts';
 import { loadMjml } from './mjml-compiler.ts';
-import type { RenderAnswer, RenderTask } from './protocol.ts';
+import type { RenderAnswer, RenderOutcome, RenderTask } from './protocol.ts';
 
 /** The inside of a render worker: Liquid and MJML, nothing that reaches the network, the disk or other data. */
 const { progress, templates: mostTemplates } = workerData as { progress: Int32Array; templates: number };
 const port = parentPort!;
+/** After so much processor time the rest of a batch goes back. */
+const BATCH_MS = 50;
 keepDateFormats();
 /** In the order of their last use. */
 const parsed = new Map<string, ParsedTemplate>();
@@ -18,23 +20,36 @@ port.on('message', (tasks: RenderTask[]) => {
 
 async function work(tasks: readonly RenderTask[]): Promise<RenderAnswer[]> {
   const answers: RenderAnswer[] = [];
+  const began = threadMs();
   for (const task of tasks) {
-    // Not the task's fault: loading counts as starting.
-    if (task.kind === 'compile' && task.content.format === 'mjml') loadMjml();
-    Atomics.store(progress, 0, task.ticket);
-    answers.push(task.kind === 'render' ? render(task) : await compile(task));
-    Atomics.store(progress, 0, 0);
+    const before = threadMs();
+    const outcome: RenderOutcome = before - began > BATCH_MS ? { kind: 'unstarted' } : await perform(task);
+    answers.push({ ticket: task.ticket, ms: threadMs() - before, outcome });
   }
   return answers;
 }
 
-function render(task: RenderTask & { kind: 'render' }): RenderAnswer {
+async function perform(task: RenderTask): Promise<RenderOutcome> {
+  // Not the task's fault: loading counts as starting.
+  if (task.kind === 'compile' && task.content.format === 'mjml') loadMjml();
+  Atomics.store(progress, 0, task.ticket);
+  const outcome = task.kind === 'render' ? render(task) : await compile(task);
+  Atomics.store(progress, 0, 0);
+  return outcome;
+}
+
+/** Not the wall's time: a machine that is busy with other things makes no template slow. */
+function threadMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1_000;
+}
+
+function render(task: RenderTask & { kind: 'render' }): RenderOutcome {
   try {
     const template = templateOf(task);
-    if (template === undefined) return { ticket: task.ticket, kind: 'template_missing' };
-    return { ticket: task.ticket, kind: 'parts', parts: template.render(task.data) };
+    return template === undefined ? { kind: 'template_missing' } : { kind: 'parts', parts: template.render(task.data) };
   } catch (thrown) {
-    return { ticket: task.ticket, kind: 'problems', problems: problemsIn(thrown) };
+    return { kind: 'problems', problems: problemsIn(thrown) };
   }
 }
 
@@ -47,12 +62,12 @@ function templateOf({ key, source }: RenderTask & { kind: 'render' }): ParsedTem
   return known;
 }
 
-async function compile(task: RenderTask & { kind: 'compile' }): Promise<RenderAnswer> {
+async function compile(task: RenderTask & { kind: 'compile' }): Promise<RenderOutcome> {
   try {
     const result = await compileContent(task.content);
-    return 'parts' in result ? { ticket: task.ticket, kind: 'parts', parts: result.parts } : { ticket: task.ticket, kind: 'problems', problems: result.problems };
+    return 'parts' in result ? { kind: 'parts', parts: result.parts } : { kind: 'problems', problems: result.problems };
   } catch (thrown) {
-    return { ticket: task.ticket, kind: 'problems', problems: problemsIn(thrown) };
+    return { kind: 'problems', problems: problemsIn(thrown) };
   }
 }
 
