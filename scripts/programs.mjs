@@ -11,6 +11,8 @@ const programs = [
   { package: 'e2fsprogs', proof: 'mkfs.ext4 -V', neededFor: ['test'] },
   { package: 'mount', proof: 'command -v mount && command -v losetup', neededFor: ['test'] },
   { package: 'python3', proof: 'python3 -c "import email.policy"', neededFor: ['test'] },
+  { package: 'default-jre-headless', proof: 'java -version', neededFor: ['test'] },
+  { package: 'libzookeeper-java', proof: 'test -e /usr/share/java/zookeeper.jar && test -e /usr/share/java/slf4j-simple.jar', neededFor: ['test'] },
   { package: 'redis-server', proof: 'redis-server --version', neededFor: ['bench'] },
   { package: 'postgresql', proof: 'ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['bench'] },
 ];

@@ -14,6 +14,14 @@ export interface Announcement {
   readonly load: number;
 }
 
+/** What every registry is told of the topology, beside its settings. */
+export interface RegistryNeeds {
+  /** Where the processes of each host are reached, as far as the topology says so. */
+  readonly hosts: readonly { readonly host: string; readonly addresses: readonly string[] }[];
+  /** Which of them this process belongs to. */
+  readonly host: string;
+}
+
 export interface RegistryState {
   /** False while the registry cannot be reached and the list is the last known good one. */
   readonly fresh: boolean;

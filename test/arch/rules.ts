@@ -55,6 +55,7 @@ const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
   nodemailer: ['adapters/channel/smtp/'],
   '@opentelemetry/api': ['src/fabric/', 'src/app/'],
   'node:sqlite': ['adapters/storage/sqlite/'],
+  'node-zookeeper-client': ['adapters/registry/zookeeper/'],
 };
 
 /** Where the environment may be read: everything below gets what it needs as an argument. */
