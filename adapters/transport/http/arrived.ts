@@ -1,0 +1,50 @@
+import type { Actor, Trace } from '../../../src/kernel/call.ts';
+import type { EpochMs } from '../../../src/kernel/clock.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
+import type { ArrivedCall, RemoteCall } from '../../../src/ports/transport.ts';
+
+/** A call that has come over HTTP. */
+export class Arrived implements ArrivedCall {
+  readonly contract: string;
+  readonly method: string;
+  readonly request: unknown;
+  readonly id: string;
+  readonly workspace: string | null;
+  readonly actor: Actor;
+  readonly trace: Trace;
+  readonly idempotencyKey: string | undefined;
+  readonly deadline: EpochMs;
+  #cancelled = false;
+  #controller: AbortController | undefined;
+
+  constructor(call: RemoteCall) {
+    this.contract = call.contract;
+    this.method = call.method;
+    this.request = call.request;
+    this.id = call.id;
+    this.workspace = call.workspace;
+    this.actor = call.actor;
+    this.trace = call.trace;
+    this.idempotencyKey = call.idempotencyKey;
+    this.deadline = call.deadline;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#cancelled) this.#controller.abort(cancelled());
+    }
+    return this.#controller.signal;
+  }
+
+  /** The caller has let go, or nobody is left to take the answer. After the answer it changes nothing. */
+  cancel(): void {
+    if (this.#cancelled) return;
+    this.#cancelled = true;
+    this.#controller?.abort(cancelled());
+  }
+}
+
+function cancelled(): Fault {
+  return new Fault('cancelled', 'The caller cancelled the call, or its connection ended.', { origin: 'lost' });
+}
