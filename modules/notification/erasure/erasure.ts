@@ -6,9 +6,11 @@ import { idFrom } from '../../../src/kernel/ids.ts';
 import { job, type Received } from '../../../src/kernel/message.ts';
 import type { EffectHandler } from '../../../src/kernel/module.ts';
 import { Channels } from '../../../src/ports/channel.ts';
+import { DeadLetters } from '../../../src/ports/dead-letters.ts';
 import { Store } from '../../../src/ports/storage.ts';
 import { portal, type Portal } from '../../portal/contract.ts';
 import { readCursor, writeCursor } from '../cursor.ts';
+import { sendRequested } from '../contract.ts';
 import type { Attempt } from '../deliveries/delivery.ts';
 import type { NotificationTables } from '../tables.ts';
 
@@ -36,7 +38,8 @@ interface Piece {
 
 /**
  * Erases a piece of what is left and asks for the next, until nothing is. Deliveries stay, for counting, without the
- * address and without the words of servers, which quote it; kept mails go. Suppressions stay: they are her wish.
+ * address and without the words of servers, which quote it; kept mails go, and so do requests to send in the error
+ * queue, which carry the event's properties. Suppressions stay: they are her wish.
  * An effect, since the kept mails lie in another database; every step may be repeated.
  */
 @injectable()
@@ -44,18 +47,27 @@ export class ErasureHandler implements EffectHandler<ErasePerson> {
   readonly #store: Store<NotificationTables>;
   readonly #channels: Channels;
   readonly #portal: Portal;
+  readonly #deadLetters: DeadLetters;
   readonly #clock: Clock;
 
-  constructor(@inject(Store) store: Store<NotificationTables>, @inject(Channels) channels: Channels, @inject(portal.id) portalContract: Portal, @inject(Clock) clock: Clock) {
+  constructor(
+    @inject(Store) store: Store<NotificationTables>,
+    @inject(Channels) channels: Channels,
+    @inject(portal.id) portalContract: Portal,
+    @inject(DeadLetters) deadLetters: DeadLetters,
+    @inject(Clock) clock: Clock,
+  ) {
     this.#store = store;
     this.#channels = channels;
     this.#portal = portalContract;
+    this.#deadLetters = deadLetters;
     this.#clock = clock;
   }
 
   async perform({ id, workspace: of, payload, trace }: Received<ErasePerson>): Promise<undefined> {
     const workspace = of!;
     if (await this.#wasMerged(workspace, payload.personId)) return;
+    if (payload.after === null) await this.#purgeRequests(workspace, payload.left.slice(0, PERSONS_AT_ONCE));
     const { deliveryIds, next } = await this.#piece(workspace, payload);
     // Before the rows: when the program ends in between, the piece is done once more.
     for (const { kept } of this.#channels.values()) await kept?.forget(workspace, deliveryIds);
@@ -68,6 +80,11 @@ export class ErasureHandler implements EffectHandler<ErasePerson> {
   async #wasMerged(workspace: string, personId: string): Promise<boolean> {
     const { merged } = await this.#portal.getRecipients({ personIds: [personId] }, systemCall('notification', workspace, this.#clock.now() + CALL_MS));
     return merged[personId] !== undefined;
+  }
+
+  async #purgeRequests(workspace: string, personIds: readonly string[]): Promise<void> {
+    const persons = new Set(personIds);
+    await this.#deadLetters.purge(sendRequested, workspace, ({ personId }) => personId !== undefined && persons.has(personId));
   }
 
   async #piece(workspace: string, { personId, left, after }: ErasePerson): Promise<Piece> {

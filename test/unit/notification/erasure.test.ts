@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { sendRequested } from '../../../modules/notification/contract.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { ChannelResult } from '../../../src/ports/channel.ts';
 import { compiled, notificationRig, person, ScriptedChannel, type NotificationRig, type NotificationRigOptions } from '../../support/notification-rig.ts';
 
+const QUEUE = sendRequested.name;
 const refused: ChannelResult = { kind: 'rejected', response: '550 5.1.1 <ada@example.org> is unknown', reason: '5.1.1' };
 
 describe('a deleted person', () => {
@@ -57,6 +59,33 @@ describe('a deleted person', () => {
     const erased = await rig.until(async () => (await all(rig, 'ada')).find(({ to }) => to === null));
     assert.deepEqual([erased.state, erased.reason, erased.attempts.map(({ response }) => response)], ['failed', '5.1.1', ['']]);
     await rig.until(async () => (await rig.composition.bus.inspect()).find(({ name }) => name === 'notification.erase-person')?.waiting === 1);
+  });
+
+  it('leaves no request in the error queue, however many lie there; others keep theirs', async () => {
+    const rig = await rigWith();
+    rig.portal.away = new Fault('invalid', 'The template is beyond repair.');
+    const dead = async () => (await rig.composition.bus.inspect()).find(({ name }) => name === QUEUE)!.dead;
+    for (let i = 0; i < 600; i++) await rig.ask({ personId: i % 2 === 0 ? 'eve' : i % 4 === 1 ? 'ada' : 'ada-before', event: { diagnosis: 'secret' } });
+    await rig.until(async () => (await dead()) === 600);
+    rig.portal.away = null;
+    await remove(rig, ['ada-before']);
+    await rig.until(async () => (await dead()) === 300);
+    const { messages } = await rig.composition.bus.browse(QUEUE, { dead: true, limit: 1_000 });
+    assert.deepEqual(new Set(messages.map(({ payload }) => JSON.parse(payload).personId)), new Set(['eve']));
+  });
+
+  it('gets nothing from a request that comes back from the error queue, and it leaves no trace of her', async () => {
+    const rig = await rigWith();
+    rig.portal.away = new Fault('invalid', 'The template is beyond repair.');
+    const id = await rig.ask({ event: { diagnosis: 'secret' } });
+    await rig.until(async () => (await rig.composition.bus.inspect()).find(({ name }) => name === QUEUE)!.dead === 1);
+    rig.portal.away = null;
+    rig.portal.people.set('ada', person('ada', { email: null, userId: null, attributes: {}, version: 2, gone: true }));
+    assert.equal(await rig.composition.bus.requeue(QUEUE, {}), 1);
+    const delivery = await rig.rest(id);
+    assert.deepEqual([delivery.state, delivery.reason, delivery.to], ['suppressed', 'person_gone', null]);
+    assert.ok(!/secret|example\.org/.test(JSON.stringify(delivery)), JSON.stringify(delivery));
+    assert.equal((await mailsTo(rig)).size, 0);
   });
 
   it('is not meant by a change, nor when she only went up in another', async () => {
