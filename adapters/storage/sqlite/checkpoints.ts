@@ -47,8 +47,15 @@ export class Checkpoints {
     return state.log >= HOLD_UP_AFTER * this.#frames ? atMost(HOLD_UP_MS, this.#underWay) : undefined;
   }
 
-  /** Before the last connection closes, which would copy the rest on this thread. */
-  async finish(): Promise<void> {
+  /**
+   * Before the last connection closes, which would copy the rest on this thread. Ends at the deadline all the same:
+   * what is not copied by then stays in the log, where the next start finds it.
+   */
+  finish(deadlineMs: number): Promise<void> {
+    return atMost(deadlineMs, this.#copyRest());
+  }
+
+  async #copyRest(): Promise<void> {
     await this.#underWay;
     const state = this.#look();
     if (state !== undefined && state.log - state.checkpointed >= this.#frames / 2) await this.#copy();
@@ -74,11 +81,11 @@ export class Checkpoints {
   }
 }
 
-
-async function atMost(ms: number, work: Promise<void>): Promise<void> {
+/** Waits for the work no longer than that; the work goes on. */
+export async function atMost(ms: number, work: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout;
   const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
+    timer = setTimeout(resolve, Math.max(ms, 0));
   });
   await Promise.race([work, late]).finally(() => clearTimeout(timer));
 }

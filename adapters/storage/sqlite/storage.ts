@@ -4,7 +4,7 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import type { Migration, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
-import { Checkpoints } from './checkpoints.ts';
+import { atMost, Checkpoints } from './checkpoints.ts';
 import { Connection } from './connection.ts';
 import { kyselyOver } from './dialect.ts';
 import { DurableLog } from './durable-log.ts';
@@ -167,11 +167,12 @@ export class SqliteStorage implements Storage {
   async #stop(deadlineMs: number): Promise<void> {
     const open = this.#open;
     if (open === undefined) return;
+    const end = performance.now() + deadlineMs;
     await open.commits.stop(deadlineMs);
     this.#endScans(new Fault('unavailable', 'The storage is stopping.', { reason: 'stopped' }));
     this.#open = undefined;
-    await open.checkpoints.finish();
-    await sideThread.close(this.#options.path).catch(() => {});
+    await open.checkpoints.finish(end - performance.now());
+    await atMost(end - performance.now(), sideThread.close(this.#options.path).catch(() => {}));
     open.log.close();
     open.reader.close();
     open.writer.close();
