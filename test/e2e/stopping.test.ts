@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Multilith } from '../support/multilith.ts';
+import { SmtpFaultServer } from '../support/smtp-fault-server.ts';
+import { TestWorkspace } from '../support/workspace.ts';
+
+const PEOPLE = 30;
+
+test('a host stops at once though the SMTP server hangs in its greeting; the mails go after the next start, once each', { timeout: 60_000 }, async (t) => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'multilith-stopping-'));
+  const smtp = new SmtpFaultServer({ faults: { greeting: { hang: true } } });
+  const env = { MULTILITH_SMTP_URL: `smtp://127.0.0.1:${await smtp.listen()}` };
+  let host = await Multilith.start({ dataDir, env });
+  t.after(async () => {
+    await host.dispose();
+    await smtp.close();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+  const workspace = await TestWorkspace.create(host);
+  const templateId = await workspace.template({ subject: 'Hi', body: '<p>Hi <a href="{{ unsubscribe_url }}">stop</a></p>', format: 'html' });
+  await workspace.automation('Quote Requested', templateId);
+  const batch = Array.from({ length: PEOPLE }, (_, n) => [
+    { type: 'identify', userId: `u${n}`, traits: { email: `u${n}@customer.example` } },
+    { type: 'track', userId: `u${n}`, event: 'Quote Requested', properties: {} },
+  ]).flat();
+  const answer = await workspace.send(batch);
+  assert.equal(answer.status, 200);
+  while (smtp.openNow < 20) await new Promise((resolve) => setTimeout(resolve, 20));
+
+  const began = Date.now();
+  assert.equal(await host.stop(), 0);
+  assert.ok(Date.now() - began < 4_000, `the stop took ${Date.now() - began} ms`);
+
+  smtp.script = {};
+  host = await Multilith.start({ dataDir, env });
+  while (smtp.mails.length < PEOPLE) await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(new Set(smtp.mails.map(({ to }) => to[0])).size, PEOPLE);
+  assert.equal(smtp.mails.length, PEOPLE);
+});
