@@ -1,7 +1,5 @@
+import type { Bit } from '../../src/ports/storage.ts';
 import type { DeliveryState } from './contract.ts';
-
-/** Yes and no, as every adapter keeps them. */
-export type Bit = 0 | 1;
 
 /** Notification's own database. Every key begins with the workspace. */
 export interface NotificationTables {

@@ -117,8 +117,8 @@ export const trigger = contract<Trigger>('trigger', {
   saveAutomation: command({ input: SaveAutomation, output: Automation, timeoutMs: 5_000, faults: ['rule_invalid', 'version_changed', 'too_many_automations', ...notFound] }),
   setAutomationEnabled: command({ input: SetEnabled, output: Automation, timeoutMs: 5_000, faults: notFound }),
   getAutomation: query({ input: ById, output: Automation, timeoutMs: 2_000, faults: notFound }),
-  listAutomations: query({ input: ListAutomations, output: AutomationList, timeoutMs: 2_000 }),
+  listAutomations: query({ input: ListAutomations, output: AutomationList, timeoutMs: 2_000, faults: ['cursor_invalid'] }),
   listAutomationVersions: query({ input: ById, output: AutomationVersions, timeoutMs: 2_000, faults: notFound }),
   countRuns: query({ input: ById, output: RunCounts, timeoutMs: 2_000, faults: notFound }),
-  listAgenda: query({ input: ListAgenda, output: Agenda, timeoutMs: 2_000 }),
+  listAgenda: query({ input: ListAgenda, output: Agenda, timeoutMs: 2_000, faults: ['cursor_invalid'] }),
 });

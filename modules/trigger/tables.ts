@@ -1,5 +1,4 @@
-/** Yes and no, as every adapter keeps them. */
-export type Bit = 0 | 1;
+import type { Bit } from '../../src/ports/storage.ts';
 
 /** Trigger's own database. Every key begins with the workspace, but for the agenda's, which is in order of time. */
 export interface TriggerTables {

@@ -10,6 +10,9 @@ import type { MessageDefinition, PublishOptions } from '../kernel/message.ts';
  * are 1 and 0, bytes are Uint8Array. Numbers come back as numbers (a value beyond 2^53 is a fault), never as strings.
  */
 
+/** Yes and no, as every adapter keeps them. */
+export type Bit = 0 | 1;
+
 /** Where adapters differ. Checked at boot against what a module asks for, never discovered at run time. */
 export interface StorageCapabilities {
   /** More than one process may open the same database. */

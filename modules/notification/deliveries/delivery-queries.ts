@@ -2,7 +2,7 @@ import { inject, injectable } from 'inversify';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { Store } from '../../../src/ports/storage.ts';
 import type { Delivery, DeliveryState } from '../contract.ts';
-import { type Place, readCursor, writeCursor } from '../cursor.ts';
+import { type Place, readCursor, writeCursor } from '../../../src/kernel/cursor.ts';
 import type { NotificationTables } from '../tables.ts';
 import { deliveryOf, shown } from './delivery-rows.ts';
 import { findDelivery } from './delivery-statements.ts';

@@ -3,7 +3,7 @@ import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
 import { Store } from '../../../src/ports/storage.ts';
 import { suppressionKey } from '../compose/address.ts';
 import { unsubscribed } from '../contract.ts';
-import { readCursor, writeCursor } from '../cursor.ts';
+import { readCursor, writeCursor } from '../../../src/kernel/cursor.ts';
 import type { NotificationTables } from '../tables.ts';
 import { personSubject } from './subject.ts';
 

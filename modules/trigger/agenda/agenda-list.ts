@@ -1,7 +1,7 @@
-import type { Reader } from '../../../src/ports/storage.ts';
+import { type Place, writeCursor } from '../../../src/kernel/cursor.ts';
+import type { Bit, Reader } from '../../../src/ports/storage.ts';
 import type { Trigger } from '../contract.ts';
-import type { Bit, TriggerTables } from '../tables.ts';
-import { type Place, cursorOf } from '../automations/cursor.ts';
+import type { TriggerTables } from '../tables.ts';
 
 type Page = Awaited<ReturnType<Trigger['listAgenda']>>;
 
@@ -34,7 +34,7 @@ export async function listAgenda(reader: Reader<TriggerTables>, filter: AgendaFi
   const last = rows.length === filter.limit ? rows.at(-1) : undefined;
   return {
     items: rows.filter((row) => row.enabled === 1 && row.epoch === row.live_epoch).map(toEntry),
-    next: last === undefined ? null : cursorOf({ time: last.due, id: last.run_id }),
+    next: last === undefined ? null : writeCursor({ time: last.due, key: last.run_id }),
   };
 }
 
@@ -50,7 +50,7 @@ function readPage(reader: Reader<TriggerTables>, { workspace, automationId, pers
     // By the index of one automation only: with a person it is the person's rows that are few.
     if (personId === undefined) query = query.whereRef('g.epoch', '=', 'a.epoch').where('a.id', '=', automationId);
   }
-  if (after !== undefined) query = query.where((eb) => eb(eb.refTuple('g.due', 'g.run_id'), '>', eb.tuple(after.time, after.id)));
+  if (after !== undefined) query = query.where((eb) => eb(eb.refTuple('g.due', 'g.run_id'), '>', eb.tuple(after.time, after.key)));
   return query.orderBy('g.due').orderBy('g.run_id').limit(limit).execute();
 }
 

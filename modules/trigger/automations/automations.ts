@@ -1,6 +1,7 @@
 import { inject, injectable } from 'inversify';
 import type { Call } from '../../../src/kernel/call.ts';
 import { Clock } from '../../../src/kernel/clock.ts';
+import { type Place, readCursor, writeCursor } from '../../../src/kernel/cursor.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { idFrom, newId } from '../../../src/kernel/ids.ts';
 import { canonicalJson } from '../../../src/kernel/json-schema.ts';
@@ -14,7 +15,6 @@ import { RuleIndex } from '../rules/rule-index.ts';
 import { LEFT_REASONS, type LeftColumn } from '../runs/counts.ts';
 import type { TriggerSettings } from '../settings.ts';
 import type { TriggerTables } from '../tables.ts';
-import { cursorOf, placeOf } from './cursor.ts';
 import * as stored from './stored-automations.ts';
 
 type Request<M extends keyof Trigger> = Parameters<Trigger[M]>[0];
@@ -23,7 +23,7 @@ type Tx = Transaction<TriggerTables>;
 
 /** The newest versions that are listed. */
 const VERSIONS_LISTED = 200;
-const NEWEST = { time: Number.MAX_SAFE_INTEGER, id: '' };
+const NEWEST: Place = { time: Number.MAX_SAFE_INTEGER, key: '' };
 
 /** What trigger's contract promises. */
 @injectable()
@@ -76,9 +76,10 @@ export class Automations implements Trigger {
 
   async listAutomations({ after, limit }: Request<'listAutomations'>, call: Call): Answer<'listAutomations'> {
     const workspace = call.requireWorkspace();
-    const rows = await this.#store.run(stored.automationsBefore, { workspace, limit, ...(after === undefined ? NEWEST : placeOf(after)) });
+    const { time, key: id } = after === undefined ? NEWEST : readCursor(after);
+    const rows = await this.#store.run(stored.automationsBefore, { workspace, limit, time, id });
     const last = rows.length === limit ? rows.at(-1) : undefined;
-    return { items: rows.map(stored.toAutomation), next: last === undefined ? null : cursorOf({ time: last.created_at, id: last.id }) };
+    return { items: rows.map(stored.toAutomation), next: last === undefined ? null : writeCursor({ time: last.created_at, key: last.id }) };
   }
 
   async listAutomationVersions({ automationId: id }: Request<'listAutomationVersions'>, call: Call): Answer<'listAutomationVersions'> {
@@ -99,7 +100,7 @@ export class Automations implements Trigger {
 
   async listAgenda({ automationId, personId, after, limit }: Request<'listAgenda'>, call: Call): Answer<'listAgenda'> {
     const workspace = call.requireWorkspace();
-    return listAgenda(this.#store, { workspace, automationId, personId, limit, after: after === undefined ? undefined : placeOf(after) });
+    return listAgenda(this.#store, { workspace, automationId, personId, limit, after: after === undefined ? undefined : readCursor(after) });
   }
 
   async #create(tx: Tx, workspace: string, { name, rule, ifVersion }: Request<'saveAutomation'>, call: Call): Promise<Automation> {

@@ -1,6 +1,6 @@
-import { type Transaction, statement } from '../../../src/ports/storage.ts';
+import { type Bit, type Transaction, statement } from '../../../src/ports/storage.ts';
 import type { Automation, AutomationRule } from '../contract.ts';
-import type { Bit, TriggerTables } from '../tables.ts';
+import type { TriggerTables } from '../tables.ts';
 
 type Key = { workspace: string; id: string };
 type Tx = Transaction<TriggerTables>;

@@ -1,8 +1,8 @@
 import { Fault } from '../../../src/kernel/fault.ts';
-import { type StorageTransaction, statement } from '../../../src/ports/storage.ts';
+import { type Bit, type StorageTransaction, statement } from '../../../src/ports/storage.ts';
 import type { Person } from '../../portal/contract.ts';
 import type { PersonFacts } from '../rules/field.ts';
-import type { Bit, TriggerTables } from '../tables.ts';
+import type { TriggerTables } from '../tables.ts';
 
 type Key = { workspace: string; id: string };
 type Tx = StorageTransaction<TriggerTables>;
