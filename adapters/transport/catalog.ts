@@ -1,4 +1,5 @@
 import { http } from './http/transport.ts';
+import { rpc } from './rpc/transport.ts';
 
 /** The transports over streams, by the name that the configuration uses. */
-export const streamTransports = { http } as const;
+export const streamTransports = { rpc, http } as const;

@@ -53,6 +53,7 @@ const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
   mjml: ['modules/notification/'],
   'postal-mime': ['modules/notification/'],
   nodemailer: ['adapters/channel/smtp/'],
+  msgpackr: ['adapters/transport/rpc/'],
   undici: ['adapters/transport/http/'],
   '@opentelemetry/api': ['src/fabric/', 'src/app/'],
   'node:sqlite': ['adapters/storage/sqlite/'],

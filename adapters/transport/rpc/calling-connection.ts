@@ -1,0 +1,229 @@
+import type { Duplex } from 'node:stream';
+import { Fault } from '../../../src/kernel/fault.ts';
+import type { Identity, Introduction, RemoteCall, Reply } from '../../../src/ports/transport.ts';
+import { WireError } from './frames.ts';
+import { CallerHandshake, type Granted, Refusal } from './handshake.ts';
+import { jsonTextOf } from './json-text.ts';
+import { ANSWER, ANSWER_TEXT, CANCEL, DESCRIBE, FAULT, faultRecordOf, GO_AWAY, type Message, numberOf, parse } from './messages.ts';
+import type { Written } from './outgoing.ts';
+import type { RpcSettings } from './settings.ts';
+import { Waiting, WaitingRoom } from './waiting-room.ts';
+import { Wire } from './wire.ts';
+
+export interface CallingEvents {
+  opened(peer: Introduction): void;
+  /** The other side takes no new calls; those under way are still answered. */
+  leaving(): void;
+  closed(problem: string): void;
+}
+
+/** A call that was written. It keeps its place in the window until the other side answers, cancelled or not. */
+interface Sent {
+  reply: Reply | undefined;
+  readonly bytes: number;
+}
+
+const GRANTED_NOTHING: Pick<Granted, 'windowCalls' | 'windowBytes'> = { windowCalls: 0, windowBytes: 0 };
+
+/** The calling end of one connection: sends calls within the window that the other side grants, in order. */
+export class CallingConnection {
+  readonly #events: CallingEvents;
+  readonly #wire: Wire;
+  readonly #handshake: CallerHandshake;
+  readonly #sent = new Map<number, Sent>();
+  readonly #waiting: WaitingRoom;
+  #sentBytes = 0;
+  #window: Pick<Granted, 'windowCalls' | 'windowBytes'> = GRANTED_NOTHING;
+  #number = 0;
+  /** Calls up to this number may have left. */
+  #flushedNumber = 0;
+  #isLeaving = false;
+  /** What was wrong with the handshake, for people. */
+  refusal: string | undefined;
+
+  constructor(duplex: Duplex, identity: Identity, settings: RpcSettings, events: CallingEvents) {
+    this.#events = events;
+    this.#waiting = new WaitingRoom(settings.queueCalls, settings.queueBytes);
+    this.#wire = new Wire(
+      duplex,
+      settings,
+      {
+        handshake: (content) => this.#shake(content),
+        message: (message) => this.#take(message),
+        roomy: () => this.#proceed(),
+        flushed: () => (this.#flushedNumber = this.#number),
+        closed: (problem) => this.#lose(problem),
+      },
+      'calls',
+    );
+    this.#handshake = new CallerHandshake(identity, settings, (content) => this.#wire.shakeHands(content));
+  }
+
+  get pending(): number {
+    return this.#sent.size + this.#waiting.size;
+  }
+
+  get sentBytes(): number {
+    return this.#wire.sentBytes;
+  }
+
+  get receivedBytes(): number {
+    return this.#wire.receivedBytes;
+  }
+
+  /** Answers what cancels the call. */
+  send(call: RemoteCall, reply: Reply): () => void {
+    if (this.#waiting.size > 0 || !this.#hasRoom()) return this.#wait(call, reply);
+    const written = this.#write(call, reply);
+    if (typeof written !== 'number') return failSoon(reply, unsendable(written));
+    const number = this.#number;
+    return () => this.#cancel(number);
+  }
+
+  describe(reply: Reply): void {
+    const number = ++this.#number;
+    this.#wire.out.plain(DESCRIBE, number);
+    this.#wire.flushSoon();
+    this.#sent.set(number, { reply, bytes: 0 });
+  }
+
+  /** Closes once everything under way is answered. */
+  closeWhenDone(): void {
+    this.#isLeaving = true;
+    if (this.pending === 0) this.close('This side has stopped.');
+  }
+
+  close(problem: string): void {
+    this.#wire.close(problem);
+  }
+
+  #shake(content: unknown): void {
+    try {
+      const granted = this.#handshake.take(content);
+      if (granted === undefined) return;
+      this.#window = granted;
+      this.#wire.open(granted.maxFrameBytes);
+      this.#events.opened(granted.peer);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.refusal = error.message;
+      this.#wire.close(error.message);
+    }
+  }
+
+  #take(message: Message): void {
+    switch (message[0]) {
+      case ANSWER:
+        return this.#settle(message)?.succeed(message[2]);
+      case ANSWER_TEXT: {
+        const value = parse(message[2]);
+        return this.#settle(message)?.succeed(value);
+      }
+      case FAULT: {
+        const record = faultRecordOf(message);
+        return this.#settle(message)?.fail(Fault.fromRecord(record));
+      }
+      case GO_AWAY:
+        return this.#leave();
+      default:
+        throw new WireError(`It sent a message of type ${String(message[0])}.`);
+    }
+  }
+
+  /** Takes a call off the list; answers whom to tell, nobody when it was cancelled. */
+  #settle(message: Message): Reply | undefined {
+    const number = numberOf(message);
+    const sent = this.#sent.get(number);
+    if (sent === undefined) throw new WireError('It answered a call that was not made.');
+    this.#sent.delete(number);
+    this.#sentBytes -= sent.bytes;
+    if (this.#waiting.size > 0) this.#proceed();
+    // After the reply that is given now.
+    if (this.#isLeaving) queueMicrotask(() => this.#finishIfDone());
+    return sent.reply;
+  }
+
+  #hasRoom(): boolean {
+    const { windowCalls, windowBytes } = this.#window;
+    return this.#sent.size < windowCalls && this.#sentBytes < windowBytes && !this.#wire.isCrowded;
+  }
+
+  #write(call: RemoteCall, reply: Reply, text?: string): Written {
+    const number = this.#number + 1;
+    const written = this.#wire.out.call(number, Math.max(call.deadline - Date.now(), 0), call, text);
+    if (typeof written !== 'number') return written;
+    this.#number = number;
+    this.#sent.set(number, { reply, bytes: written });
+    this.#sentBytes += written;
+    this.#wire.flushSoon();
+    return written;
+  }
+
+  #wait(call: RemoteCall, reply: Reply): () => void {
+    const text = jsonTextOf(call.request);
+    if (text === undefined) return failSoon(reply, unsendable('not_json'));
+    const waiting = new Waiting(call, text, reply);
+    if (!this.#waiting.enter(waiting)) return failSoon(reply, new Fault('exhausted', 'Too many calls are under way to this host; it answers too slowly.', { reason: 'link_full', origin: 'unsent' }));
+    return () => (waiting.number === 0 ? this.#waiting.leave(waiting) : this.#cancel(waiting.number));
+  }
+
+  /** Writes what has waited for room, in order. */
+  #proceed(): void {
+    while (this.#waiting.size > 0 && this.#hasRoom()) {
+      const waiting = this.#waiting.next()!;
+      const written = this.#write(waiting.call, waiting.reply, waiting.text);
+      if (typeof written === 'number') waiting.number = this.#number;
+      else waiting.reply.fail(unsendable(written));
+    }
+  }
+
+  #cancel(number: number): void {
+    const sent = this.#sent.get(number);
+    if (sent?.reply === undefined) return;
+    sent.reply = undefined;
+    this.#wire.out.plain(CANCEL, number);
+    this.#wire.flushSoon();
+  }
+
+  #leave(): void {
+    this.#isLeaving = true;
+    this.#events.leaving();
+    const fault = notConnected('The host is stopping and takes no new calls.');
+    for (const { reply } of this.#waiting.empty()) reply.fail(fault);
+    this.#finishIfDone();
+  }
+
+  #finishIfDone(): void {
+    if (this.pending === 0) this.#wire.close('The other side has stopped.');
+  }
+
+  #lose(problem: string): void {
+    this.#events.closed(problem);
+    const lost = new Fault('unavailable', 'The connection ended while the call was under way.', { reason: 'connection_lost', origin: 'lost' });
+    const unsent = notConnected(problem);
+    const waiting = this.#waiting.empty();
+    const sent = [...this.#sent];
+    this.#sent.clear();
+    for (const [number, { reply }] of sent) reply?.fail(number > this.#flushedNumber ? unsent : lost);
+    for (const { reply } of waiting) reply.fail(unsent);
+  }
+}
+
+/** The fault of a call for which there is no connection. */
+export function notConnected(problem: string): Fault {
+  return new Fault('unavailable', `There is no connection to the host. ${problem}`, { reason: 'not_connected', origin: 'unsent' });
+}
+
+/** Not within the call that sends: whoever sends first wants to know how to cancel. */
+export function failSoon(reply: Reply, fault: Fault): () => void {
+  let isCancelled = false;
+  queueMicrotask(() => {
+    if (!isCancelled) reply.fail(fault);
+  });
+  return () => void (isCancelled = true);
+}
+
+function unsendable(why: Exclude<Written, number>): Fault {
+  const message = why === 'too_large' ? 'The request is larger than may cross between hosts. Large things go through the blob port.' : 'The request cannot cross between hosts: it is not JSON, or nested too deep.';
+  return new Fault('invalid', message, { reason: `request_${why}`, origin: 'unsent' });
+}

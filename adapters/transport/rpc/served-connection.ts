@@ -1,0 +1,172 @@
+import type { Duplex } from 'node:stream';
+import { type FaultRecord, toFault } from '../../../src/kernel/fault.ts';
+import type { Answer, Dispatcher, Identity } from '../../../src/ports/transport.ts';
+import { Arrived } from './arrived.ts';
+import { WireError } from './frames.ts';
+import { Refusal, ServerHandshake } from './handshake.ts';
+import { jsonTextOf } from './json-text.ts';
+import { AT, CALL, CALL_TEXT, CANCEL, DESCRIBE, GO_AWAY, type Message, numberOf, parse, requireCall } from './messages.ts';
+import type { Written } from './outgoing.ts';
+import type { RpcSettings } from './settings.ts';
+import { Wire } from './wire.ts';
+
+/** An answer that waits until the caller reads; as text, since the value may change. */
+interface Held {
+  readonly number: number;
+  readonly text: string;
+}
+
+/** The serving end of one connection: takes calls in, within the window that it granted, and answers them. */
+export class ServedConnection {
+  readonly #identity: Identity;
+  readonly #dispatcher: Dispatcher;
+  readonly #settings: RpcSettings;
+  readonly #onClose: (connection: ServedConnection) => void;
+  readonly #wire: Wire;
+  readonly #handshake: ServerHandshake;
+  readonly #underWay = new Map<number, Arrived>();
+  #underWayBytes = 0;
+  readonly #held: Held[] = [];
+  #isOpen = false;
+  #isLeaving = false;
+
+  constructor(duplex: Duplex, identity: Identity, dispatcher: Dispatcher, settings: RpcSettings, onClose: (connection: ServedConnection) => void) {
+    this.#identity = identity;
+    this.#dispatcher = dispatcher;
+    this.#settings = settings;
+    this.#onClose = onClose;
+    this.#wire = new Wire(
+      duplex,
+      settings,
+      {
+        handshake: (content) => this.#shake(content),
+        message: (message, bytes) => this.#take(message, bytes),
+        roomy: () => this.#release(),
+        closed: () => this.#lose(),
+      },
+      'serves',
+    );
+    this.#handshake = new ServerHandshake(identity, settings, (content) => this.#wire.shakeHands(content));
+  }
+
+  /** Takes nothing new, and closes when everything under way is answered. */
+  leave(): void {
+    this.#isLeaving = true;
+    if (!this.#isOpen) return this.close('This host is stopping.');
+    this.#wire.out.plain(GO_AWAY);
+    this.#wire.flushSoon();
+    this.#finishIfDone();
+  }
+
+  close(problem: string): void {
+    this.#wire.close(problem);
+  }
+
+  #shake(content: unknown): void {
+    try {
+      const agreed = this.#handshake.take(content);
+      if (agreed === undefined) return;
+      this.#wire.open(agreed.maxFrameBytes);
+      this.#isOpen = true;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#wire.closeSoon(error.message);
+    }
+  }
+
+  #take(message: Message, bytes: number): void {
+    switch (message[0]) {
+      case CALL:
+      case CALL_TEXT:
+        return this.#call(message, bytes);
+      case CANCEL:
+        return this.#underWay.get(numberOf(message))?.cancel();
+      case DESCRIBE:
+        return this.#describe(numberOf(message));
+      default:
+        throw new WireError(`It sent a message of type ${String(message[0])}.`);
+    }
+  }
+
+  #describe(number: number): void {
+    if (this.#held.length > this.#settings.windowCalls) throw new WireError('It asks and does not read.');
+    this.#answer(number, { value: this.#identity.offers });
+  }
+
+  #call(message: Message, bytes: number): void {
+    requireCall(message);
+    const number = message[AT.number] as number;
+    if (this.#isLeaving) return this.#answer(number, { fault: LEAVING });
+    const { windowCalls, windowBytes } = this.#settings;
+    if (this.#underWay.has(number)) throw new WireError('It used the number of a call that is under way.');
+    if (this.#underWay.size >= windowCalls || this.#underWayBytes >= windowBytes) throw new WireError('It sent more calls than it was granted.');
+    const request = message[0] === CALL ? message[AT.request] : parse(message[AT.request]);
+    const arrived = new Arrived(message, request, Date.now(), bytes);
+    this.#underWay.set(number, arrived);
+    this.#underWayBytes += bytes;
+    this.#dispatch(arrived).then(
+      (answer) => this.#settle(number, answer),
+      (error: unknown) => this.#settle(number, { fault: toFault(error).toRecord() }),
+    );
+  }
+
+  #dispatch(arrived: Arrived): Promise<Answer> {
+    try {
+      return this.#dispatcher.dispatch(arrived);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #settle(number: number, answer: Answer): void {
+    const arrived = this.#underWay.get(number);
+    if (arrived === undefined) return;
+    this.#underWay.delete(number);
+    this.#underWayBytes -= arrived.bytes;
+    if (this.#wire.isClosed) return;
+    this.#answer(number, answer);
+    if (this.#isLeaving) this.#finishIfDone();
+  }
+
+  #answer(number: number, answer: Answer): void {
+    if ('value' in answer && (this.#held.length > 0 || this.#wire.isCrowded)) return this.#hold(number, answer.value);
+    const { out } = this.#wire;
+    const written = 'value' in answer ? out.answer(number, answer.value) : out.fault(number, answer.fault);
+    if (typeof written !== 'number') out.fault(number, unanswerable(written));
+    this.#wire.flushSoon();
+  }
+
+  #hold(number: number, value: unknown): void {
+    const text = jsonTextOf(value);
+    if (text === undefined) this.#answer(number, { fault: unanswerable('not_json') });
+    else this.#held.push({ number, text });
+  }
+
+  #release(): void {
+    while (this.#held.length > 0 && !this.#wire.isCrowded) {
+      const { number, text } = this.#held.shift()!;
+      const written = this.#wire.out.answerText(number, text);
+      if (typeof written !== 'number') this.#wire.out.fault(number, unanswerable(written));
+      this.#wire.flush();
+    }
+    if (this.#isLeaving) this.#finishIfDone();
+  }
+
+  #finishIfDone(): void {
+    if (this.#underWay.size === 0 && this.#held.length === 0) this.#wire.finish();
+  }
+
+  #lose(): void {
+    this.#held.length = 0;
+    for (const arrived of this.#underWay.values()) arrived.cancel();
+    this.#underWay.clear();
+    this.#onClose(this);
+  }
+}
+
+const LEAVING: FaultRecord = { code: 'unavailable', reason: 'stopping', message: 'The host is stopping and takes no new calls.', details: {}, origin: 'unsent' };
+
+function unanswerable(why: Exclude<Written, number>): FaultRecord {
+  const message = why === 'too_large' ? 'The answer is larger than may cross between hosts. Large things go through the blob port, long lists in pages.' : 'The answer cannot cross between hosts: it is not JSON, or nested too deep.';
+  return { code: 'internal', reason: `answer_${why}`, message, details: {}, origin: 'reply' };
+}

@@ -1,0 +1,53 @@
+import type { Duplex } from 'node:stream';
+import type { Dispatcher, Identity, Server } from '../../../src/ports/transport.ts';
+import { ServedConnection } from './served-connection.ts';
+import type { RpcSettings } from './settings.ts';
+
+/** Serves all connections that it is handed. Why one was closed is the error that its stream is destroyed with. */
+export class RpcServer implements Server<Duplex> {
+  readonly #identity: Identity;
+  readonly #dispatcher: Dispatcher;
+  readonly #settings: RpcSettings;
+  readonly #connections = new Set<ServedConnection>();
+  #stopping: Promise<void> | undefined;
+  #onEmpty: (() => void) | undefined;
+
+  constructor(identity: Identity, dispatcher: Dispatcher, settings: RpcSettings) {
+    this.#identity = identity;
+    this.#dispatcher = dispatcher;
+    this.#settings = settings;
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  accept(duplex: Duplex): void {
+    if (this.#stopping !== undefined) {
+      duplex.on('error', () => {}).destroy();
+      return;
+    }
+    if ('setNoDelay' in duplex && typeof duplex.setNoDelay === 'function') duplex.setNoDelay(true);
+    this.#connections.add(new ServedConnection(duplex, this.#identity, this.#dispatcher, this.#settings, (connection) => this.#forget(connection)));
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    return (this.#stopping ??= this.#stop(deadlineMs));
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    const empty = new Promise<void>((resolve) => (this.#onEmpty = resolve));
+    for (const connection of [...this.#connections]) connection.leave();
+    if (this.#connections.size === 0) return;
+    const timer = setTimeout(() => {
+      for (const connection of [...this.#connections]) connection.close('This host has stopped.');
+    }, deadlineMs);
+    await empty;
+    clearTimeout(timer);
+  }
+
+  #forget(connection: ServedConnection): void {
+    this.#connections.delete(connection);
+    if (this.#connections.size === 0) this.#onEmpty?.();
+  }
+}
