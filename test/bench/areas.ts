@@ -5,6 +5,7 @@ export const areas = {
   inline: async () => (await import('./inline.ts')).benchInline(),
   storage: async () => (await import('./storage.ts')).benchStorage(),
   bus: async () => (await import('./bus.ts')).benchBus(),
+  http: async () => (await import('./http.ts')).benchHttp(),
   ingest: async () => (await import('./ingest.ts')).benchIngest(),
   rules: async () => (await import('./rules.ts')).benchRules(),
   agenda: async () => (await import('./agenda.ts')).benchAgenda(),

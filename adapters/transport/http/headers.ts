@@ -14,18 +14,23 @@ const PLAIN = /^[\w.~:@-]*$/;
 const MAX_TEXT_LENGTH = 300;
 
 /**
- * Names and values in turn, as undici takes them; texts are percent-encoded where they are not plain. Undefined when a
+ * Names and values in turn, as undici takes them, after the `common` ones; texts are percent-encoded where they are not plain. Undefined when a
  * text is too long for a header, or is no Unicode that could be encoded: such a call goes as a batch of one.
  */
-export function headersOf(call: RemoteCall): string[] | undefined {
+export function headersOf(call: RemoteCall, common: readonly string[]): string[] | undefined {
   const { id, actor, workspace, idempotencyKey } = call;
-  const headers = [TIMEOUT, String(timeLeftMs(call)), 'traceparent', traceparentOf(call.trace)];
-  for (const [name, text] of [[CALL_ID, id], [ACTOR, actorText(actor)], [WORKSPACE, workspace], [IDEMPOTENCY_KEY, idempotencyKey]] as const) {
-    if (text === null || text === undefined) continue;
-    if (text.length > MAX_TEXT_LENGTH || !text.isWellFormed()) return undefined;
-    headers.push(name, PLAIN.test(text) ? text : encodeURIComponent(text));
-  }
-  return headers;
+  const headers = [...common, TIMEOUT, String(timeLeftMs(call)), 'traceparent', traceparentOf(call.trace)];
+  const complete = add(headers, CALL_ID, id) && add(headers, ACTOR, actorText(actor)) && add(headers, WORKSPACE, workspace) && add(headers, IDEMPOTENCY_KEY, idempotencyKey);
+  return complete ? headers : undefined;
+}
+
+function add(headers: string[], name: string, text: string | null | undefined): boolean {
+  if (text === null || text === undefined) return true;
+  if (text.length > MAX_TEXT_LENGTH) return false;
+  if (PLAIN.test(text)) headers.push(name, text);
+  else if (text.isWellFormed()) headers.push(name, encodeURIComponent(text));
+  else return false;
+  return true;
 }
 
 /** What is absent is undefined, the workspace null. @throws Fault `invalid` that names the header. */

@@ -28,7 +28,8 @@ export interface LinkSettings {
 /** Calls over HTTP/1.1: each in a request of its own, or several of one turn of the event loop in one. */
 export class HttpLink implements Link {
   readonly #peerName: string;
-  readonly #headers: readonly string[];
+  readonly #headers: string[];
+  readonly #jsonHeaders: string[];
   readonly #batches: boolean;
   readonly #connections: Connections;
   readonly #watch: Watch;
@@ -47,6 +48,7 @@ export class HttpLink implements Link {
   constructor({ secret }: Identity, to: PeerAddress, settings: LinkSettings) {
     this.#peerName = 'socketPath' in to.at ? to.at.socketPath : originOf(to);
     this.#headers = secret === null ? [] : ['authorization', authorizationOf(secret)];
+    this.#jsonHeaders = [...this.#headers, 'content-type', 'application/json'];
     this.#batches = settings.batches;
     this.#connections = new Connections(to, MAX_CONNECTIONS_PER_LINK, () => this.#watch.doubt());
     this.#watch = new Watch(
@@ -105,7 +107,8 @@ export class HttpLink implements Link {
     }
     this.#waiting.push(outgoing);
     outgoing.letGo = () => this.#waiting.splice(this.#waiting.indexOf(outgoing), 1);
-    this.#flushing ??= setImmediate(() => this.#flush());
+    if (this.#batches) this.#flushing ??= setImmediate(() => this.#flush());
+    else this.#flush();
     return () => outgoing.cancel();
   }
 
@@ -152,7 +155,7 @@ export class HttpLink implements Link {
       const client = this.#connections.take();
       if (client === undefined) return;
       const group = this.#nextGroup();
-      const headers = group.length === 1 ? headersOf(group[0]!.call) : undefined;
+      const headers = group.length === 1 ? headersOf(group[0]!.call, this.#jsonHeaders) : undefined;
       if (headers === undefined) this.#sendTogether(client, group);
       else this.#sendSingly(client, group[0]!, headers);
     }
@@ -170,7 +173,7 @@ export class HttpLink implements Link {
     return this.#waiting.splice(0, count);
   }
 
-  #sendSingly(client: Client, outgoing: Outgoing, headers: readonly string[]): void {
+  #sendSingly(client: Client, outgoing: Outgoing, headers: string[]): void {
     const { call, text } = outgoing;
     const exchange = new Exchange((outcome) => {
       this.#free(client);
@@ -179,7 +182,7 @@ export class HttpLink implements Link {
       else this.#doubt(outgoing, refusalFault(this.#peerName, outcome.status, outcome.body));
     });
     outgoing.letGo = () => exchange.abort();
-    client.dispatch({ method: 'POST', path: callPath(call.contract, call.method), headers: [...this.#headers, 'content-type', 'application/json', ...headers], body: text }, exchange);
+    client.dispatch({ method: 'POST', path: callPath(call.contract, call.method), headers, body: text }, exchange);
   }
 
   #succeed(outgoing: Outgoing, body: Buffer): void {
@@ -210,7 +213,7 @@ export class HttpLink implements Link {
       };
     });
     const body = `[${calls.map(({ call, text }) => entryText(call, text)).join(',')}]`;
-    client.dispatch({ method: 'POST', path: BATCH_PATH, headers: [...this.#headers, 'content-type', 'application/json', BATCH_HEADER, id], body }, exchange);
+    client.dispatch({ method: 'POST', path: BATCH_PATH, headers: [...this.#jsonHeaders, BATCH_HEADER, id], body }, exchange);
   }
 
   #free(client: Client): void {
@@ -244,7 +247,7 @@ export class HttpLink implements Link {
   /** On a connection that no call holds up. */
   #question(client: Client, method: 'GET' | 'DELETE', path: string, done: (outcome: Outcome) => void): Exchange {
     const exchange = new Exchange(done);
-    client.dispatch({ method, path, headers: [...this.#headers] }, exchange);
+    client.dispatch({ method, path, headers: this.#headers }, exchange);
     return exchange;
   }
 
