@@ -13,7 +13,8 @@ const programs = [
   { package: 'python3', proof: 'python3 -c "import email.policy"', neededFor: ['test'] },
   { package: 'default-jre-headless', proof: 'java -version', neededFor: ['test'] },
   { package: 'libzookeeper-java', proof: 'test -e /usr/share/java/zookeeper.jar && test -e /usr/share/java/slf4j-simple.jar', neededFor: ['test'] },
-  { package: 'redis-server', proof: 'redis-server --version', neededFor: ['bench'] },
+  { package: 'redis-server', proof: 'redis-server --version', neededFor: ['test', 'bench'] },
+  { package: 'memcached', proof: 'memcached -V', neededFor: ['test'] },
   { package: 'postgresql', proof: 'ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['bench'] },
 ];
 

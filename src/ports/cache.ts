@@ -6,10 +6,13 @@ export interface Kept {
   readonly value: unknown;
   /** When the call that fetched it was made: its age counts from there. */
   readonly askedAt: EpochMs;
+  /** Memory that it takes, roughly. */
+  readonly bytes: number;
 }
 
-/** The first tier: in this process, bounded by entries, never waits. Least recently used go first. */
+/** The first tier: in this process, bounded by entries and memory, never waits. Least recently used go first. */
 export interface LocalCache {
+  /** The very object that was set. */
   get(key: string): Kept | undefined;
   set(key: string, kept: Kept): void;
   delete(key: string): void;

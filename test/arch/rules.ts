@@ -56,6 +56,9 @@ const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
   msgpackr: ['adapters/transport/rpc/'],
   undici: ['adapters/transport/http/'],
   '@opentelemetry/api': ['src/fabric/', 'src/app/'],
+  'lru-cache': ['adapters/cache/lru/'],
+  memjs: ['adapters/cache/memcached/'],
+  ioredis: ['adapters/cache/redis/'],
   'node:sqlite': ['adapters/storage/sqlite/'],
   'node-zookeeper-client': ['adapters/registry/zookeeper/'],
 };

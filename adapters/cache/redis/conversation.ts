@@ -1,0 +1,59 @@
+import { Redis } from 'ioredis';
+import type { Conversation } from '../../../src/kernel/optional-server.ts';
+import type { RedisSettings } from './driver.ts';
+
+/**
+ * One connection of ioredis with everything off that makes it wait: by default it queues what is asked while there is no
+ * connection, connects again and repeats for ever, and waits for an answer without end.
+ */
+export class RedisConversation implements Conversation {
+  readonly greeted: Promise<unknown>;
+  readonly #redis: Redis;
+
+  constructor(settings: RedisSettings, lost: (why: unknown) => void) {
+    const { host, port, username, password, database, tls, ca } = settings;
+    this.#redis = new Redis({
+      host,
+      port,
+      db: database,
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...(tls ? { tls: ca === undefined ? {} : { ca } } : {}),
+      protocol: 2,
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      enableReadyCheck: false,
+      disableClientInfo: true,
+      maxRetriesPerRequest: 0,
+      retryStrategy: () => null,
+      autoResubscribe: false,
+      autoResendUnfulfilledCommands: false,
+    });
+    this.#redis.on('error', lost);
+    this.#redis.on('close', () => lost('the connection was closed'));
+    this.greeted = this.#redis.connect().then(() => this.#redis.ping());
+  }
+
+  get(key: string): Promise<string | undefined> {
+    return this.#redis.get(key).then((value) => value ?? undefined);
+  }
+
+  set(key: string, value: string, ttlMs: number): Promise<void> {
+    return this.#redis.set(key, value, 'PX', ttlMs).then(() => {});
+  }
+
+  add(key: string, value: string, ttlMs: number): Promise<void> {
+    return this.#redis.set(key, value, 'PX', ttlMs, 'NX').then(() => {});
+  }
+
+  close(): void {
+    // A polite end would wait for a frozen server's.
+    this.#redis.stream?.destroy();
+    this.#redis.disconnect();
+  }
+}
+
+/** Whether the server itself has said no, e.g. for want of memory, and is otherwise well. */
+export function isRefusal(thrown: unknown): boolean {
+  return thrown instanceof Error && thrown.name === 'ReplyError';
+}
