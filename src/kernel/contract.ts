@@ -13,11 +13,18 @@ interface Operation<I, O> {
   readonly faults?: readonly string[];
 }
 
+/**
+ * May be given where the answer depends on the workspace and the request alone, not on who asks, and never changes
+ * without an event of `dropOn` or within `ttlMs`. Faults are not kept, nor answers to calls without a workspace.
+ */
 export interface CacheRule<I> {
   /** How old an answer may be while the callee is healthy. */
   readonly ttlMs: number;
+  /** How long after `ttlMs` an answer may still be given while the callee cannot be reached. Default 0: a fault instead. */
+  readonly staleIfErrorMs?: number;
+  /** Names the entry. Requests that ask different things under one key are not mixed up, but push each other out. */
   readonly keyBy: (request: I) => string;
-  /** When this event arrives, the entry with the key that it names is dropped on every host. */
+  /** When this event arrives, the entry of its workspace with the key that it names is dropped on every host. */
   readonly dropOn?: readonly DropRule[];
 }
 export type DropRule = readonly [MessageDefinition<any>, (payload: any) => string];
