@@ -6,6 +6,7 @@ import { CallerHandshake, type Granted, Refusal } from './handshake.ts';
 import { jsonTextOf } from './json-text.ts';
 import { ANSWER, ANSWER_TEXT, CANCEL, DESCRIBE, FAULT, faultRecordOf, GO_AWAY, type Message, numberOf, parse } from './messages.ts';
 import type { Written } from './outgoing.ts';
+import { SentCalls } from './sent-calls.ts';
 import type { RpcSettings } from './settings.ts';
 import { Waiting, WaitingRoom } from './waiting-room.ts';
 import { Wire } from './wire.ts';
@@ -17,12 +18,6 @@ export interface CallingEvents {
   closed(problem: string): void;
 }
 
-/** A call that was written. It keeps its place in the window until the other side answers, cancelled or not. */
-interface Sent {
-  reply: Reply | undefined;
-  readonly bytes: number;
-}
-
 const GRANTED_NOTHING: Pick<Granted, 'windowCalls' | 'windowBytes'> = { windowCalls: 0, windowBytes: 0 };
 
 /** The calling end of one connection: sends calls within the window that the other side grants, in order. */
@@ -30,13 +25,11 @@ export class CallingConnection {
   readonly #events: CallingEvents;
   readonly #wire: Wire;
   readonly #handshake: CallerHandshake;
-  readonly #sent = new Map<number, Sent>();
+  readonly #sent = new SentCalls();
   readonly #waiting: WaitingRoom;
-  #sentBytes = 0;
   #window: Pick<Granted, 'windowCalls' | 'windowBytes'> = GRANTED_NOTHING;
-  #number = 0;
-  /** Calls up to this number may have left. */
-  #flushedNumber = 0;
+  /** So many calls may have left. */
+  #flushed = 0;
   #isLeaving = false;
   /** What was wrong with the handshake, for people. */
   refusal: string | undefined;
@@ -51,7 +44,7 @@ export class CallingConnection {
         handshake: (content) => this.#shake(content),
         message: (message) => this.#take(message),
         roomy: () => this.#proceed(),
-        flushed: () => (this.#flushedNumber = this.#number),
+        flushed: () => (this.#flushed = this.#sent.order),
         closed: (problem) => this.#lose(problem),
       },
       'calls',
@@ -74,17 +67,18 @@ export class CallingConnection {
   /** Answers what cancels the call. */
   send(call: RemoteCall, reply: Reply): () => void {
     if (this.#waiting.size > 0 || !this.#hasRoom()) return this.#wait(call, reply);
-    const written = this.#write(call, reply);
+    const number = this.#sent.next;
+    const written = this.#write(number, call, reply);
     if (typeof written !== 'number') return failSoon(reply, unsendable(written));
-    const number = this.#number;
-    return () => this.#cancel(number);
+    const { order } = this.#sent;
+    return () => this.#cancel(number, order);
   }
 
   describe(reply: Reply): void {
-    const number = ++this.#number;
-    this.#wire.out.plain(DESCRIBE, number);
+    if (this.#sent.size >= this.#window.windowCalls) return void failSoon(reply, linkFull());
+    this.#wire.out.plain(DESCRIBE, this.#sent.next);
     this.#wire.flushSoon();
-    this.#sent.set(number, { reply, bytes: 0 });
+    this.#sent.add(reply, 0);
   }
 
   /** Closes once everything under way is answered. */
@@ -132,29 +126,22 @@ export class CallingConnection {
 
   /** Takes a call off the list; answers whom to tell, nobody when it was cancelled. */
   #settle(message: Message): Reply | undefined {
-    const number = numberOf(message);
-    const sent = this.#sent.get(number);
-    if (sent === undefined) throw new WireError('It answered a call that was not made.');
-    this.#sent.delete(number);
-    this.#sentBytes -= sent.bytes;
+    const reply = this.#sent.settle(numberOf(message));
     if (this.#waiting.size > 0) this.#proceed();
     // After the reply that is given now.
     if (this.#isLeaving) queueMicrotask(() => this.#finishIfDone());
-    return sent.reply;
+    return reply;
   }
 
   #hasRoom(): boolean {
     const { windowCalls, windowBytes } = this.#window;
-    return this.#sent.size < windowCalls && this.#sentBytes < windowBytes && !this.#wire.isCrowded;
+    return this.#sent.size < windowCalls && this.#sent.bytes < windowBytes && !this.#wire.isCrowded;
   }
 
-  #write(call: RemoteCall, reply: Reply, text?: string): Written {
-    const number = this.#number + 1;
+  #write(number: number, call: RemoteCall, reply: Reply, text?: string): Written {
     const written = this.#wire.out.call(number, Math.max(call.deadline - Date.now(), 0), call, text);
     if (typeof written !== 'number') return written;
-    this.#number = number;
-    this.#sent.set(number, { reply, bytes: written });
-    this.#sentBytes += written;
+    this.#sent.add(reply, written);
     this.#wire.flushSoon();
     return written;
   }
@@ -163,24 +150,23 @@ export class CallingConnection {
     const text = jsonTextOf(call.request);
     if (text === undefined) return failSoon(reply, unsendable('not_json'));
     const waiting = new Waiting(call, text, reply);
-    if (!this.#waiting.enter(waiting)) return failSoon(reply, new Fault('exhausted', 'Too many calls are under way to this host; it answers too slowly.', { reason: 'link_full', origin: 'unsent' }));
-    return () => (waiting.number === 0 ? this.#waiting.leave(waiting) : this.#cancel(waiting.number));
+    if (!this.#waiting.enter(waiting)) return failSoon(reply, linkFull());
+    return () => (waiting.order === 0 ? this.#waiting.leave(waiting) : this.#cancel(waiting.number, waiting.order));
   }
 
   /** Writes what has waited for room, in order. */
   #proceed(): void {
     while (this.#waiting.size > 0 && this.#hasRoom()) {
       const waiting = this.#waiting.next()!;
-      const written = this.#write(waiting.call, waiting.reply, waiting.text);
-      if (typeof written === 'number') waiting.number = this.#number;
+      waiting.number = this.#sent.next;
+      const written = this.#write(waiting.number, waiting.call, waiting.reply, waiting.text);
+      if (typeof written === 'number') waiting.order = this.#sent.order;
       else waiting.reply.fail(unsendable(written));
     }
   }
 
-  #cancel(number: number): void {
-    const sent = this.#sent.get(number);
-    if (sent?.reply === undefined) return;
-    sent.reply = undefined;
+  #cancel(number: number, order: number): void {
+    if (!this.#sent.cancel(number, order)) return;
     this.#wire.out.plain(CANCEL, number);
     this.#wire.flushSoon();
   }
@@ -202,9 +188,7 @@ export class CallingConnection {
     const lost = new Fault('unavailable', 'The connection ended while the call was under way.', { reason: 'connection_lost', origin: 'lost' });
     const unsent = notConnected(problem);
     const waiting = this.#waiting.empty();
-    const sent = [...this.#sent];
-    this.#sent.clear();
-    for (const [number, { reply }] of sent) reply?.fail(number > this.#flushedNumber ? unsent : lost);
+    for (const { reply, order } of this.#sent.empty()) reply?.fail(order > this.#flushed ? unsent : lost);
     for (const { reply } of waiting) reply.fail(unsent);
   }
 }
@@ -221,6 +205,10 @@ export function failSoon(reply: Reply, fault: Fault): () => void {
     if (!isCancelled) reply.fail(fault);
   });
   return () => void (isCancelled = true);
+}
+
+function linkFull(): Fault {
+  return new Fault('exhausted', 'Too many calls are under way to this host; it answers too slowly.', { reason: 'link_full', origin: 'unsent' });
 }
 
 function unsendable(why: Exclude<Written, number>): Fault {

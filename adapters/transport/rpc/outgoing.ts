@@ -91,6 +91,11 @@ export class Outgoing {
     return frames;
   }
 
+  /** The frames that were taken have left the process: their memory may be written again. */
+  reuse(): void {
+    if (this.#start < 0) this.#writer.at = 0;
+  }
+
   #callHead(type: number, number: number, leftMs: number, call: RemoteCall): boolean {
     const writer = this.#writer;
     this.#head(type, number, 13);

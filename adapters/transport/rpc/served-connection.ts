@@ -24,7 +24,9 @@ export class ServedConnection {
   readonly #onClose: (connection: ServedConnection) => void;
   readonly #wire: Wire;
   readonly #handshake: ServerHandshake;
-  readonly #underWay = new Map<number, Arrived>();
+  /** By number, which is below the window's size. */
+  readonly #underWay: (Arrived | undefined)[] = [];
+  #underWayCount = 0;
   #underWayBytes = 0;
   readonly #held: Held[] = [];
   #isOpen = false;
@@ -80,7 +82,7 @@ export class ServedConnection {
       case CALL_TEXT:
         return this.#call(message, bytes);
       case CANCEL:
-        return this.#underWay.get(numberOf(message))?.cancel();
+        return this.#underWay[numberOf(message)]?.cancel();
       case DESCRIBE:
         return this.#describe(numberOf(message));
       default:
@@ -98,11 +100,14 @@ export class ServedConnection {
     const number = message[AT.number] as number;
     if (this.#isLeaving) return this.#answer(number, { fault: LEAVING });
     const { windowCalls, windowBytes } = this.#settings;
-    if (this.#underWay.has(number)) throw new WireError('It used the number of a call that is under way.');
-    if (this.#underWay.size >= windowCalls || this.#underWayBytes >= windowBytes) throw new WireError('It sent more calls than it was granted.');
+    if (this.#underWay[number] !== undefined) throw new WireError('It used the number of a call that is under way.');
+    if (number >= windowCalls || this.#underWayBytes >= windowBytes) throw new WireError('It sent more calls than it was granted.');
     const request = message[0] === CALL ? message[AT.request] : parse(message[AT.request]);
     const arrived = new Arrived(message, request, Date.now(), bytes);
-    this.#underWay.set(number, arrived);
+    // Without holes: numbers are used from below.
+    while (this.#underWay.length < number) this.#underWay.push(undefined);
+    this.#underWay[number] = arrived;
+    this.#underWayCount++;
     this.#underWayBytes += bytes;
     this.#dispatch(arrived).then(
       (answer) => this.#settle(number, answer),
@@ -119,11 +124,10 @@ export class ServedConnection {
   }
 
   #settle(number: number, answer: Answer): void {
-    const arrived = this.#underWay.get(number);
-    if (arrived === undefined) return;
-    this.#underWay.delete(number);
-    this.#underWayBytes -= arrived.bytes;
     if (this.#wire.isClosed) return;
+    this.#underWayBytes -= this.#underWay[number]!.bytes;
+    this.#underWay[number] = undefined;
+    this.#underWayCount--;
     this.#answer(number, answer);
     if (this.#isLeaving) this.#finishIfDone();
   }
@@ -153,13 +157,12 @@ export class ServedConnection {
   }
 
   #finishIfDone(): void {
-    if (this.#underWay.size === 0 && this.#held.length === 0) this.#wire.finish();
+    if (this.#underWayCount === 0 && this.#held.length === 0) this.#wire.finish();
   }
 
   #lose(): void {
     this.#held.length = 0;
-    for (const arrived of this.#underWay.values()) arrived.cancel();
-    this.#underWay.clear();
+    for (const arrived of this.#underWay.splice(0)) arrived?.cancel();
     this.#onClose(this);
   }
 }

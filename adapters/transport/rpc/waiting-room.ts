@@ -5,8 +5,9 @@ export class Waiting {
   readonly call: RemoteCall;
   readonly text: string;
   readonly reply: Reply;
-  /** Its number once it was sent; 0 while it waits. */
+  /** Once it was sent, as SentCalls has it; `order` is 0 while it waits. */
   number = 0;
+  order = 0;
 
   constructor(call: RemoteCall, text: string, reply: Reply) {
     this.call = call;

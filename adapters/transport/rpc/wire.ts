@@ -1,4 +1,6 @@
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import { FrameReader } from './frame-reader.ts';
 import { handshakeFrame, KIND_HANDSHAKE, PREAMBLE, WireError } from './frames.ts';
 import { Incoming } from './incoming.ts';
@@ -36,6 +38,8 @@ export class Wire {
   readonly #events: WireEvents;
   readonly #reader: FrameReader;
   readonly #incoming = new Incoming();
+  /** What such a socket has taken, the kernel has; other streams may pass on the very same memory. */
+  readonly #isPlainSocket: boolean;
   #isOpen = false;
   #isClosed = false;
   #handshakes = 0;
@@ -46,6 +50,7 @@ export class Wire {
 
   constructor(duplex: Duplex, settings: RpcSettings, events: WireEvents, side: 'calls' | 'serves') {
     this.#duplex = duplex;
+    this.#isPlainSocket = duplex instanceof Socket && !(duplex instanceof TLSSocket);
     this.#settings = settings;
     this.#events = events;
     this.#reader = new FrameReader(settings.maxHandshakeBytes, side === 'serves', (body) => this.#take(body));
@@ -92,7 +97,12 @@ export class Wire {
     if (this.#isClosed) return;
     const frames = this.out.take();
     this.#events.flushed?.();
-    if (frames.length === 1) return this.#write(frames[0]!);
+    if (frames.length === 1) this.#write(frames[0]!);
+    else this.#writeAll(frames);
+    if (this.#isPlainSocket && this.#duplex.writableLength === 0) this.out.reuse();
+  }
+
+  #writeAll(frames: readonly Buffer[]): void {
     this.#duplex.cork();
     for (const frame of frames) this.#write(frame);
     this.#duplex.uncork();
