@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { type FaultRecord, toFault } from '../../../src/kernel/fault.ts';
+import type { FaultRecord } from '../../../src/kernel/fault.ts';
 import type { Answer, Dispatcher, Identity } from '../../../src/ports/transport.ts';
 import { Arrived } from './arrived.ts';
 import { WireError } from './frames.ts';
@@ -26,7 +26,6 @@ export class ServedConnection {
   readonly #handshake: ServerHandshake;
   /** By number, which is below the window's size. */
   readonly #underWay: (Arrived | undefined)[] = [];
-  #underWayCount = 0;
   #underWayBytes = 0;
   readonly #held: Held[] = [];
   #isOpen = false;
@@ -51,13 +50,15 @@ export class ServedConnection {
     this.#handshake = new ServerHandshake(identity, settings, (content) => this.#wire.shakeHands(content));
   }
 
-  /** Takes nothing new, and closes when everything under way is answered. */
+  /**
+   * Takes nothing new. The caller closes, once everything under way is answered: only it knows when nothing that it
+   * sent before it heard of this is still on its way here.
+   */
   leave(): void {
     this.#isLeaving = true;
     if (!this.#isOpen) return this.close('This host is stopping.');
     this.#wire.out.plain(GO_AWAY);
     this.#wire.flushSoon();
-    this.#finishIfDone();
   }
 
   close(problem: string): void {
@@ -107,29 +108,15 @@ export class ServedConnection {
     // Without holes: numbers are used from below.
     while (this.#underWay.length < number) this.#underWay.push(undefined);
     this.#underWay[number] = arrived;
-    this.#underWayCount++;
     this.#underWayBytes += bytes;
-    this.#dispatch(arrived).then(
-      (answer) => this.#settle(number, answer),
-      (error: unknown) => this.#settle(number, { fault: toFault(error).toRecord() }),
-    );
-  }
-
-  #dispatch(arrived: Arrived): Promise<Answer> {
-    try {
-      return this.#dispatcher.dispatch(arrived);
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    void this.#dispatcher.dispatch(arrived).then((answer) => this.#settle(number, answer));
   }
 
   #settle(number: number, answer: Answer): void {
     if (this.#wire.isClosed) return;
     this.#underWayBytes -= this.#underWay[number]!.bytes;
     this.#underWay[number] = undefined;
-    this.#underWayCount--;
     this.#answer(number, answer);
-    if (this.#isLeaving) this.#finishIfDone();
   }
 
   #answer(number: number, answer: Answer): void {
@@ -153,11 +140,6 @@ export class ServedConnection {
       if (typeof written !== 'number') this.#wire.out.fault(number, unanswerable(written));
       this.#wire.flush();
     }
-    if (this.#isLeaving) this.#finishIfDone();
-  }
-
-  #finishIfDone(): void {
-    if (this.#underWayCount === 0 && this.#held.length === 0) this.#wire.finish();
   }
 
   #lose(): void {

@@ -108,12 +108,6 @@ export class Wire {
     this.#duplex.uncork();
   }
 
-  /** Sends what is gathered, then closes this direction; the other side closes the other. */
-  finish(): void {
-    this.flush();
-    if (!this.#isClosed) this.#duplex.end();
-  }
-
   close(problem: string): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
