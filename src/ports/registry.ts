@@ -18,8 +18,10 @@ export interface Announcement {
 export interface RegistryNeeds {
   /** Where the processes of each host are reached, as far as the topology says so. */
   readonly hosts: readonly { readonly host: string; readonly addresses: readonly string[] }[];
-  /** Which of them this process belongs to. */
+  /** The one that this process belongs to. */
   readonly host: string;
+  /** How many processes that host has. */
+  readonly replicas: number;
 }
 
 export interface RegistryState {

@@ -1,6 +1,7 @@
 import { type TestContext as Test, after, before, describe } from 'node:test';
 import { registryDrivers } from '../../adapters/registry/catalog.ts';
 import { newId } from '../../src/kernel/ids.ts';
+import type { Log } from '../../src/kernel/telemetry.ts';
 import type { Announcement, Election, Registry, RegistryNeeds, RegistryState } from '../../src/ports/registry.ts';
 import { testContext } from './context.ts';
 import { within } from './buses.ts';
@@ -44,10 +45,11 @@ const UNDER_TEST: Readonly<Record<RegistryDriverName, () => RegistryUnderTest>> 
   },
 };
 
-export function createRegistry(driver: RegistryDriverName, settings: object, context: Partial<Parameters<typeof testContext>[0]> = {}, hosts = HOSTS): Registry {
+/** Of the host `app`. */
+export function createRegistry(driver: RegistryDriverName, settings: object, context: { readonly log?: Log } = {}, hosts = HOSTS, replicas = 1): Registry {
   const { settings: schema, create } = registryDrivers[driver];
   const place = testContext({ dataDir: '/nowhere', ...context });
-  return (create as (settings: unknown, context: object) => Registry)(schema.parse(settings), { ...place, hosts, host: 'app' });
+  return (create as (settings: unknown, context: object) => Registry)(schema.parse(settings), { ...place, hosts, host: 'app', replicas });
 }
 
 function stopped(t: Test, registry: Registry): Registry {
@@ -72,7 +74,7 @@ export async function untilState(registry: Registry, looks: (state: RegistryStat
   return within(withinMs, seen, () => `the list never looked as expected: ${JSON.stringify(last)}`).finally(() => end());
 }
 
-/** Resolves with the token that is at least so high, or with undefined, whichever is asked for. Takes `onChange`. */
+/** Resolves with the token once it leads, or with undefined once it does not. Takes `onChange`. */
 export async function untilToken(election: Election, leads: boolean, withinMs = 10_000): Promise<bigint | undefined> {
   const met = new Promise<bigint | undefined>((resolve) => {
     const look = (): void => {

@@ -82,6 +82,11 @@ export class ZooKeeperServer {
     await ended;
   }
 
+  /** Takes away what a killed one has stored. */
+  wipe(): void {
+    rmSync(join(this.#directory, 'data'), { recursive: true });
+  }
+
   async remove(): Promise<void> {
     await this.kill();
     process.removeListener('exit', this.#kill);

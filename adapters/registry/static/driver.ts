@@ -10,5 +10,5 @@ type StaticSettings = z.infer<typeof StaticSettings>;
 export const staticList: Driver<StaticSettings, Registry, RegistryNeeds> = {
   name: 'static',
   settings: StaticSettings,
-  create: (_settings, { log, hosts, host }) => new StaticRegistry(hosts, host, log),
+  create: (_settings, needs) => new StaticRegistry(needs, needs.log),
 };

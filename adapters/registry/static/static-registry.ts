@@ -13,15 +13,17 @@ const ONLY_TOKEN = 1n;
 export class StaticRegistry implements Registry {
   readonly #listed: readonly Announcement[];
   readonly #host: string;
+  readonly #replicas: number;
   readonly #log: Log;
   readonly #life: StartStop;
   readonly #listeners = new Set<(state: RegistryState) => void>();
   readonly #elections = new Map<string, OnlyCandidate>();
   #own: Announcement | undefined;
 
-  constructor(hosts: RegistryNeeds['hosts'], host: string, log: Log) {
+  constructor({ hosts, host, replicas }: RegistryNeeds, log: Log) {
     this.#listed = hosts.flatMap(({ host: name, addresses }) => addresses.map((address) => ({ host: name, process: address, address, contracts: {}, load: 0 })));
     this.#host = host;
+    this.#replicas = replicas;
     this.#log = log.child({ registry: 'static' });
     this.#life = new StartStop(
       () => this.#followElections(),
@@ -59,11 +61,10 @@ export class StaticRegistry implements Registry {
    * one. With more, `conflict`/`static_election`.
    */
   elect(office: string): Election {
-    const replicas = this.#listed.filter(({ host }) => host === this.#host).length;
-    if (replicas > 1) {
-      throw new Fault('conflict', `The host ${this.#host} has ${replicas} processes, and a static registry cannot know which of them leads "${office}". Set registry to zookeeper, or replicas to 1.`, {
+    if (this.#replicas > 1) {
+      throw new Fault('conflict', `The host ${this.#host} has ${this.#replicas} processes, and a static registry cannot know which of them leads "${office}". Set registry to zookeeper, or replicas to 1.`, {
         reason: 'static_election',
-        details: { host: this.#host, office, replicas },
+        details: { host: this.#host, office, replicas: this.#replicas },
       });
     }
     if (this.#elections.has(office)) throw new Fault('conflict', `This process stands for "${office}" already.`, { reason: 'already_candidate', details: { office } });

@@ -5,7 +5,7 @@ import type { Announcement } from '../../../src/ports/registry.ts';
 /** What others must hold of one process, and read of one node. */
 const MOST_BYTES = 8 * 1024;
 
-/** Not strict: a newer host may say more of itself. Without `__proto__` among the names, which JSON.parse lets through. */
+/** Not strict: a newer host may say more of itself. */
 const Announced = z.object({
   host: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/),
   process: z.string().regex(/^[\x21-\x7e]{1,100}$/),
