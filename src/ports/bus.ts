@@ -46,7 +46,12 @@ export type Outcome =
   /** Another try after the queue's backoff (or at `notBefore`, which does not count as a try); on the last one, the error queue. */
   | { readonly kind: 'retry'; readonly reason: string; readonly notBefore?: EpochMs }
   /** To the error queue at once: trying again cannot help. */
-  | { readonly kind: 'dead'; readonly reason: string };
+  | { readonly kind: 'dead'; readonly reason: string }
+  /**
+   * Whoever handled it went away in the middle, perhaps because of it; said by who keeps messages for others, not by
+   * handlers. Counts as a try and is due at once. Of such messages a queue gives out one at a time, until they finish.
+   */
+  | { readonly kind: 'interrupted' };
 
 /**
  * Called for each message, at most `concurrency` at a time, always after the message is committed and never inside
@@ -103,6 +108,14 @@ export interface BrowsedMessage {
   readonly payload: string;
 }
 
+/** Told of events as they are published, for what may be forgotten and rebuilt: caches, screens. */
+export interface HintListener {
+  /** The payload is JSON text. Called after the commit, in the publisher's turn: short, and a throw is only logged. */
+  message(topic: string, workspace: string | null, payload: string): void;
+  /** Events may have been missed; also said once at the beginning where the messages are kept elsewhere. */
+  gap(): void;
+}
+
 export interface BusCapabilities {
   readonly spansHosts: boolean;
 }
@@ -127,5 +140,10 @@ export interface Bus extends Lifecycle {
   requeue(queue: string, filter: MessageFilter): Promise<number>;
   /** Deletes for good; messages under way stay. Answers how many. */
   purge(queue: string, which: { readonly dead: boolean; readonly filter: MessageFilter }): Promise<number>;
+  /**
+   * Hints of every event published to these topics from now on, on whatever host: not durable, at most once each unless
+   * it was published twice. May be called before the start. Answers what ends it.
+   */
+  watch(topics: readonly string[], listener: HintListener): () => void;
 }
 export const Bus = Symbol.for('multilith.Bus');

@@ -5,8 +5,17 @@ import { newId } from '../../src/kernel/ids.ts';
 import type { Bus, Handler, Incoming, Outcome, Outgoing, QueueSettings, QueueState } from '../../src/ports/bus.ts';
 import type { Storage } from '../../src/ports/storage.ts';
 import { type TestContext, testContext } from './context.ts';
+import { linkedBus } from './linked-bus.ts';
 
-export type BusDriverName = keyof typeof busDrivers;
+/** Every driver of the catalog, and the one that serves one process as other processes reach it. */
+const buses = {
+  ...busDrivers,
+  'embedded over a link': {
+    ...busDrivers.embedded,
+    create: (settings, context) => linkedBus(busDrivers.embedded.create(settings, context), { ...context, remove() {} }),
+  } satisfies typeof busDrivers.embedded,
+} as const;
+export type BusDriverName = keyof typeof buses;
 
 export interface BusUnderTest {
   readonly driver: BusDriverName;
@@ -18,16 +27,16 @@ export interface BusUnderTest {
   open(t: Test, place?: TestContext, settings?: object): Promise<Bus>;
 }
 
-/** Runs a suite once for every driver of the catalog. */
+/** Runs a suite once for every driver. */
 export function onEachBus(title: string, suite: (under: BusUnderTest) => void): void {
-  for (const driver of Object.keys(busDrivers) as BusDriverName[]) {
+  for (const driver of Object.keys(buses) as BusDriverName[]) {
     describe(`${title}: ${driver}`, () => suite(busUnderTest(driver)));
   }
 }
 
 /** A bus over `place`, as the product wires it. */
 export function createBus(driver: BusDriverName, place: TestContext, settings: object = {}, openStorage: (name: string) => Storage = sqliteAt(place)): Bus {
-  const { settings: schema, create } = busDrivers[driver];
+  const { settings: schema, create } = buses[driver];
   return create(schema.parse(settings), { ...place, openStorage });
 }
 

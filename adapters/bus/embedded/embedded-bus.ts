@@ -4,7 +4,8 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import { LANES } from '../../../src/kernel/message.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
-import type { Bus, BusCapabilities, Consumer, Handler, MessageFilter, Outgoing, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
+import type { Bus, BusCapabilities, Consumer, Handler, HintListener, MessageFilter, Outgoing, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
+import { Listeners } from '../../../src/ports/listeners.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { checkedSettings } from './declare.ts';
 import type { EmbeddedSettings } from './driver.ts';
@@ -44,6 +45,7 @@ export class EmbeddedBus implements Bus {
   readonly capabilities: BusCapabilities = { spansHosts: false };
   readonly #options: EmbeddedBusOptions;
   readonly #memory = new BusMemory();
+  readonly #listeners: Listeners;
   readonly #life: StartStop;
   #storage: Storage | undefined;
   #pump: Pump | undefined;
@@ -52,6 +54,7 @@ export class EmbeddedBus implements Bus {
 
   constructor(options: EmbeddedBusOptions) {
     this.#options = options;
+    this.#listeners = new Listeners(options.log);
     this.#life = new StartStop(() => this.#start(), (deadlineMs) => this.#stop(deadlineMs));
     options.metrics.gauge('bus_backlog_messages', 'Messages on the bus in any state.', () => this.#memory.size);
   }
@@ -89,12 +92,17 @@ export class EmbeddedBus implements Bus {
     for (const message of messages) {
       bytes += this.#check(message) * this.#address(message, copies);
     }
-    if (copies.length === 0) return;
+    if (copies.length === 0) return this.#listeners.tell(messages);
     if (copies.length > MOST_A_CALL || bytes > MOST_PENDING_BYTES) throw invalid(`One call may carry ${MOST_A_CALL} messages of ${MOST_PENDING_BYTES} bytes together; this one carries ${copies.length} of ${bytes}.`, 'too_many');
     this.#admit(copies.length, bytes, pump);
     await pump.publish(copies, bytes).catch((error: unknown) => {
       throw withRetry(error);
     });
+    this.#listeners.tell(messages);
+  }
+
+  watch(topics: readonly string[], listener: HintListener): () => void {
+    return this.#listeners.add(topics, listener);
   }
 
   async consume(name: string, { concurrency }: { readonly concurrency: number }, handler: Handler): Promise<Consumer> {

@@ -46,7 +46,8 @@ export async function settle(tx: Tx, ended: readonly Ended[], now: EpochMs): Pro
 async function giveBack(tx: Tx, flight: Flight, ending: Failed, now: EpochMs): Promise<void> {
   const { queue, seq, lane, workspace } = flight;
   const put = standingAfter(flight, ending, now);
-  await tx.run(sql.putBack, { seq, suspect: 0, ...put });
+  const suspect = ending.kind === 'interrupted' && put.state !== DEAD ? 1 : 0;
+  await tx.run(sql.putBack, { seq, suspect, ...put });
   if (put.state === READY) return queue.ready(lane, workspace, seq, put.due);
   queue.lanes[lane]!--;
   if (put.state === DEAD) queue.dead++;
@@ -59,11 +60,17 @@ async function giveBack(tx: Tx, flight: Flight, ending: Failed, now: EpochMs): P
 function standingAfter(flight: Flight, ending: Failed, now: EpochMs): { state: number; due: EpochMs; attempts: number; reason: string } {
   const { attempt } = flight.message;
   const { attempts: most, backoff } = flight.queue.settings;
-  const reason = ending.kind === 'returned' ? 'stopped: The consumer stopped before the handler had finished.' : storable(ending.reason);
+  const reason = reasonOf(ending);
   if (ending.kind === 'retry' && ending.notBefore !== undefined) return { ...waitingUntil(ending.notBefore, now), attempts: attempt - 1, reason };
   if (ending.kind === 'dead' || attempt >= most) return { state: DEAD, due: flight.due, attempts: attempt, reason };
-  const due = ending.kind === 'returned' ? now : now + backoffMs(backoff, attempt);
+  const due = ending.kind === 'retry' ? now + backoffMs(backoff, attempt) : now;
   return { ...waitingUntil(due, now), attempts: attempt, reason };
+}
+
+function reasonOf(ending: Failed): string {
+  if (ending.kind === 'returned') return 'stopped: The consumer stopped before the handler had finished.';
+  if (ending.kind === 'interrupted') return 'interrupted: Whoever was handling this message went away.';
+  return storable(ending.reason);
 }
 
 function waitingUntil(due: EpochMs, now: EpochMs): { state: number; due: EpochMs } {

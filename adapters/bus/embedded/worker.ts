@@ -1,7 +1,7 @@
 import { type Clock, type EpochMs, type Timer } from '../../../src/kernel/clock.ts';
-import { Fault } from '../../../src/kernel/fault.ts';
 import type { Log } from '../../../src/kernel/telemetry.ts';
 import type { Consumer, Handler, Outcome } from '../../../src/ports/bus.ts';
+import { outcomeOf } from '../../../src/ports/handling.ts';
 import type { Flight, Queue } from './queue.ts';
 import { RUN_MS, type Run } from './run.ts';
 
@@ -86,16 +86,11 @@ export class Worker implements Consumer {
   async #handle(flight: Flight): Promise<boolean> {
     flight.begun = true;
     const began = performance.now();
-    let outcome: Outcome;
-    try {
-      outcome = sound(await this.#handler(flight.message));
-    } catch (thrown) {
-      outcome = { kind: 'retry', reason: this.#reasonOf(thrown, flight) };
-    }
+    const outcome = await outcomeOf(this.#handler, flight.message, this.#context.log);
     this.queue.pace.note(performance.now() - began);
     if (flight.ended) return false;
     this.#context.end(flight, outcome);
-    return outcome.kind !== 'retry';
+    return outcome.kind === 'done' || outcome.kind === 'dead';
   }
 
   async #stop(deadline: EpochMs): Promise<void> {
@@ -117,23 +112,4 @@ export class Worker implements Consumer {
     this.#landed = undefined;
     return this.flights.size === 0;
   }
-
-  /** What staff may read: a fault says so itself; anything else may hold personal data and goes to the log alone. */
-  #reasonOf(thrown: unknown, flight: Flight): string {
-    if (Fault.is(thrown)) return `${thrown.code}/${thrown.reason}: ${thrown.message}`;
-    const { id, attempt } = flight.message;
-    this.#context.log.error({ queue: this.queue.name, messageId: id, attempt, err: thrown }, 'a message handler threw');
-    return `internal: ${thrown instanceof Error ? thrown.name : typeof thrown}`;
-  }
-}
-
-/** An outcome as the file can hold it; what is none is a throw. One that could not be written would hold up the whole bus. */
-function sound(outcome: Outcome): Outcome {
-  if (outcome?.kind === 'done') return outcome;
-  if (outcome?.kind !== 'retry' && outcome?.kind !== 'dead') throw new TypeError('The handler answered no outcome.');
-  const reason = String(outcome.reason);
-  if (outcome.kind === 'dead' || outcome.notBefore === undefined) return { kind: outcome.kind, reason };
-  const notBefore = Math.ceil(outcome.notBefore);
-  if (!Number.isSafeInteger(notBefore)) throw new TypeError('The handler answered a time that is none.');
-  return { kind: 'retry', reason, notBefore };
 }

@@ -1,0 +1,156 @@
+import type { Clock } from '../kernel/clock.ts';
+import { Fault } from '../kernel/fault.ts';
+import { StartStop } from '../kernel/lifecycle.ts';
+import type { Log } from '../kernel/telemetry.ts';
+import type { BrowsedMessage, Bus, BusCapabilities, Consumer, Handler, HintListener, MessageFilter, Outgoing, QueueSettings, QueueState } from '../ports/bus.ts';
+import { BusCaller, notRunning } from './bus-caller.ts';
+import type { BusAccess } from './bus-contract.ts';
+import { RemoteHints } from './remote-hints.ts';
+import { RemoteSession } from './remote-session.ts';
+
+export interface RemoteBusOptions {
+  /** Of `busContract`, bound to the host that keeps the messages. */
+  readonly stub: BusAccess;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const PUBLISH_MS = 10_000;
+const ASK_MS = 10_000;
+const STAFF_MS = 300_000;
+/** What one call carries: at most about four times as many bytes, whatever the script and the quotes. */
+const CHARACTERS_AT_ONCE = 1024 * 1024;
+const MESSAGES_AT_ONCE = 2_000;
+/** What a stopping bus keeps of its time for the last answers. */
+const CLOSING_SHARE = 0.2;
+
+/**
+ * A bus whose messages another host keeps, reached over a link like any module. `declare` and `consume` wait for that
+ * host; all else fails with `unavailable` while it is away. A call of `publish` with more than 1 MB or 2,000 messages
+ * is stored in parts, in order: when it fails, the first of them may be there, and repeating the call adds the rest.
+ */
+export class RemoteBus implements Bus {
+  readonly capabilities: BusCapabilities = { spansHosts: true };
+  readonly #caller: BusCaller;
+  readonly #session: RemoteSession;
+  readonly #hints: RemoteHints;
+  readonly #life: StartStop;
+  readonly #declared = new Map<string, QueueSettings>();
+  readonly #stopping = new AbortController();
+
+  constructor({ stub, clock, log }: RemoteBusOptions) {
+    this.#caller = new BusCaller(stub, clock, log);
+    this.#session = new RemoteSession(this.#caller, log, (queue) => this.#redeclare(queue));
+    this.#hints = new RemoteHints(this.#caller, log);
+    this.#life = new StartStop(
+      () => this.#hints.start(),
+      async (deadlineMs) => {
+        await Promise.all([this.#session.stop(deadlineMs * (1 - CLOSING_SHARE)), this.#hints.stop()]);
+      },
+    );
+  }
+
+  start(): Promise<void> {
+    return this.#life.start();
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    this.#stopping.abort();
+    return this.#life.stop(deadlineMs);
+  }
+
+  async declare(settings: QueueSettings): Promise<void> {
+    this.#requireRunning();
+    await this.#caller.persist(() => this.#declare(settings), this.#stopping.signal);
+    this.#declared.set(settings.name, settings);
+  }
+
+  async publish(messages: readonly Outgoing[]): Promise<void> {
+    this.#requireRunning();
+    messages.forEach(requireTimes);
+    for (const part of partsOf(messages)) await this.#caller.stub.publish({ messages: part }, this.#caller.repeatable(PUBLISH_MS));
+  }
+
+  async consume(queue: string, { concurrency }: { readonly concurrency: number }, handler: Handler): Promise<Consumer> {
+    this.#requireRunning();
+    return this.#session.consume(queue, concurrency, handler, this.#stopping.signal);
+  }
+
+  async inspect(): Promise<QueueState[]> {
+    this.#requireRunning();
+    return (await this.#caller.stub.inspect({}, this.#caller.once(ASK_MS))).queues;
+  }
+
+  async browse(queue: string, { dead, filter, after, limit }: { readonly dead: boolean; readonly filter?: MessageFilter; readonly after?: string; readonly limit: number }): Promise<{ messages: BrowsedMessage[]; next: string | null }> {
+    this.#requireRunning();
+    return this.#caller.stub.browse({ queue, dead, limit, ...(filter === undefined ? {} : { filter: mutable(filter) }), ...(after === undefined ? {} : { after }) }, this.#caller.once(ASK_MS));
+  }
+
+  async pause(queue: string, workspace?: string): Promise<void> {
+    this.#requireRunning();
+    await this.#caller.stub.pause({ queue, ...(workspace === undefined ? {} : { workspace }) }, this.#caller.repeatable(ASK_MS));
+  }
+
+  async resume(queue: string, workspace?: string): Promise<void> {
+    this.#requireRunning();
+    await this.#caller.stub.resume({ queue, ...(workspace === undefined ? {} : { workspace }) }, this.#caller.repeatable(ASK_MS));
+  }
+
+  async requeue(queue: string, filter: MessageFilter): Promise<number> {
+    this.#requireRunning();
+    return (await this.#caller.stub.requeue({ queue, filter: mutable(filter) }, this.#caller.once(STAFF_MS))).count;
+  }
+
+  async purge(queue: string, { dead, filter }: { readonly dead: boolean; readonly filter: MessageFilter }): Promise<number> {
+    this.#requireRunning();
+    return (await this.#caller.stub.purge({ queue, dead, filter: mutable(filter) }, this.#caller.once(STAFF_MS))).count;
+  }
+
+  watch(topics: readonly string[], listener: HintListener): () => void {
+    return this.#hints.watch(topics, listener);
+  }
+
+  async #declare(settings: QueueSettings): Promise<void> {
+    // Through JSON text: what JSON cannot say of a number becomes null, which the bus refuses by name.
+    await this.#caller.stub.declare({ settings: JSON.parse(JSON.stringify(settings)) as never }, this.#caller.repeatable(ASK_MS));
+  }
+
+  async #redeclare(queue: string): Promise<boolean> {
+    const settings = this.#declared.get(queue);
+    if (settings === undefined) return false;
+    return this.#declare(settings).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** Until the consumers have drained, their handlers may still publish. */
+  #requireRunning(): void {
+    const { state } = this.#life;
+    if (state !== 'starting' && state !== 'running' && state !== 'stopping') throw notRunning();
+  }
+}
+
+/** What JSON would turn into null is said here as the bus says it. */
+function requireTimes({ time, notBefore = 0 }: Outgoing): void {
+  if (!Number.isSafeInteger(time) || !Number.isSafeInteger(notBefore)) throw new Fault('invalid', 'Times are whole epoch milliseconds.', { reason: 'time' });
+}
+
+function* partsOf(messages: readonly Outgoing[]): Generator<Outgoing[]> {
+  let part: Outgoing[] = [];
+  let characters = 0;
+  for (const message of messages) {
+    if (part.length > 0 && (characters + message.payload.length > CHARACTERS_AT_ONCE || part.length >= MESSAGES_AT_ONCE)) {
+      yield part;
+      part = [];
+      characters = 0;
+    }
+    part.push(message);
+    characters += message.payload.length;
+  }
+  if (part.length > 0) yield part;
+}
+
+function mutable({ ids, ...filter }: MessageFilter): Omit<MessageFilter, 'ids'> & { ids?: string[] } {
+  return { ...filter, ...(ids === undefined ? {} : { ids: [...ids] }) };
+}

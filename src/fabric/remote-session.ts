@@ -1,0 +1,231 @@
+import type { EpochMs } from '../kernel/clock.ts';
+import { Fault, toFault } from '../kernel/fault.ts';
+import { newId } from '../kernel/ids.ts';
+import type { Log } from '../kernel/telemetry.ts';
+import type { Handler, Incoming } from '../ports/bus.ts';
+import { type BusCaller, isAway, isSessionLost } from './bus-caller.ts';
+import type { Ending, Taken } from './bus-contract.ts';
+import { type ConsumerSession, RemoteConsumer } from './remote-consumer.ts';
+
+const OPEN_MS = 5_000;
+const TAKE_MS = 25_000;
+const SETTLE_MS = 5_000;
+const OUTCOMES_AT_ONCE = 512;
+/** Longer reasons are cut by the bus all the same. */
+const REASON_CHARACTERS = 2_000;
+const FIRST_PAUSE_MS = 20;
+const MOST_PAUSE_MS = 1_000;
+/** What a stopping consumer waits beyond its deadline for the other side to take back what it holds. */
+const GIVE_BACK_MS = 1_500;
+
+/**
+ * Everything that this process consumes from the host that keeps the messages: one take always under way for all
+ * consumers together, outcomes gathered per turn of the event loop. Lost connections change nothing as long as the
+ * other side keeps the session; when it does not, all consumers begin anew in another one.
+ */
+export class RemoteSession implements ConsumerSession {
+  readonly #caller: BusCaller;
+  readonly #log: Log;
+  /** Declares queues that the other side has forgotten. */
+  readonly #redeclare: (queue: string) => Promise<boolean>;
+  readonly #consumers = new Map<string, RemoteConsumer>();
+  /** Ended here, and being ended there. */
+  readonly #strays = new Set<string>();
+  readonly #ended = new AbortController();
+  /** Of the take under way. */
+  #take = new AbortController();
+  #id = newId();
+  #begins = true;
+  #after = 0;
+  #outcomes: { delivery: number; outcome: Ending }[] = [];
+  #flushing = false;
+  /** Openings, one after the other: the first of a session begins it. */
+  #opening: Promise<unknown> = Promise.resolve();
+  #loop: Promise<void> | undefined;
+
+  constructor(caller: BusCaller, log: Log, redeclare: (queue: string) => Promise<boolean>) {
+    this.#caller = caller;
+    this.#log = log;
+    this.#redeclare = redeclare;
+  }
+
+  async consume(queue: string, concurrency: number, handler: Handler, stopped: AbortSignal): Promise<RemoteConsumer> {
+    const consumer = new RemoteConsumer(queue, concurrency, handler, this, () => this.#caller.clock.now(), this.#log);
+    this.#consumers.set(consumer.id, consumer);
+    try {
+      await this.#exclusive(() => this.#openAll(stopped, consumer));
+    } catch (thrown) {
+      this.#remove(consumer);
+      throw thrown;
+    }
+    this.#run();
+    return consumer;
+  }
+
+  settle(delivery: number, outcome: Ending): void {
+    this.#outcomes.push({ delivery, outcome: 'reason' in outcome ? { ...outcome, reason: outcome.reason.slice(0, REASON_CHARACTERS) } : outcome });
+    this.#flushSoon();
+  }
+
+  async release(consumer: RemoteConsumer, until: EpochMs): Promise<void> {
+    const { clock, stub } = this.#caller;
+    for (let first = true; first || (consumer.isBusy && clock.now() < until); first = false) {
+      if (!first) await this.#caller.pause(FIRST_PAUSE_MS * 5, this.#ended.signal);
+      if (this.#ended.signal.aborted) break;
+      const leftMs = Math.max(0, until - clock.now());
+      try {
+        if (consumer.isOpen) await stub.release({ session: this.#id, consumer: consumer.id, deadlineMs: leftMs }, this.#caller.repeatable(leftMs + GIVE_BACK_MS));
+        else if (!consumer.isBusy) break;
+        if (consumer.isOpen) break;
+      } catch (thrown) {
+        if (isSessionLost(thrown)) consumer.orphan();
+        else if (!isAway(toFault(thrown))) this.#log.warn({ queue: consumer.queue, err: thrown }, 'a consumer was not ended at the bus; it ends when this process falls silent there');
+      }
+    }
+    this.#remove(consumer);
+  }
+
+  async stop(deadlineMs: number): Promise<void> {
+    await Promise.all([...this.#consumers.values()].map((consumer) => consumer.stop(deadlineMs)));
+    this.#ended.abort();
+    this.#take.abort(new Fault('cancelled', 'The bus is stopping.'));
+    await this.#loop;
+  }
+
+  #remove(consumer: RemoteConsumer): void {
+    this.#consumers.delete(consumer.id);
+    if (this.#consumers.size > 0) return;
+    this.#forget();
+    this.#take.abort(new Fault('cancelled', 'Nothing is consumed any more.'));
+  }
+
+  /** What was held is no longer ours; the next opening begins another session. */
+  #forget(): void {
+    this.#id = newId();
+    this.#begins = true;
+    this.#after = 0;
+    this.#outcomes = [];
+    for (const consumer of this.#consumers.values()) consumer.orphan();
+  }
+
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#opening.then(work);
+    this.#opening = result.catch(() => {});
+    return result;
+  }
+
+  async #openAll(stopped: AbortSignal, newcomer?: RemoteConsumer): Promise<void> {
+    for (;;) {
+      const next = [...this.#consumers.values()].find((consumer) => !consumer.isOpen && !consumer.isStopping && (consumer.wasOpen || consumer === newcomer));
+      if (next === undefined) return;
+      try {
+        await this.#caller.persist(() => this.#open(next), stopped);
+      } catch (thrown) {
+        if (isSessionLost(thrown)) this.#forget();
+        else if (next === newcomer || stopped.aborted) throw thrown;
+        else if (!(await this.#recover(next, thrown))) await this.#caller.pause(MOST_PAUSE_MS, stopped);
+      }
+    }
+  }
+
+  async #open(consumer: RemoteConsumer): Promise<void> {
+    const { id, queue, concurrency } = consumer;
+    const session = this.#id;
+    await this.#caller.stub.consume({ session, begins: this.#begins, consumer: id, queue, concurrency }, this.#caller.repeatable(OPEN_MS));
+    if (session !== this.#id) return;
+    this.#begins = false;
+    consumer.isOpen = true;
+    consumer.wasOpen = true;
+  }
+
+  /** A consumer that was there before must come back: its queue is declared again when the other side has lost it. */
+  async #recover({ queue }: RemoteConsumer, thrown: unknown): Promise<boolean> {
+    if (toFault(thrown).reason === 'queue_not_found' && (await this.#redeclare(queue))) return true;
+    this.#log.error({ queue, err: thrown }, 'the bus refuses a consumer that it had before; asked again');
+    return false;
+  }
+
+  #run(): void {
+    this.#loop ??= this.#takeOn().finally(() => {
+      this.#loop = undefined;
+      if (this.#consumers.size > 0 && !this.#ended.signal.aborted) this.#run();
+    });
+  }
+
+  async #takeOn(): Promise<void> {
+    let pauseMs = FIRST_PAUSE_MS;
+    this.#take = new AbortController();
+    const { signal } = this.#take;
+    while (!signal.aborted) {
+      const session = this.#id;
+      try {
+        const taken = await this.#caller.stub.take({ session, after: this.#after }, this.#caller.once(TAKE_MS, signal));
+        this.#caller.reached();
+        pauseMs = FIRST_PAUSE_MS;
+        if (session === this.#id) this.#arrived(taken);
+      } catch (thrown) {
+        if (signal.aborted) return;
+        if (isSessionLost(thrown)) {
+          await this.#renew(session);
+          continue;
+        }
+        this.#caller.away(toFault(thrown));
+        await this.#caller.pause(pauseMs * (0.5 + Math.random() / 2), signal);
+        pauseMs = Math.min(2 * pauseMs, MOST_PAUSE_MS);
+      }
+    }
+  }
+
+  async #renew(lost: string): Promise<void> {
+    await this.#exclusive(async () => {
+      if (lost === this.#id) {
+        this.#log.warn({ consumers: this.#consumers.size }, 'the bus has closed the session of this process; what it held is given out again');
+        this.#forget();
+      }
+      await this.#openAll(this.#ended.signal);
+    }).catch((thrown: unknown) => {
+      if (!this.#ended.signal.aborted) this.#log.error({ err: thrown }, 'consumers were not opened again');
+    });
+  }
+
+  #arrived({ batch, messages }: Taken): void {
+    this.#after = batch;
+    for (const { delivery, consumer, message } of messages) {
+      const owner = this.#consumers.get(consumer);
+      if (owner === undefined) this.#refuse(consumer, delivery);
+      else owner.arrive(delivery, message as Incoming);
+    }
+  }
+
+  /** Its consumer has ended here, and the other side has not heard of it. */
+  #refuse(consumer: string, delivery: number): void {
+    this.settle(delivery, { kind: 'untried' });
+    if (this.#strays.has(consumer)) return;
+    this.#strays.add(consumer);
+    const released = this.#caller.stub.release({ session: this.#id, consumer, deadlineMs: 0 }, this.#caller.repeatable(SETTLE_MS));
+    released.catch(() => {}).finally(() => this.#strays.delete(consumer));
+  }
+
+  #flushSoon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    setImmediate(() => {
+      this.#flushing = false;
+      while (this.#outcomes.length > 0) void this.#flush(this.#id, this.#outcomes.splice(0, OUTCOMES_AT_ONCE));
+    });
+  }
+
+  async #flush(session: string, outcomes: { delivery: number; outcome: Ending }[]): Promise<void> {
+    try {
+      await this.#caller.stub.settle({ session, outcomes }, this.#caller.repeatable(SETTLE_MS));
+    } catch (thrown) {
+      if (isSessionLost(thrown) || session !== this.#id) return;
+      const fault = toFault(thrown);
+      if (!isAway(fault)) return this.#log.error({ outcomes: outcomes.length, err: thrown }, 'the bus refuses outcomes; their messages come again');
+      await this.#caller.pause(FIRST_PAUSE_MS * 5, this.#ended.signal);
+      if (session !== this.#id || this.#ended.signal.aborted) return;
+      this.#outcomes.push(...outcomes);
+      this.#flushSoon();
+    }
+  }
+}
