@@ -3,6 +3,7 @@ import { createServer, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { TestContext as Test } from 'node:test';
 import { httpTransport } from '../../adapters/transport/http/transport.ts';
+import type { HttpSettings } from '../../adapters/transport/http/settings.ts';
 import { newTrace } from '../../src/kernel/call.ts';
 import type { Fault } from '../../src/kernel/fault.ts';
 import { newId } from '../../src/kernel/ids.ts';
@@ -31,8 +32,8 @@ export interface HttpHost {
 }
 
 /** A host that serves calls over HTTP on a TCP port, until the end of the test. */
-export async function httpHost(t: Test, dispatch: Dispatcher['dispatch'], identity = identityOf(), port = 0): Promise<HttpHost> {
-  const server = httpTransport({ batches: true }).serve(identity, { dispatch });
+export async function httpHost(t: Test, dispatch: Dispatcher['dispatch'], identity = identityOf(), port = 0, settings: Partial<HttpSettings> = {}): Promise<HttpHost> {
+  const server = httpTransport(settings).serve(identity, { dispatch });
   const sockets = new Set<Socket>();
   const listener = createServer((socket) => {
     sockets.add(socket);

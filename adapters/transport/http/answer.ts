@@ -1,5 +1,6 @@
-import { Fault, type FaultRecord, toFault } from '../../../src/kernel/fault.ts';
+import { Fault, type FaultRecord } from '../../../src/kernel/fault.ts';
 import type { Answer } from '../../../src/ports/transport.ts';
+import { MAX_DEPTH, MAX_VALUE_BYTES } from './limits.ts';
 import { textOf } from './values.ts';
 
 /** An answer as JSON text: the value's, or, with `fault`, that of the fault's record. */
@@ -8,14 +9,15 @@ export interface AnswerText {
   readonly fault: FaultRecord | undefined;
 }
 
-/** An answer that cannot leave (too large, too deep) becomes a fault `internal` that says so. */
+/** An answer that cannot leave becomes a fault `internal` that says so. */
 export function answerText(answer: Answer): AnswerText {
-  try {
-    if ('fault' in answer) return { text: textOf(answer.fault), fault: answer.fault };
-    return { text: textOf(answer.value), fault: undefined };
-  } catch (thrown) {
-    const { reason, message } = toFault(thrown);
-    const fault = new Fault('internal', `The answer cannot be sent. ${message}`, { reason: `answer_${reason}` }).toRecord();
-    return { text: JSON.stringify(fault), fault };
-  }
+  const fault = 'fault' in answer ? answer.fault : undefined;
+  const written = textOf('fault' in answer ? answer.fault : answer.value);
+  return 'text' in written ? { text: written.text, fault } : unanswerable(written.problem);
+}
+
+function unanswerable(problem: 'not_json' | 'too_large'): AnswerText {
+  const message = problem === 'too_large' ? `The answer takes more than ${MAX_VALUE_BYTES} bytes. Large things go through the blob port, long lists in pages.` : `The answer is not JSON, or nested more than ${MAX_DEPTH} deep.`;
+  const fault = new Fault('internal', message, { reason: `answer_${problem}` }).toRecord();
+  return { text: JSON.stringify(fault), fault };
 }

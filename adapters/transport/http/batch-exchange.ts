@@ -6,8 +6,6 @@ import { MAX_BODY_BYTES } from './limits.ts';
 import type { Outgoing } from './outgoing.ts';
 
 const LINE_END = 0x0a;
-/** A line holds one answer and its place. */
-const MAX_LINE_BYTES = MAX_BODY_BYTES + 64 * 1024;
 
 /** Several calls in one request, each settled when its line of the answer comes. */
 export class BatchExchange implements Undici.DispatchHandler {
@@ -54,7 +52,7 @@ export class BatchExchange implements Undici.DispatchHandler {
     if (end + 1 === chunk.length) return;
     this.#rest.push(chunk.subarray(end + 1));
     this.#restBytes += chunk.length - end - 1;
-    if (this.#restBytes > MAX_LINE_BYTES) controller.abort(new Error('The answer is too large.'));
+    if (this.#restBytes > MAX_BODY_BYTES) controller.abort(new Error('The answer is too large.'));
   }
 
   onResponseEnd(): void {

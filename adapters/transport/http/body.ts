@@ -44,5 +44,5 @@ export function discardBody(request: IncomingMessage, done: () => void): void {
 }
 
 function bodyTooLarge(): Fault {
-  return new Fault('invalid', `The body may take at most ${MAX_BODY_BYTES} bytes. Send it in parts, or through the blob port.`, { reason: 'body_too_large', details: { maxBytes: MAX_BODY_BYTES }, origin: 'unsent' });
+  return new Fault('invalid', `The body may take at most ${MAX_BODY_BYTES} bytes. Large things go through the blob port.`, { reason: 'request_too_large', details: { maxBytes: MAX_BODY_BYTES }, origin: 'unsent' });
 }

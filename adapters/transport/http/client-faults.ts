@@ -1,4 +1,5 @@
 import { Fault } from '../../../src/kernel/fault.ts';
+import { MAX_DEPTH, MAX_VALUE_BYTES } from './limits.ts';
 import { recordOfProblem } from './problem.ts';
 
 /** A connection that could not be had, or that ended before the answer. `begun`: bytes of the request may have left. */
@@ -22,6 +23,12 @@ export function refusalFault(peer: string, status: number, body: Buffer): Fault 
 
 export function unreadableFault(peer: string): Fault {
   return new Fault('unavailable', `The answer of ${peer} cannot be read.`, { reason: 'unreadable_answer', origin: 'lost' });
+}
+
+/** A request that must not leave. */
+export function unsendable(problem: 'not_json' | 'too_large'): Fault {
+  const message = problem === 'too_large' ? `The request takes more than ${MAX_VALUE_BYTES} bytes. Large things go through the blob port.` : `The request is not JSON, or nested more than ${MAX_DEPTH} deep.`;
+  return new Fault('invalid', message, { reason: `request_${problem}`, origin: 'unsent' });
 }
 
 function parsed(body: Buffer): unknown {

@@ -4,9 +4,6 @@ import { MAX_BODY_BYTES } from './limits.ts';
 /** How one request ended. `begun`: bytes of it may have left. */
 export type Outcome = { readonly status: number; readonly body: Buffer } | { readonly error: Error; readonly begun: boolean };
 
-/** What goes around a body: headers, the titles of a problem. */
-const MARGIN_BYTES = 64 * 1024;
-
 /** One request and its whole answer. */
 export class Exchange implements Undici.DispatchHandler {
   readonly #done: (outcome: Outcome) => void;
@@ -39,7 +36,7 @@ export class Exchange implements Undici.DispatchHandler {
 
   onResponseData(controller: Undici.DispatchController, chunk: Buffer): void {
     this.#bytes += chunk.length;
-    if (this.#bytes > MAX_BODY_BYTES + MARGIN_BYTES) return controller.abort(new Error('The answer is too large.'));
+    if (this.#bytes > MAX_BODY_BYTES) return controller.abort(new Error('The answer is too large.'));
     if (this.#first === undefined) this.#first = chunk;
     else (this.#more ??= [this.#first]).push(chunk);
   }

@@ -1,6 +1,9 @@
-/** Of a request's body, of an answer's, and of all requests of a batch together. Its JSON takes tens of milliseconds to read. */
-export const MAX_BODY_BYTES = 8 * 1024 * 1024;
-/** How deep objects and arrays may lie in each other; JSON.stringify itself gives up between 4,000 and 8,000. */
+/** Of a value as JSON, and of all requests of a batch together; the same on every transport. */
+export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
+/** What goes around values in a body: the other fields of a call, the members of a problem. */
+export const MARGIN_BYTES = 64 * 1024;
+export const MAX_BODY_BYTES = MAX_VALUE_BYTES + MARGIN_BYTES;
+/** How deep objects and arrays may lie in each other; JSON.stringify itself gives up between 4,000 and 8,000. The same on every transport. */
 export const MAX_DEPTH = 1_000;
 /** Names and values of a request's headers together; Node answers 431 beyond it. */
 export const MAX_HEADER_BYTES = 16 * 1024;

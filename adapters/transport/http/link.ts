@@ -5,25 +5,21 @@ import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { ContractOffer, Identity, Introduction, Link, LinkState, PeerAddress, RemoteCall, Reply } from '../../../src/ports/transport.ts';
 import { entryText } from './batch.ts';
 import { BatchExchange } from './batch-exchange.ts';
-import { brokenFault, refusalFault, unreadableFault } from './client-faults.ts';
+import { brokenFault, refusalFault, unreadableFault, unsendable } from './client-faults.ts';
 import { Connections, originOf } from './connections.ts';
 import { Exchange, type Outcome } from './exchange.ts';
 import { BATCH_HEADER, headersOf } from './headers.ts';
-import { MAX_BATCH_CALLS, MAX_BODY_BYTES, MAX_CONNECTIONS_PER_LINK, MAX_PENDING_BYTES, MAX_PENDING_CALLS } from './limits.ts';
+import { MAX_BATCH_CALLS, MAX_CONNECTIONS_PER_LINK, MAX_PENDING_BYTES, MAX_PENDING_CALLS, MAX_VALUE_BYTES } from './limits.ts';
 import { Outgoing } from './outgoing.ts';
 import { BATCH_PATH, callPath, cancelPath, INTRODUCTION_PATH, OFFERS_PATH } from './routes.ts';
 import { authorizationOf } from './secret.ts';
+import type { HttpSettings } from './settings.ts';
 import { valueOf, textOf } from './values.ts';
 import { type Sighting, Watch } from './watch.ts';
 
 const DESCRIBE_MS = 5_000;
 /** Headers and the other fields of a call. */
 const OVERHEAD_BYTES = 1_024;
-
-export interface LinkSettings {
-  /** Whether calls of one turn of the event loop share a request. */
-  readonly batches: boolean;
-}
 
 /** Calls over HTTP/1.1: each in a request of its own, or several of one turn of the event loop in one. */
 export class HttpLink implements Link {
@@ -40,12 +36,14 @@ export class HttpLink implements Link {
   #pendingBytes = 0;
   #flushing: NodeJS.Immediate | undefined;
   #emptied: (() => void) | undefined;
+  /** Takes nothing new, whatever the peer says. */
+  #stopped = false;
   #state: LinkState = 'closed';
   #problem: string | undefined = 'The link has not been started.';
   #peer: Introduction | undefined;
   onChange: (() => void) | undefined;
 
-  constructor({ secret }: Identity, to: PeerAddress, settings: LinkSettings) {
+  constructor({ secret }: Identity, to: PeerAddress, settings: HttpSettings) {
     this.#peerName = 'socketPath' in to.at ? to.at.socketPath : originOf(to);
     this.#headers = secret === null ? [] : ['authorization', authorizationOf(secret)];
     this.#jsonHeaders = [...this.#headers, 'content-type', 'application/json'];
@@ -95,6 +93,8 @@ export class HttpLink implements Link {
   }
 
   stop(deadlineMs: number): Promise<void> {
+    this.#change('closed', 'The link has been stopped.');
+    this.#stopped = true;
     return this.#life.stop(deadlineMs);
   }
 
@@ -133,7 +133,9 @@ export class HttpLink implements Link {
   /** @throws Fault when the call cannot be sent. */
   #admit(call: RemoteCall, reply: Reply): Outgoing {
     if (this.#state !== 'open') throw this.#notConnected();
-    const text = textOf(call.request);
+    const written = textOf(call.request);
+    if ('problem' in written) throw unsendable(written.problem);
+    const { text } = written;
     const bytes = text.length + OVERHEAD_BYTES;
     if (this.#pending.size >= MAX_PENDING_CALLS || this.#pendingBytes + bytes > MAX_PENDING_BYTES) {
       throw new Fault('exhausted', `Too many calls to ${this.#peerName} are under way.`, { reason: 'link_full', origin: 'unsent' });
@@ -167,7 +169,7 @@ export class HttpLink implements Link {
     let count = 0;
     for (const { text } of this.#waiting) {
       bytes += text.length * 3 + OVERHEAD_BYTES;
-      if (count > 0 && (count === MAX_BATCH_CALLS || bytes > MAX_BODY_BYTES)) break;
+      if (count > 0 && (count === MAX_BATCH_CALLS || bytes > MAX_VALUE_BYTES)) break;
       count++;
     }
     return this.#waiting.splice(0, count);
@@ -235,13 +237,12 @@ export class HttpLink implements Link {
   }
 
   #sightingIn(outcome: Outcome): Sighting {
-    if ('error' in outcome) return { problem: `${this.#peerName} cannot be reached: ${reasonOf(outcome.error)}.`, stopping: false };
+    if ('error' in outcome) return { problem: `${this.#peerName} cannot be reached: ${reasonOf(outcome.error)}.`, heard: REFUSALS.has(reasonOf(outcome.error)) };
     if (outcome.status !== 200) {
-      const { message, reason } = refusalFault(this.#peerName, outcome.status, outcome.body);
-      return { problem: message, stopping: reason === 'stopping' };
+      return { problem: refusalFault(this.#peerName, outcome.status, outcome.body).message, heard: true };
     }
     const introduction = introductionIn(outcome.body);
-    return introduction === undefined ? { problem: `${this.#peerName} is no host of ours: its introduction cannot be read.`, stopping: false } : { introduction };
+    return introduction === undefined ? { problem: `${this.#peerName} is no host of ours: its introduction cannot be read.`, heard: true } : { introduction };
   }
 
   /** On a connection that no call holds up. */
@@ -266,8 +267,9 @@ export class HttpLink implements Link {
   }
 
   #change(state: LinkState, problem: string | undefined): void {
+    if (this.#stopped) return;
     this.#problem = problem;
-    if (this.#state === state || (this.#state === 'closed' && this.#life.state === 'stopping')) return;
+    if (this.#state === state) return;
     this.#state = state;
     this.onChange?.();
   }
@@ -279,9 +281,6 @@ export class HttpLink implements Link {
   }
 
   async #drain(deadlineMs: number): Promise<void> {
-    this.#state = 'closed';
-    this.#problem = 'The link has been stopped.';
-    this.onChange?.();
     if (this.#pending.size > 0) await this.#emptiedWithin(deadlineMs);
     this.#watch.stop();
     await this.#cut();
@@ -304,6 +303,9 @@ function failSoon(reply: Reply, fault: Fault): () => void {
   });
   return () => void (cancelled = true);
 }
+
+/** Of the system of the other side: nobody listens there. */
+const REFUSALS: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT']);
 
 /** For people: what the system says, else what the library does. */
 function reasonOf(error: Error & { code?: string }): string {

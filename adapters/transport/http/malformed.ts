@@ -14,6 +14,6 @@ export function refuseMalformed(error: NodeJS.ErrnoException, connection: Duplex
 
 function faultFor(code: string | undefined): Fault {
   if (code === 'HPE_HEADER_OVERFLOW') return new Fault('invalid', `The headers may take at most ${MAX_HEADER_BYTES} bytes.`, { reason: 'headers_too_large', origin: 'unsent' });
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return new Fault('deadline', 'The request took too long to arrive.', { reason: 'body_timeout', origin: 'unsent' });
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return new Fault('deadline', 'The request took too long to arrive.', { reason: 'request_timeout', origin: 'unsent' });
   return new Fault('invalid', 'This is not an HTTP request.', { reason: 'malformed', origin: 'unsent' });
 }

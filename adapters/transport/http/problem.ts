@@ -3,8 +3,8 @@ import { FAULT_STATUS, type FaultDetails, type FaultRecord } from '../../../src/
 /** Where HTTP knows a better status than the code's own. */
 const STATUS_BY_REASON: Readonly<Record<string, number>> = {
   method_not_allowed: 405,
-  body_timeout: 408,
-  body_too_large: 413,
+  request_timeout: 408,
+  request_too_large: 413,
   content_type_not_supported: 415,
   headers_too_large: 431,
 };

@@ -15,15 +15,11 @@ import { PROBLEM_TYPE, problemOf, statusOf } from './problem.ts';
 import { refuseMalformed } from './malformed.ts';
 import { type Route, routeOf } from './routes.ts';
 import { SecretCheck } from './secret.ts';
+import type { HttpSettings } from './settings.ts';
 import { valueOf } from './values.ts';
 
-/** The head of a request must have come within this time, and the whole of it within the next. */
-const HEADERS_TIMEOUT_MS = 10_000;
-const REQUEST_TIMEOUT_MS = 60_000;
 /** Longer than links keep an idle connection, so that they close it and no request meets a connection that is closing. */
 const KEEP_ALIVE_MS = 75_000;
-/** A client that does not read what it asked for holds it in memory. */
-const STALLED_MS = 30_000;
 /** What a connection without a request has left, at a stop, to show that one is on its way. */
 const STOP_GRACE_MS = 250;
 
@@ -51,18 +47,18 @@ export class HttpServing implements Server<Duplex> {
   #stopping: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
 
-  constructor({ introduction, offers, secret }: Identity, dispatcher: Dispatcher) {
+  constructor({ introduction, offers, secret }: Identity, dispatcher: Dispatcher, { headersTimeoutMs, requestTimeoutMs, stalledMs }: HttpSettings) {
     this.#dispatcher = dispatcher;
     this.#secret = new SecretCheck(secret);
     this.#introduction = JSON.stringify(introduction);
     this.#everything = JSON.stringify({ introduction, offers });
     this.#server = createServer(
-      { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS, connectionsCheckingInterval: 1_000 },
+      { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs, keepAliveTimeout: KEEP_ALIVE_MS, connectionsCheckingInterval: Math.min(headersTimeoutMs, 1_000) },
       (request, response) => this.#take(request, response),
     );
     this.#server.on('clientError', refuseMalformed);
-    // Long calls leave a connection silent; only one that holds back an answer is cut.
-    this.#server.setTimeout(STALLED_MS, (socket) => void (socket.writableLength > 0 && socket.destroy()));
+    // Long calls leave a connection silent; one whose client does not read holds an answer in memory.
+    this.#server.setTimeout(stalledMs, (socket) => void (socket.writableLength > 0 && socket.destroy()));
     // It never listens itself, and looks for slow requests only from this event on.
     this.#server.emit('listening');
   }

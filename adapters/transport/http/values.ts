@@ -1,49 +1,42 @@
 import { isUtf8 } from 'node:buffer';
 import { Fault } from '../../../src/kernel/fault.ts';
-import { MAX_BODY_BYTES, MAX_DEPTH } from './limits.ts';
+import { MAX_DEPTH, MAX_VALUE_BYTES } from './limits.ts';
 
 const [QUOTE, BACKSLASH, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [...'"\\[]{}'].map((sign) => sign.charCodeAt(0)) as [number, number, number, number, number, number];
 
+const NOT_JSON = 'request_not_json';
+
 /**
- * The JSON text of a value that is to leave.
- * @throws Fault `invalid` with reason `not_json`, `too_deep` or `too_large`.
+ * The JSON text of a value that is to leave, or why there is none: it holds itself or a bigint, is nested too deep, or
+ * takes too many bytes.
  */
-export function textOf(value: unknown): string {
+export function textOf(value: unknown): { readonly text: string } | { readonly problem: 'not_json' | 'too_large' } {
   let text: string;
   try {
     text = JSON.stringify(value) ?? 'null';
-  } catch (thrown) {
-    // A cycle tells of itself in a TypeError; running out of stack is a RangeError.
-    throw thrown instanceof RangeError ? tooDeep() : new Fault('invalid', 'The value cannot be JSON: it holds itself, or a bigint.', { reason: 'not_json', cause: thrown });
+  } catch {
+    return { problem: 'not_json' };
   }
   // A UTF-16 unit takes at most three bytes, so that most texts need no counting.
-  if (text.length * 3 > MAX_BODY_BYTES && Buffer.byteLength(text) > MAX_BODY_BYTES) throw tooLarge();
-  if (isTooDeep(text)) throw tooDeep();
-  return text;
+  if (text.length * 3 > MAX_VALUE_BYTES && Buffer.byteLength(text) > MAX_VALUE_BYTES) return { problem: 'too_large' };
+  return isTooDeep(text) ? { problem: 'not_json' } : { text };
 }
 
 /**
  * The value of a body that has come.
- * @throws Fault `invalid` with reason `body_not_utf8`, `too_deep` or `not_json`.
+ * @throws Fault `invalid` with reason `request_not_json`.
  */
 export function valueOf(body: Buffer): unknown {
-  if (!isUtf8(body)) throw new Fault('invalid', 'The body is not UTF-8. Encode the JSON as UTF-8.', { reason: 'body_not_utf8' });
+  if (!isUtf8(body)) throw new Fault('invalid', 'The body is not UTF-8. Encode the JSON as UTF-8.', { reason: NOT_JSON, origin: 'unsent' });
   const text = body.toString('utf8');
-  if (isTooDeep(text)) throw tooDeep();
+  if (isTooDeep(text)) throw new Fault('invalid', `Objects and lists may lie in each other at most ${MAX_DEPTH} deep.`, { reason: NOT_JSON, details: { maxDepth: MAX_DEPTH }, origin: 'unsent' });
   try {
     return JSON.parse(text);
   } catch (thrown) {
-    const where = text === '' ? 'the body is empty' : (thrown as Error).message.replaceAll(/"[^]*"/g, 'the text');
-    throw new Fault('invalid', `The body is not JSON: ${where}. Send the request as one JSON value, e.g. {}.`, { reason: 'not_json' });
+    // The parser's own message quotes the body.
+    const at = /at position \d+/.exec((thrown as Error).message)?.[0] ?? 'at its end';
+    throw new Fault('invalid', `The body is not JSON${text === '' ? ': it is empty' : `, ${at}`}. Send the request as one JSON value, e.g. {}.`, { reason: NOT_JSON, origin: 'unsent' });
   }
-}
-
-export function tooLarge(): Fault {
-  return new Fault('invalid', `The value takes more than ${MAX_BODY_BYTES} bytes as JSON. Send it in parts, or through the blob port.`, { reason: 'too_large', details: { maxBytes: MAX_BODY_BYTES } });
-}
-
-function tooDeep(): Fault {
-  return new Fault('invalid', `Objects and lists may lie in each other at most ${MAX_DEPTH} deep.`, { reason: 'too_deep', details: { maxDepth: MAX_DEPTH } });
 }
 
 function isTooDeep(text: string): boolean {

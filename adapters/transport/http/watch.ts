@@ -1,14 +1,17 @@
 import type { Introduction } from '../../../src/ports/transport.ts';
 
-/** How the peer answered to being asked who it is. */
-export type Sighting = { readonly introduction: Introduction } | { readonly problem: string; readonly stopping: boolean };
+/**
+ * How the peer answered to being asked who it is. `heard`: not it, but its machine at least, so that connections of a
+ * process that has ended would have been reset; one that stops listening first may still answer what is under way.
+ */
+export type Sighting = { readonly introduction: Introduction } | { readonly problem: string; readonly heard: boolean };
 
 export interface WatchEvents {
   /** It answers; also called when another process answers than before. */
   onFound(introduction: Introduction): void;
   /** It does not, or not as it should; or it is stopping and wants nothing new. */
   onLost(problem: string): void;
-  /** Nothing that it has been sent will be answered: it is silent, or cannot be reached for as long. */
+  /** Nothing that it has been sent will be answered: it is silent, or its machine is. */
   onGone(problem: string): void;
 }
 
@@ -86,7 +89,7 @@ export class Watch {
       this.#asking = undefined;
       if (!this.#running) return;
       if ('introduction' in sighting) this.#see(sighting.introduction);
-      else this.#miss(sighting.problem, sighting.stopping);
+      else this.#miss(sighting.problem, sighting.heard);
     });
   }
 
@@ -98,12 +101,12 @@ export class Watch {
     if (before?.process !== introduction.process) this.#events.onFound(introduction);
   }
 
-  #miss(problem: string, stopping: boolean): void {
+  #miss(problem: string, heard: boolean): void {
     const silent = this.#silentTicks >= TICKS_OF_SILENCE;
     this.#found = undefined;
     this.#lostSince ??= performance.now();
     this.#events.onLost(problem);
-    if (silent || (!stopping && performance.now() - this.#lostSince >= GONE_AFTER_MS)) this.#events.onGone(problem);
+    if (silent || (!heard && performance.now() - this.#lostSince >= GONE_AFTER_MS)) this.#events.onGone(problem);
     const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** this.#failures++, LONGEST_RETRY_MS);
     this.#retry = setTimeout(() => this.#look(), pauseMs * (0.5 + Math.random()));
   }
