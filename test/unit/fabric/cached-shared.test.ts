@@ -68,6 +68,18 @@ describe('the shared tier of a cache', () => {
     assert.equal(two.callee.asked.length, 0);
   });
 
+  it('is not taken for news when it has what the host has itself', async () => {
+    const { clock, shared, start } = hosts();
+    const one = start();
+    await one.get();
+    // Servers keep what they are given a little longer than they were asked to.
+    for (const [key, { text }] of shared.texts) shared.texts.set(key, { text, until: clock.now() + TTL_MS });
+    await clock.advance(TTL_MS * 0.8);
+    await one.get();
+    await settled();
+    assert.equal(await one.get(), 2);
+  });
+
   it('is not believed when it gives another entry, another question, what the contract forbids, or no sense', async () => {
     const { clock, shared, start } = hosts();
     await start().get();
