@@ -6,6 +6,7 @@ export const areas = {
   storage: async () => (await import('./storage.ts')).benchStorage(),
   bus: async () => (await import('./bus.ts')).benchBus(),
   http: async () => (await import('./http.ts')).benchHttp(),
+  cache: async () => (await import('./cache.ts')).benchCache(),
   ingest: async () => (await import('./ingest.ts')).benchIngest(),
   rules: async () => (await import('./rules.ts')).benchRules(),
   agenda: async () => (await import('./agenda.ts')).benchAgenda(),
