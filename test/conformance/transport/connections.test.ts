@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import type { Fault } from '../../../src/kernel/fault.ts';
 import type { ArrivedCall, Link } from '../../../src/ports/transport.ts';
 import { ask, callOf, echo, faultOf, Held, type Host, identityOf, linkState, onEachTransport, within } from '../../support/transports.ts';
@@ -206,6 +209,12 @@ onEachTransport('connections', (under) => {
     }
     const link = await under.openLink(t, open.address, identityOf({ secret: null }));
     assert.equal(await ask(link, callOf('no secret on either side')), 'no secret on either side');
+  });
+
+  test('a process ends by itself once its link and its server have stopped', async (t) => {
+    const host = await under.host(t, echo);
+    const { stdout } = await promisify(execFile)(process.execPath, [join(import.meta.dirname, '../../support/transport-child.js'), under.name, JSON.stringify(host.address.at)], { timeout: 20_000 });
+    assert.equal(stdout.trim(), 'answered, stopped');
   });
 
   test('garbage and oversized frames from strangers harm nobody else', async (t) => {
