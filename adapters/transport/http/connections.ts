@@ -53,6 +53,14 @@ export class Connections {
     return (this.#aside ??= this.#open());
   }
 
+  /** Closes those that nobody uses; new ones can be taken. */
+  closeIdle(): void {
+    for (const client of this.#idle.splice(0)) {
+      this.#clients.delete(client);
+      void client.destroy();
+    }
+  }
+
   /** Cuts all, whatever is under way on them: it fails. New ones can be taken. */
   async cut(): Promise<void> {
     const clients = [...this.#clients];

@@ -54,7 +54,7 @@ export class HttpLink implements Link {
       () => this.#connections.received,
       {
         onFound: (introduction) => this.#found(introduction),
-        onLost: (problem) => this.#change('connecting', problem),
+        onLost: (problem) => this.#lost(problem),
         onGone: () => void this.#cut(),
       },
     );
@@ -264,6 +264,11 @@ export class HttpLink implements Link {
     if (this.#state === 'open') this.#change('connecting', `${this.#peerName} has been restarted.`);
     this.#peer = introduction;
     this.#change('open', undefined);
+  }
+
+  #lost(problem: string): void {
+    this.#change('connecting', problem);
+    this.#connections.closeIdle();
   }
 
   #change(state: LinkState, problem: string | undefined): void {

@@ -20,8 +20,8 @@ import { valueOf } from './values.ts';
 
 /** Longer than links keep an idle connection, so that they close it and no request meets a connection that is closing. */
 const KEEP_ALIVE_MS = 75_000;
-/** What a connection without a request has left, at a stop, to show that one is on its way. */
-const STOP_GRACE_MS = 250;
+/** How long, at a stop, connections without a request are left to their clients, which alone know that none is on its way. */
+const STOP_GRACE_MS = 2_000;
 
 /** A request that has no answer yet. */
 interface Work {
@@ -41,6 +41,8 @@ export class HttpServing implements Server<Duplex> {
   readonly #server: NodeServer;
   /** What is under way on each connection. */
   readonly #open = new Map<Duplex, Set<Work>>();
+  /** Connections on which links watch this host. */
+  readonly #watchers = new Set<Duplex>();
   /** By the id that the caller gave them. */
   readonly #batches = new Map<string, BatchAnswers>();
   #underWay = 0;
@@ -82,7 +84,8 @@ export class HttpServing implements Server<Duplex> {
 
   async #drain(deadlineMs: number): Promise<void> {
     const emptied = new Promise<void>((resolve) => (this.#emptied = resolve));
-    this.#server.closeIdleConnections();
+    // Their end tells the links, which then close their idle connections; closing those from here could lose a call.
+    for (const connection of this.#watchers) if (this.#open.get(connection)!.size === 0) connection.destroy();
     const grace = setTimeout(() => this.#close((works) => works.size === 0), Math.min(STOP_GRACE_MS, deadlineMs));
     const giveUp = setTimeout(() => this.#close(() => true), deadlineMs);
     if (this.#open.size > 0) await emptied;
@@ -100,6 +103,7 @@ export class HttpServing implements Server<Duplex> {
     // Responses that wait behind another one of the same connection are not told of its end.
     for (const work of this.#open.get(connection)!) this.#finish(connection, work);
     this.#open.delete(connection);
+    this.#watchers.delete(connection);
     if (this.#open.size === 0) this.#emptied?.();
   }
 
@@ -138,6 +142,7 @@ export class HttpServing implements Server<Duplex> {
     const { response } = work;
     switch (route.kind) {
       case 'introduction':
+        this.#watchers.add(request.socket);
         return this.#send(response, 200, 'application/json', this.#introduction);
       case 'offers':
         return this.#send(response, 200, 'application/json', this.#everything);

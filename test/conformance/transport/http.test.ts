@@ -128,3 +128,13 @@ test('a host that stops answers what is under way, takes nothing new, and tells 
   await stopped;
   assert.equal(host.server.connections, 0);
 });
+
+test('a host that stops does not wait for links that have nothing under way', async (t) => {
+  const host = await httpHost(t, echo);
+  const link = await openLink(t, host.address);
+  await Promise.all([ask(link, callOf(1)), ask(link, callOf(2))]);
+  const began = performance.now();
+  await host.server.stop(10_000);
+  const tookMs = performance.now() - began;
+  assert.ok(tookMs < 1_500, `${tookMs} ms`);
+});
