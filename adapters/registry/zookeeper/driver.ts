@@ -4,7 +4,10 @@ import type { Registry, RegistryNeeds } from '../../../src/ports/registry.ts';
 import { ZooKeeperRegistry } from './zookeeper-registry.ts';
 
 /** `name:port`, `1.2.3.4:port` or `[::1]:port`. */
-const Server = z.string().regex(/^(?:\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):[1-9]\d{0,4}$/, 'must be host:port, e.g. zk1.internal:2181');
+const Server = z
+  .string()
+  .regex(/^(?:\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):[1-9]\d{0,4}$/, 'must be host:port, e.g. zk1.internal:2181')
+  .refine((text) => Number(text.slice(text.lastIndexOf(':') + 1)) <= 65_535, 'has a port above 65535');
 
 export const ZooKeeperSettings = z
   .strictObject({

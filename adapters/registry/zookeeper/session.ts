@@ -152,9 +152,10 @@ export class Session {
     await this.#ask<void>((done) => this.#client.remove(path, done)).catch(unlessCode(Exception.NO_NODE));
   }
 
-  /** Gives it up because what it is for cannot be done. */
+  /** Gives it up because what it is for cannot be done. While it closes, nothing can be, and the end is near anyway. */
   fail(cause: unknown): void {
-    if (this.#ending === undefined) this.#cause = cause;
+    if (this.#ending !== undefined || this.#closing) return;
+    this.#cause = cause;
     this.#end('failed');
   }
 

@@ -20,6 +20,8 @@ test('refuses what ZooKeeper would take for something else', () => {
     {},
     { servers: [] },
     { servers: ['localhost'] },
+    { servers: ['localhost:0'] },
+    { servers: ['localhost:65536'] },
     { servers: ['localhost:2181/chroot'] },
     { servers: ['a:1,b:2'] },
     ...['', '/', 'multilith', '/a/', '/a/../b', '/.', '/a b', '//a'].map((root) => ({ servers, root })),
