@@ -21,6 +21,7 @@ export class Outgoing {
   #number: number;
   #kind = KIND_MESSAGES;
   #frames: Buffer[] = [];
+  #framesBytes = 0;
   #start = -1;
 
   /** `number` counts the frames of this direction, the handshake's included. */
@@ -28,6 +29,11 @@ export class Outgoing {
     this.#full = Math.min(256 * 1024, maxFrameBytes >>> 2);
     this.#most = maxFrameBytes - this.#full - BODY_AT;
     this.#number = number;
+  }
+
+  /** Bytes that `take` would give. */
+  get gathered(): number {
+    return this.#framesBytes + (this.#start < 0 ? 0 : this.#writer.at - this.#start);
   }
 
   /** `text` is the request's JSON text when the value itself is not to be had any more. */
@@ -87,7 +93,10 @@ export class Outgoing {
       this.#kind = KIND_MESSAGES_AFRESH;
     }
     const frames = this.#frames;
-    if (frames.length > 0) this.#frames = [];
+    if (frames.length > 0) {
+      this.#frames = [];
+      this.#framesBytes = 0;
+    }
     return frames;
   }
 
@@ -175,5 +184,6 @@ export class Outgoing {
     this.#kind = KIND_MESSAGES;
     seal(frame, this.#number++);
     this.#frames.push(frame);
+    this.#framesBytes += frame.length;
   }
 }

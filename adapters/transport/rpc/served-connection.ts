@@ -28,6 +28,7 @@ export class ServedConnection {
   readonly #underWay: (Arrived | undefined)[] = [];
   #underWayBytes = 0;
   readonly #held: Held[] = [];
+  #heldBytes = 0;
   #isOpen = false;
   #isLeaving = false;
 
@@ -129,16 +130,19 @@ export class ServedConnection {
 
   #hold(number: number, value: unknown): void {
     const text = jsonTextOf(value);
-    if (text === undefined) this.#answer(number, { fault: unanswerable('not_json') });
-    else this.#held.push({ number, text });
+    if (text === undefined) return this.#answer(number, { fault: unanswerable('not_json') });
+    if (this.#heldBytes + text.length > this.#settings.queueBytes) return this.#answer(number, { fault: NOT_READ });
+    this.#held.push({ number, text });
+    this.#heldBytes += text.length;
   }
 
   #release(): void {
     while (this.#held.length > 0 && !this.#wire.isCrowded) {
       const { number, text } = this.#held.shift()!;
+      this.#heldBytes -= text.length;
       const written = this.#wire.out.answerText(number, text);
       if (typeof written !== 'number') this.#wire.out.fault(number, unanswerable(written));
-      this.#wire.flush();
+      this.#wire.flushSoon();
     }
   }
 
@@ -150,6 +154,8 @@ export class ServedConnection {
 }
 
 const LEAVING: FaultRecord = { code: 'unavailable', reason: 'stopping', message: 'The host is stopping and takes no new calls.', details: {}, origin: 'unsent' };
+
+const NOT_READ: FaultRecord = { code: 'exhausted', reason: 'answers_not_read', message: 'The caller does not take the answers of its other calls.', details: {}, origin: 'reply' };
 
 function unanswerable(why: Exclude<Written, number>): FaultRecord {
   const message = why === 'too_large' ? 'The answer is larger than may cross between hosts. Large things go through the blob port, long lists in pages.' : 'The answer cannot cross between hosts: it is not JSON, or nested too deep.';

@@ -13,7 +13,7 @@ export interface RpcSettings {
   /** What a server lets one connection have under way: calls, and bytes of their requests (the last may overshoot). */
   readonly windowCalls: number;
   readonly windowBytes: number;
-  /** What waits for room, on either end, before a call is refused: calls, and bytes of their texts. */
+  /** What waits for room before a call is refused: calls, and bytes of their texts, or of answers at the other end. */
   readonly queueCalls: number;
   readonly queueBytes: number;
   /** With so much written and not yet taken by the socket, what follows waits. */
@@ -36,7 +36,7 @@ export const DEFAULTS: RpcSettings = {
   windowCalls: 1_024,
   windowBytes: 32 * MB,
   queueCalls: 4_096,
-  queueBytes: 32 * MB,
+  queueBytes: 64 * MB,
   highWaterBytes: 4 * MB,
   firstPauseMs: 50,
   mostPauseMs: 2_000,

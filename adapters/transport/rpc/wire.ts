@@ -56,7 +56,7 @@ export class Wire {
     this.#reader = new FrameReader(settings.maxHandshakeBytes, side === 'serves', (body) => this.#take(body));
     this.#timer = setTimeout(() => this.close('The other side did not introduce itself in time.'), settings.handshakeMs);
     duplex.on('data', (chunk: Buffer) => this.#receive(chunk));
-    duplex.on('drain', () => this.#events.roomy());
+    duplex.on('drain', () => this.#isOpen && this.#events.roomy());
     duplex.on('error', (error: Error) => this.close(error.message));
     duplex.on('end', () => this.close('The other side closed the connection.'));
     duplex.on('close', () => this.close('The connection was closed.'));
@@ -65,7 +65,7 @@ export class Wire {
 
   /** Whether what is written now would pile up. */
   get isCrowded(): boolean {
-    return this.#duplex.writableLength > this.#settings.highWaterBytes;
+    return this.#duplex.writableLength + this.out.gathered > this.#settings.highWaterBytes;
   }
 
   get isClosed(): boolean {
@@ -95,11 +95,14 @@ export class Wire {
   flush(): void {
     this.#flushing = false;
     if (this.#isClosed) return;
+    const wasCrowded = this.isCrowded;
     const frames = this.out.take();
     this.#events.flushed?.();
     if (frames.length === 1) this.#write(frames[0]!);
     else this.#writeAll(frames);
     if (this.#isPlainSocket && this.#duplex.writableLength === 0) this.out.reuse();
+    // Else the socket says when.
+    if (wasCrowded && !this.isCrowded) this.#events.roomy();
   }
 
   #writeAll(frames: readonly Buffer[]): void {
