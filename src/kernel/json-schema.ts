@@ -79,6 +79,19 @@ const freeJson = new WeakSet<object>();
 /** Any JSON value. One schema for all, so that what carries it can be told apart from a forgotten type. */
 export const AnyJson = z.json();
 freeJson.add(AnyJson);
+// What is JSON already is taken as it is: zod would copy it, and leave out keys that are called __proto__.
+const runAnyJson = AnyJson._zod.run;
+AnyJson._zod.run = (payload, context) => (isJson(payload.value) ? payload : runAnyJson(payload, context));
+
+function isJson(value: unknown): boolean {
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return true;
+  if (typeof value === 'number') return Number.isFinite(value);
+  // `every` passes over holes.
+  if (Array.isArray(value)) return !value.includes(undefined) && value.every(isJson);
+  if (typeof value !== 'object') return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return (prototype === Object.prototype || prototype === null) && Object.values(value).every(isJson);
+}
 
 /** The JSON Schema (draft 2020-12) of what goes in, with keys in a fixed order. */
 export function jsonSchemaOf(schema: z.ZodType): object {
