@@ -1,12 +1,15 @@
 import type { z } from 'zod';
 import type { Contract, Descriptor } from '../kernel/contract.ts';
-import { Fault, type Json } from '../kernel/fault.ts';
+import { Fault, type FaultCode, type Json } from '../kernel/fault.ts';
 
 /** Faults that any call may answer with, whatever its contract declares. */
 const UNIVERSAL_REASONS = new Set([
-  'invalid', 'unauthenticated', 'denied', 'not_found', 'conflict', 'exhausted', 'deadline', 'cancelled', 'unavailable', 'internal',
-  'workspace_required', 'not_running', 'repeated', 'idempotency_key_reused', 'unique', 'foreign_key', 'not_null', 'check',
+  'invalid', 'unauthenticated', 'denied', 'not_found', 'conflict', 'exhausted',
+  'workspace_required', 'repeated', 'idempotency_key_reused', 'unique', 'foreign_key', 'not_null', 'check',
+  'link_full', 'disk_full', 'memory', 'transactions_waiting',
 ]);
+/** Codes that tell of the platform's state, not of the operation's business, with whatever reason. */
+const UNIVERSAL_CODES: ReadonlySet<FaultCode> = new Set(['unavailable', 'deadline', 'cancelled', 'internal']);
 
 /** The callee's side of a process border: what comes in and goes out of one operation is held against its contract. */
 export interface Border {
@@ -34,8 +37,8 @@ export function borderOf(contract: Contract<any>, method: string, { input, outpu
       throw new Fault('internal', `${operation} answered what its contract does not allow.`, { cause: new TypeError(issues.join('; ')) });
     },
     declare(fault) {
-      if (declared.has(fault.reason) || UNIVERSAL_REASONS.has(fault.reason)) return fault;
-      return new Fault('internal', `${operation} failed with the reason ${fault.reason}, which its contract does not declare.`, { cause: fault });
+      if (UNIVERSAL_CODES.has(fault.code) || UNIVERSAL_REASONS.has(fault.reason) || declared.has(fault.reason)) return fault;
+      return new Fault('internal', `${operation} failed with the reason ${fault.reason}, which its contract does not declare.`, { origin: fault.origin, cause: fault });
     },
   };
 }

@@ -1,6 +1,6 @@
 import type { Call } from '../kernel/call.ts';
 import type { Contract } from '../kernel/contract.ts';
-import { Fault, type FaultRecord } from '../kernel/fault.ts';
+import { Fault, type FaultRecord, toFault } from '../kernel/fault.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import { borderOf } from './border.ts';
 import { faultOf } from './callee.ts';
@@ -22,7 +22,7 @@ export function bindInlineStrict<T>(target: Target, contract: Contract<T>, log: 
           try {
             return copy(border.release(await target.implementation![method]!(deepFreeze(border.admit(request)), call)));
           } catch (thrown) {
-            throw Fault.fromRecord(copy(border.declare(faultOf(thrown, `${contract.name}.${method}`, call, log)).toRecord()) as FaultRecord);
+            throw Fault.fromRecord(copy(faultOf(border.declare(toFault(thrown)), `${contract.name}.${method}`, call, log).toRecord()) as FaultRecord);
           }
         },
       ]),

@@ -1,6 +1,6 @@
-import { Call } from '../kernel/call.ts';
+import { Call, deadlineFault } from '../kernel/call.ts';
 import type { Descriptor } from '../kernel/contract.ts';
-import { Fault } from '../kernel/fault.ts';
+import { Fault, toFault } from '../kernel/fault.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import type { Answer, ArrivedCall, ContractOffer, Dispatcher } from '../ports/transport.ts';
 import { schemasOf } from '../kernel/contract.ts';
@@ -34,12 +34,12 @@ export class Serving implements Dispatcher {
     const { target, border, method, name } = operation;
     const { implementation } = target;
     if (implementation === undefined) return refusal(target.notRunning());
-    const call = new Call({ ...fieldsOf(arrived), signal: () => arrived.signal });
+    if (arrived.deadline <= Date.now()) return refusal(new Fault('deadline', 'The deadline had passed when the call arrived.', { origin: 'unsent' }));
+    const call = new Call({ ...fieldsOf(arrived), signal: () => signalOf(arrived) });
     try {
-      if (arrived.deadline <= Date.now()) throw new Fault('deadline', 'The deadline had passed when the call arrived.', { origin: 'unsent' });
       return { value: border.release(await implementation[method]!(border.admit(arrived.request), call)) };
     } catch (thrown) {
-      return refusal(border.declare(faultOf(thrown, name, call, this.#log)));
+      return refusal(faultOf(border.declare(toFault(thrown)), name, call, this.#log));
     }
   }
 
@@ -57,6 +57,18 @@ function operationsOf(target: Target): ReadonlyMap<string, ServedOperation> {
 
 function fieldsOf({ id, workspace, actor, deadline, trace, idempotencyKey }: ArrivedCall): ConstructorParameters<typeof Call>[0] {
   return { id, workspace, actor, deadline, trace, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) };
+}
+
+/** Clocks and wires are not exact: a caller that lets go so shortly before the deadline has let go at the deadline. */
+const DEADLINE_SLACK_MS = 50;
+
+/** The caller's wish to stop. A caller whose deadline has passed says so by cancelling; the callee hears of the deadline. */
+function signalOf({ signal, deadline }: ArrivedCall): AbortSignal {
+  const controller = new AbortController();
+  const abort = (): void => controller.abort(Date.now() >= deadline - DEADLINE_SLACK_MS ? deadlineFault() : signal.reason);
+  if (signal.aborted) abort();
+  else signal.addEventListener('abort', abort, { once: true });
+  return controller.signal;
 }
 
 function refusal(fault: Fault): Answer {
