@@ -33,6 +33,10 @@ interface UnderWay {
   readonly name: Name;
   readonly requestHash: string;
   isNoted: boolean;
+  /** Transactions that have written the name and are not over. */
+  noting: number;
+  /** It has answered; what it set off and did not wait for is work of its own. */
+  isOver: boolean;
 }
 
 const underWay = new AsyncLocalStorage<UnderWay>();
@@ -70,10 +74,18 @@ export class Once {
   /** For the module's own store: what its next transaction has to write beside its own. */
   readonly alongside = (): Alongside | undefined => {
     const scope = underWay.getStore();
-    if (scope === undefined || scope.owner !== this || scope.isNoted) return undefined;
+    if (scope === undefined || scope.owner !== this || scope.isNoted || scope.isOver) return undefined;
+    let hasNoted = false;
     return {
-      write: (tx) => this.#note(tx, scope, null),
-      committed: () => void (scope.isNoted = true),
+      write: async (tx) => {
+        await this.#note(tx, scope, null);
+        scope.noting++;
+        hasNoted = true;
+      },
+      ended: (committed) => {
+        if (hasNoted) scope.noting--;
+        if (committed) scope.isNoted = true;
+      },
     };
   };
 
@@ -82,7 +94,11 @@ export class Once {
     const requestHash = createHash('sha256').update(canonicalJson(request)).digest('base64url');
     const id = JSON.stringify(name);
     const running = this.#running.get(id);
-    if (running !== undefined) return running.requestHash === requestHash ? running.answer : Promise.reject(keyUsed(name.key));
+    if (running !== undefined) {
+      if (running.requestHash !== requestHash) return Promise.reject(keyUsed(name.key));
+      // That the first caller let go, or its connection broke, is no answer to the one who asks again.
+      return running.answer.catch((thrown: unknown) => (isOfTheCall(thrown) && !call.cancelSignal?.aborted && call.leftMs(this.#clock.now()) > 0 ? this.#once(operation, request, call, run) : Promise.reject(thrown as Error)));
+    }
     const answering = this.#first(name, requestHash, () => run(request, call)).finally(() => this.#running.delete(id));
     this.#running.set(id, { requestHash, answer: answering });
     return answering;
@@ -91,30 +107,36 @@ export class Once {
   async #first(name: Name, requestHash: string, run: () => Promise<unknown>): Promise<unknown> {
     const [before] = await this.#storage.run(find, name);
     if (before !== undefined) return answerOf(before, requestHash, name.key);
-    const scope: UnderWay = { owner: this, name, requestHash, isNoted: false };
+    const scope: UnderWay = { owner: this, name, requestHash, isNoted: false, noting: 0, isOver: false };
+    let value: unknown;
     try {
-      const value = await underWay.run(scope, run);
-      await this.#keep(scope, { value });
-      return value;
+      value = await underWay.run(scope, run);
     } catch (thrown) {
-      if (scope.isNoted) await this.#keep(scope, { fault: toFault(thrown).toRecord() });
+      if (scope.isNoted && !isOfTheCall(thrown)) await this.#keep(scope, { fault: toFault(thrown).toRecord() });
       throw thrown;
+    } finally {
+      scope.isOver = true;
     }
+    if (scope.isNoted) await this.#keep(scope, { value });
+    else await this.#storage.transaction((tx) => this.#note(tx, scope, JSON.stringify({ value })));
+    return value;
   }
 
-  async #keep(scope: UnderWay, kept: object): Promise<void> {
-    const text = JSON.stringify(kept);
-    await this.#storage.transaction(async (tx) => {
-      if (scope.isNoted) await tx.run(answer, { ...scope.name, answer: text });
-      else await this.#note(tx, scope, text);
-    });
+  /** The command has had its effect: when its answer cannot be kept, only repeats go without. */
+  async #keep({ name }: UnderWay, kept: object): Promise<void> {
+    await this.#storage.transaction((tx) => tx.run(answer, { ...name, answer: JSON.stringify(kept) })).catch(() => {});
   }
 
-  async #note(tx: StorageTransaction<any>, { name, requestHash }: UnderWay, text: string | null): Promise<void> {
+  async #note(tx: StorageTransaction<any>, { name, requestHash, isNoted, noting }: UnderWay, text: string | null): Promise<void> {
     const noted = await tx.run(note, { ...name, request_hash: requestHash, answer: text, time: this.#clock.now() });
-    // Another process was quicker between our look and this.
-    if (noted.length === 0) throw repeated();
+    // Another process was quicker between our look and this; unless it was another transaction of the same command.
+    if (noted.length === 0 && !isNoted && noting === 0) throw repeated();
   }
+}
+
+/** Tells of one call's end, not of what the command does. */
+function isOfTheCall(thrown: unknown): boolean {
+  return Fault.is(thrown) && (thrown.code === 'cancelled' || thrown.code === 'deadline');
 }
 
 function answerOf(row: Pick<Row, 'request_hash' | 'answer'>, requestHash: string, key: string): unknown {

@@ -27,13 +27,14 @@ export interface OutboxOptions {
   /** Check payloads against their schemas when they are published. */
   readonly strict: boolean;
   readonly clock: Clock;
-  /** What else the first transaction of a piece of work must write; answers what to do once it is committed. */
+  /** What else the first transaction of a piece of work must write. */
   readonly alongside?: () => Alongside | undefined;
 }
 
 export interface Alongside {
   write(tx: StorageTransaction<any>): Promise<void>;
-  committed(): void;
+  /** False when the transaction failed, or nobody knows. */
+  ended(committed: boolean): void;
 }
 
 /** The module's database as the module sees it: transactions that can publish. */
@@ -63,13 +64,18 @@ export class OutboxStore<DB> implements Store<DB> {
   async transaction<T>(work: (tx: Transaction<DB>) => Promise<T>, options?: TransactionOptions): Promise<T> {
     let published = false;
     const alongside = this.#options.alongside?.();
-    const result = await this.#storage.transaction(async (tx) => {
-      if (alongside !== undefined) await alongside.write(tx);
-      return work(new OutboxTransaction(tx, this.#options, () => { published = true; }));
-    }, options);
-    alongside?.committed();
-    if (published) this.#wake();
-    return result;
+    let committed = false;
+    try {
+      const result = await this.#storage.transaction(async (tx) => {
+        if (alongside !== undefined) await alongside.write(tx);
+        return work(new OutboxTransaction(tx, this.#options, () => { published = true; }));
+      }, options);
+      committed = true;
+      return result;
+    } finally {
+      alongside?.ended(committed);
+      if (committed && published) this.#wake();
+    }
   }
 }
 
