@@ -8,7 +8,7 @@ import type { CallOutcome, Replica } from './replica.ts';
 import type { Replicas } from './replicas.ts';
 import { stubOf } from './target.ts';
 
-/** Tries of one call, the first included, that may have left this process. */
+/** Tries of one call, the first included. */
 const MOST_TRIES = 3;
 const FIRST_WAIT_MS = 20;
 
@@ -42,6 +42,7 @@ class CallUnderWay implements Deadline, Reply {
   /** A try may have had its effect. */
   #mayHaveRun = false;
   #replica: Replica | undefined;
+  #era = 0;
   #failedAt: Set<Replica> | undefined;
   /** Takes back whatever is waited for: an answer, a pause, a change of the replicas. */
   #takeBack: (() => void) | undefined;
@@ -79,10 +80,10 @@ class CallUnderWay implements Deadline, Reply {
 
   fail(fault: Fault): void {
     const replica = this.#replica;
-    this.#left(fault.origin === 'reply' && fault.code !== 'unavailable' ? 'answered' : 'failed');
+    this.#left(outcomeOf(fault));
     if (!this.#open) return;
     if (fault.origin !== 'unsent') this.#mayHaveRun = true;
-    if (!mayRetry(fault, this.#isRepeatable) || this.#tries >= MOST_TRIES) return this.#end(fault);
+    if (!isWorthAnother(fault) || !mayRetry(fault, this.#isRepeatable) || this.#tries >= MOST_TRIES) return this.#end(fault);
     if (replica !== undefined) (this.#failedAt ??= new Set()).add(replica);
     this.#edge.retried();
     this.#again(fault);
@@ -97,7 +98,7 @@ class CallUnderWay implements Deadline, Reply {
     if (Fault.is(chosen)) return this.#wait(chosen);
     this.#tries++;
     this.#replica = chosen;
-    chosen.begin();
+    this.#era = chosen.begin();
     this.#takeBack = undefined;
     const cancel = chosen.link.send(this.#record, this);
     // It may have failed within the call above, and the next try have begun.
@@ -132,7 +133,7 @@ class CallUnderWay implements Deadline, Reply {
   }
 
   #left(outcome: CallOutcome): void {
-    this.#replica?.end(outcome);
+    this.#replica?.end(outcome, this.#era);
     this.#replica = undefined;
     this.#takeBack = undefined;
   }
@@ -152,4 +153,16 @@ class CallUnderWay implements Deadline, Reply {
     this.#edge.ended(performance.now() - this.#startedAt, failed);
     return true;
   }
+}
+
+/** What a fault says of the replica that it came from, or that the call did not get to. */
+function outcomeOf({ origin, code }: Fault): CallOutcome {
+  if (origin === 'reply') return code === 'unavailable' ? 'failed' : 'answered';
+  // Refused on this side: a request that cannot cross, or too much under way.
+  return origin === 'unsent' && code !== 'unavailable' ? 'left' : 'failed';
+}
+
+/** A request that cannot cross here cannot cross elsewhere, and a deadline does not come back. */
+function isWorthAnother({ origin, code }: Fault): boolean {
+  return origin !== 'unsent' || code === 'unavailable' || code === 'exhausted';
 }

@@ -7,7 +7,7 @@ export interface ReplicaSettings {
   readonly windowMs: number;
   /** Below so many calls a second nothing is concluded. */
   readonly leastPerSecond: number;
-  /** How long it is left alone the first time; doubles with each time in a row. */
+  /** How long it is left alone the first time; doubles with each trial that fails. */
   readonly restMs: number;
   readonly mostRestMs: number;
   /** A replica that is new or comes back gets its full share only after this long. */
@@ -34,9 +34,13 @@ export class Replica {
   #restingUntil = 0;
   #rests = 0;
   #trying = false;
+  /** Calls that began before the last rest, or over an earlier connection, say nothing of how it stands now. */
+  #era = 0;
   #openedAt: number;
   /** Calls under way that were sent through here. */
   pending = 0;
+  /** Called when the last of them has ended. */
+  onIdle: (() => void) | undefined;
 
   constructor(link: Link, settings: ReplicaSettings, now: () => number) {
     this.link = link;
@@ -48,11 +52,7 @@ export class Replica {
 
   /** The connection is up again: the process may be another one, and cold. */
   opened(): void {
-    this.#openedAt = this.#now();
-    this.#restingUntil = 0;
-    this.#rests = 0;
-    this.#trying = false;
-    this.#breaker = this.#newBreaker();
+    this.#recover();
   }
 
   get resting(): boolean {
@@ -71,25 +71,23 @@ export class Replica {
     return (this.pending + 1) / share;
   }
 
-  begin(): void {
+  /** Answers what `end` wants to know of when the call began. */
+  begin(): number {
     this.pending++;
     if (this.#restingUntil > 0) this.#trying = true;
+    return this.#era;
   }
 
-  end(outcome: CallOutcome): void {
-    this.pending--;
+  end(outcome: CallOutcome, era: number): void {
+    if (--this.pending === 0) this.onIdle?.();
+    if (era !== this.#era) return;
     if (outcome === 'failed') this.#fail();
     else if (outcome === 'answered') this.#succeed();
     else this.#trying = false;
   }
 
   #succeed(): void {
-    this.#trying = false;
-    if (this.#restingUntil > 0) {
-      this.#restingUntil = 0;
-      this.#rests = 0;
-      this.#openedAt = this.#now();
-    }
+    if (this.#trying) this.#recover();
     this.#breaker.success(CircuitState.Closed);
   }
 
@@ -99,6 +97,15 @@ export class Replica {
     this.#trying = false;
     this.#restingUntil = this.#now() + Math.min(this.#settings.restMs * 2 ** this.#rests, this.#settings.mostRestMs);
     this.#rests++;
+    this.#era++;
+  }
+
+  #recover(): void {
+    this.#restingUntil = 0;
+    this.#rests = 0;
+    this.#trying = false;
+    this.#era++;
+    this.#openedAt = this.#now();
     this.#breaker = this.#newBreaker();
   }
 

@@ -20,12 +20,15 @@ export interface ReplicaState {
 }
 
 interface Member {
+  readonly address: string;
   readonly replica: Replica;
   /** By contract, why this process cannot be called; absent while nobody has looked. */
   readonly refused: Map<string, string>;
   /** The process that `refused` speaks of. */
   judged: string | undefined;
   openedBefore: boolean;
+  /** Looks again at the contracts of a process that could not be asked. */
+  timer: NodeJS.Timeout | undefined;
 }
 
 export interface ReplicasOptions {
@@ -43,6 +46,7 @@ export interface ReplicasOptions {
 /** A callee that was there a moment ago is waited for, within the deadline; one that has been away longer is not. */
 const AWAY_MS = 10_000;
 const LEAVE_MS = 30_000;
+const JUDGE_AGAIN_MS = 1_000;
 
 /** The processes of one host of the topology, and which of them gets the next call. */
 export class Replicas implements Lifecycle {
@@ -50,7 +54,10 @@ export class Replicas implements Lifecycle {
   readonly #options: ReplicasOptions;
   readonly #now: () => number;
   readonly #members = new Map<string, Member>();
-  readonly #leaving = new Map<string, Member>();
+  /** The members in a row, and where in it the choice of the last call ended. */
+  #row: readonly Member[] = [];
+  #chosen = -1;
+  readonly #leaving = new Set<Member>();
   readonly #waiting = new Set<() => void>();
   #lastOpen: number;
   #stopped = false;
@@ -67,31 +74,40 @@ export class Replicas implements Lifecycle {
   /** Lets calls under way finish, then closes every connection. */
   async stop(deadlineMs: number): Promise<void> {
     this.#stopped = true;
-    const all = [...this.#members.values(), ...this.#leaving.values()];
+    const all = [...this.#row, ...this.#leaving];
     this.#members.clear();
-    this.#leaving.clear();
+    this.#row = [];
     this.#wake();
-    await Promise.all(all.map(({ replica }) => replica.link.stop(deadlineMs)));
+    await Promise.all(all.map((member) => this.#close(member, deadlineMs)));
   }
 
   /** Where the processes of the host are now. One that has left the list gets nothing new and keeps what is under way. */
   update(addresses: readonly string[]): void {
     if (this.#stopped) return;
     for (const address of addresses) if (!this.#members.has(address)) this.#join(address);
-    for (const [address, member] of this.#members) if (!addresses.includes(address)) this.#leave(address, member);
+    for (const member of this.#row) if (!addresses.includes(member.address)) this.#leave(member);
   }
 
   /** The process to call, or why there is none: `unavailable`, `unsent`, with the reason `not_connected`, `resting` or `incompatible`. */
   choose(contract: string, excluded?: ReadonlySet<Replica>): Replica | Fault {
     let best: Replica | undefined;
     let bestWeight = Infinity;
-    for (const { replica, refused } of this.#members.values()) {
+    const row = this.#row;
+    let bestAt = -1;
+    // Of equals the next one each time, so that a row of calls one at a time is spread as well.
+    for (let step = 1; step <= row.length; step++) {
+      const at = (this.#chosen + step) % row.length;
+      const { replica, refused } = row[at]!;
       if (!replica.available || refused.get(contract) !== OK || excluded?.has(replica)) continue;
       const { weight } = replica;
-      // Of equals another one each time, so that a row of calls one at a time is spread as well.
-      if (weight < bestWeight || (weight === bestWeight && Math.random() < 0.5)) [best, bestWeight] = [replica, weight];
+      if (weight >= bestWeight) continue;
+      best = replica;
+      bestWeight = weight;
+      bestAt = at;
     }
-    return best ?? this.#whyNone(contract);
+    if (best === undefined) return this.#whyNone(contract);
+    this.#chosen = bestAt;
+    return best;
   }
 
   /** Whether somebody could be called there moments ago, so that waiting for a change may be worth it. */
@@ -111,7 +127,7 @@ export class Replicas implements Lifecycle {
   }
 
   states(): ReplicaState[] {
-    const stateOf = ([address, { replica, refused }]: readonly [string, Member], leaving: boolean): ReplicaState => ({
+    const stateOf = ({ address, replica, refused }: Member, leaving: boolean): ReplicaState => ({
       address,
       process: replica.link.peer?.process ?? null,
       state: leaving ? 'leaving' : replica.resting ? 'resting' : replica.link.state,
@@ -120,96 +136,124 @@ export class Replicas implements Lifecycle {
       bytesSent: replica.link.traffic.sent,
       bytesReceived: replica.link.traffic.received,
     });
-    return [...[...this.#members].map((entry) => stateOf(entry, false)), ...[...this.#leaving].map((entry) => stateOf(entry, true))];
+    return [...this.#row.map((member) => stateOf(member, false)), ...[...this.#leaving].map((member) => stateOf(member, true))];
   }
 
   #join(address: string): void {
     const link = this.#options.newLink(address);
-    const member: Member = { replica: new Replica(link, this.#options.settings ?? REPLICA_DEFAULTS, this.#now), refused: new Map(), judged: undefined, openedBefore: false };
+    const member: Member = { address, replica: new Replica(link, this.#options.settings ?? REPLICA_DEFAULTS, this.#now), refused: new Map(), judged: undefined, openedBefore: false, timer: undefined };
     this.#members.set(address, member);
-    link.onChange = () => this.#changed(address, member);
+    this.#row = [...this.#members.values()];
+    link.onChange = () => this.#changed(member);
     void link.start();
   }
 
-  #leave(address: string, member: Member): void {
+  #leave(member: Member): void {
+    const { address, replica } = member;
+    if (replica.available) this.#lastOpen = this.#now();
     this.#members.delete(address);
-    this.#leaving.set(address, member);
+    this.#row = [...this.#members.values()];
+    this.#leaving.add(member);
     this.#options.log.info({ host: this.host, address }, 'a process has left its host; it gets no new calls');
-    void member.replica.link.stop(LEAVE_MS).finally(() => this.#leaving.delete(address));
+    void this.#drain(member).finally(() => this.#leaving.delete(member));
     this.#wake();
   }
 
-  #changed(address: string, member: Member): void {
+  /** Closes once what is under way is answered. */
+  async #drain(member: Member): Promise<void> {
+    const { replica } = member;
+    if (replica.pending > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, LEAVE_MS);
+      replica.onIdle = resolve;
+      await promise.finally(() => clearTimeout(timer));
+    }
+    await this.#close(member, 0);
+  }
+
+  async #close({ replica, timer }: Member, deadlineMs: number): Promise<void> {
+    clearTimeout(timer);
+    await replica.link.stop(deadlineMs);
+  }
+
+  #changed(member: Member): void {
     const { link } = member.replica;
+    const { address } = member;
     const { host, log } = { host: this.host, log: this.#options.log };
     if (link.state === 'open') {
       member.replica.opened();
-      if (member.judged !== link.peer?.process) void this.#judge(address, member);
-      else this.#usable();
+      if (member.judged !== link.peer?.process) void this.#judge(member);
       log.info({ host, address, process: link.peer?.process }, 'connected');
     } else if (member.openedBefore) {
-      log.warn({ host, address, problem: link.problem }, 'connection lost; connecting again');
+      this.#lastOpen = this.#now();
+      if (link.state !== 'closed') log.warn({ host, address, problem: link.problem }, 'connection lost; connecting again');
     }
     member.openedBefore = link.state === 'open';
     this.#wake();
   }
 
   /** Holds the contracts of the process that answers against those that this one calls. */
-  async #judge(address: string, member: Member): Promise<void> {
-    const { link } = member.replica;
+  async #judge(member: Member): Promise<void> {
+    const { address, replica } = member;
+    const { link } = replica;
     const { peer } = link;
+    clearTimeout(member.timer);
     if (peer === undefined) return;
     member.refused.clear();
     member.judged = peer.process;
     const verdicts = await this.#verdicts(link, peer.host, peer.contracts).catch((thrown: unknown) => {
-      this.#options.log.warn({ host: this.host, address, err: thrown }, 'the contracts of a process could not be read; asked again with its next connection');
-      member.judged = undefined;
+      this.#options.log.warn({ host: this.host, address, err: thrown }, 'the contracts of a process could not be read; asked again soon');
       return undefined;
     });
-    if (verdicts === undefined || link.peer?.process !== peer.process) return;
+    if (member.judged !== peer.process || link.peer?.process !== peer.process) return;
+    if (verdicts === undefined) return this.#judgeLater(member);
     for (const [contract, verdict] of verdicts) {
       member.refused.set(contract, verdict);
       if (verdict !== OK) this.#options.log.error({ host: this.host, address, contract, problem: verdict }, 'a process cannot be called: it does not fit this build');
     }
-    this.#usable();
     this.#wake();
+  }
+
+  /** With the next connection, or soon when this one stays. */
+  #judgeLater(member: Member): void {
+    member.judged = undefined;
+    if (this.#members.get(member.address) !== member) return;
+    member.timer = setTimeout(() => {
+      if (member.judged === undefined && member.replica.link.state === 'open') void this.#judge(member);
+    }, JUDGE_AGAIN_MS);
   }
 
   async #verdicts(link: Link, answering: string, hashes: Readonly<Record<string, string>>): Promise<Map<string, string>> {
     const { contracts, host } = this.#options;
-    if (answering !== host) return new Map(contracts.map(({ name }) => [name, `host ${answering} answers there, ${host} was expected`]));
+    if (answering !== host) return new Map(contracts.map(({ name }) => [name, `host ${answering} answers there, ${host} was expected. Correct the addresses of the topology.`]));
     const differing = contracts.filter(({ name, hash }) => hashes[name] !== undefined && hashes[name] !== hash);
     const offers = differing.length === 0 ? [] : await link.describe();
     return new Map(
       contracts.map(({ name, operations }) => {
-        if (hashes[name] === undefined) return [name, `host ${answering} does not serve ${name}`];
+        if (hashes[name] === undefined) return [name, `host ${answering} does not serve ${name}.`];
         if (!differing.some((one) => one.name === name)) return [name, OK];
         const offer = offers.find((one) => one.name === name);
-        const problems = offer === undefined ? [`host ${answering} does not describe ${name}`] : incompatibilities(schemasOf(operations), offer.operations);
-        return [name, problems.length === 0 ? OK : `${name} on host ${answering} does not fit: ${problems.slice(0, 5).join('; ')}`];
+        const problems = offer === undefined ? ['its operations are not described'] : incompatibilities(schemasOf(operations), offer.operations);
+        return [name, problems.length === 0 ? OK : `${name} on host ${answering} does not fit: ${problems.slice(0, 5).join('; ')}. Run builds on both hosts that fit together.`];
       }),
     );
   }
 
-  #usable(): void {
-    this.#lastOpen = this.#now();
-  }
-
   #wake(): void {
-    if ([...this.#members.values()].some(({ replica }) => replica.available)) this.#usable();
+    if (this.#row.some(({ replica }) => replica.available)) this.#lastOpen = this.#now();
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const listener of waiting) listener();
   }
 
   #whyNone(contract: string): Fault {
-    const members = [...this.#members.values()];
-    const refusal = members.map(({ refused }) => refused.get(contract)).find((why) => why !== undefined && why !== OK);
-    if (refusal !== undefined) return none(`${refusal}. Run builds on both hosts that fit together.`, 'incompatible');
-    const resting = members.some(({ replica }) => replica.resting);
-    if (resting) return none(`Host ${this.host} has failed too often; it is tried again soon.`, 'resting');
-    const problem = members.map(({ replica }) => replica.link.problem).find((why) => why !== undefined);
-    return none(`Host ${this.host} cannot be reached${problem === undefined ? '' : `: ${problem}`}.`, 'not_connected');
+    const row = this.#row;
+    if (row.length === 0) return none(`Host ${this.host} cannot be reached: no process of it is known.`, 'not_connected');
+    const refusals = row.map(({ replica, refused }) => (replica.link.state === 'open' ? refused.get(contract) : undefined)).filter((why) => why !== undefined && why !== OK);
+    if (refusals.length === row.length) return none(refusals[0]!, 'incompatible');
+    if (row.some(({ replica }) => replica.resting)) return none(`Host ${this.host} has failed too often; it is tried again soon.`, 'resting');
+    const problem = row.map(({ replica }) => replica.link.problem).find((why) => why !== undefined) ?? refusals[0];
+    return none(`Host ${this.host} cannot be reached${problem === undefined ? '.' : `: ${problem}`}`, 'not_connected');
   }
 }
 
