@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { httpTransport } from '../../adapters/transport/http/transport.ts';
+import { rpc } from '../../adapters/transport/rpc/transport.ts';
+import type { Call } from '../../src/kernel/call.ts';
+import type { Contract } from '../../src/kernel/contract.ts';
+import { Fault } from '../../src/kernel/fault.ts';
+import type { Log } from '../../src/kernel/telemetry.ts';
+import type { Identity, PeerAddress, StreamTransport } from '../../src/ports/transport.ts';
+import { Edge } from '../../src/fabric/edge.ts';
+import { placements } from '../../src/fabric/placements.ts';
+import { bindRemote } from '../../src/fabric/remote.ts';
+import { Replicas } from '../../src/fabric/replicas.ts';
+import { Serving } from '../../src/fabric/serve.ts';
+import { stubOf, type Target } from '../../src/fabric/target.ts';
+
+export interface Placed<T> {
+  readonly stub: T;
+  close(): Promise<void>;
+}
+export type Place = <T>(target: Target, contract: Contract<T>, log: Log) => Promise<Placed<T>>;
+
+/** Every way to reach a module, ready to be called: one line each. The contract suite runs over this table. */
+export const places: Readonly<Record<string, Place>> = {
+  inline: within('inline'),
+  'inline-strict': within('inline-strict'),
+  'rpc over TCP': across(rpc, 'tcp'),
+  'rpc over a Unix socket': across(rpc, 'unix'),
+  'http, each call in a request of its own': across(httpTransport({ batches: false }), 'tcp'),
+  'http, calls of one turn together': across(httpTransport({ batches: true }), 'tcp'),
+  'http over a Unix socket': across(httpTransport({ batches: true }), 'unix'),
+};
+
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
+
+function within(placement: keyof typeof placements): Place {
+  return async (target, contract, log) => ({ stub: placements[placement](target, contract, log), close: async () => {} });
+}
+
+function across(transport: StreamTransport, way: 'tcp' | 'unix'): Place {
+  return async (target, contract, log) => {
+    const serving = new Serving([target], log);
+    const identity: Identity = { introduction: { host: 'callee', process: 'callee-1', contracts: { [contract.name]: contract.hash } }, offers: serving.offers, secret: 'known to both' };
+    const server = transport.serve(identity, serving);
+    const listener = createServer((socket) => server.accept(socket));
+    const folder = await mkdtemp(join(tmpdir(), 'placed-'));
+    await once(way === 'tcp' ? listener.listen(0, '127.0.0.1') : listener.listen(join(folder, 'socket')), 'listening');
+    const at: PeerAddress['at'] = way === 'tcp' ? { host: '127.0.0.1', port: (listener.address() as AddressInfo).port } : { socketPath: join(folder, 'socket') };
+    const caller: Identity = { introduction: { host: 'caller', process: 'caller-1', contracts: {} }, offers: [], secret: 'known to both' };
+    const replicas = new Replicas({ host: 'callee', contracts: [contract], newLink: () => transport.link(caller, { at }), log: silent });
+    replicas.update(['callee']);
+    while (!replicas.ready) await new Promise<void>((resolve) => replicas.onceChanged(resolve));
+    return {
+      stub: bindRemote(contract, replicas, new Edge()),
+      async close() {
+        listener.close();
+        await Promise.all([replicas.stop(1_000), server.stop(1_000)]);
+        await rm(folder, { recursive: true, force: true });
+      },
+    };
+  };
+}
+
+/**
+ * Makes every call that may be repeated (queries, and commands with an idempotency key) a second time, and insists on
+ * the same answer.
+ */
+export function repeating<T>(contract: Contract<T>, stub: T, isSame: (first: unknown, second: unknown) => boolean = isDeepStrictEqual): T {
+  const inner = stub as Record<string, (request: unknown, call: Call) => Promise<unknown>>;
+  return stubOf(contract, (method, { kind }) => async (request, call) => {
+    const first = await outcomeOf(inner[method]!(request, call));
+    const mayRepeat = (kind === 'query' || call.idempotencyKey !== undefined) && !call.cancelSignal?.aborted && call.leftMs(Date.now()) > 0;
+    if (mayRepeat) {
+      const second = await outcomeOf(inner[method]!(request, call));
+      assert.ok(isSame(first, second), `${method} answered ${JSON.stringify(first)}, then ${JSON.stringify(second)}`);
+    }
+    if ('thrown' in first) throw first.thrown;
+    return first.value;
+  });
+}
+
+type Outcome = { readonly value: unknown } | { readonly fault: unknown; readonly thrown: unknown };
+
+async function outcomeOf(answer: Promise<unknown>): Promise<Outcome> {
+  return answer.then(
+    (value) => ({ value }),
+    (thrown: unknown) => ({ fault: Fault.is(thrown) ? thrown.toRecord() : String(thrown), thrown }),
+  );
+}
