@@ -14,6 +14,7 @@ const programs = [
   { package: 'default-jre-headless', proof: 'java -version', neededFor: ['test'] },
   { package: 'libzookeeper-java', proof: 'test -e /usr/share/java/zookeeper.jar && test -e /usr/share/java/slf4j-simple.jar', neededFor: ['test'] },
   { package: 'redis-server', proof: 'redis-server --version', neededFor: ['test', 'bench'] },
+  { package: 'openssl', proof: 'openssl version', neededFor: ['test'] },
   { package: 'memcached', proof: 'memcached -V', neededFor: ['test'] },
   { package: 'postgresql', proof: 'ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['bench'] },
 ];

@@ -9,6 +9,7 @@ import type { RedisSettings } from './driver.ts';
 export class RedisConversation implements Conversation {
   readonly greeted: Promise<unknown>;
   readonly #redis: Redis;
+  #asked = 0;
 
   constructor(settings: RedisSettings, lost: (why: unknown) => void) {
     const { host, port, username, password, database, tls, ca } = settings;
@@ -31,25 +32,36 @@ export class RedisConversation implements Conversation {
     });
     this.#redis.on('error', lost);
     this.#redis.on('close', () => lost('the connection was closed'));
-    this.greeted = this.#redis.connect().then(() => this.#redis.ping());
+    this.greeted = this.#redis.connect().then(() => {
+      // Nothing bounds what ioredis gathers of an answer that nobody has asked for.
+      this.#redis.stream.on('data', () => {
+        if (this.#asked === 0) lost('it speaks without being asked');
+      });
+      return this.#ask((redis) => redis.ping());
+    });
   }
 
   get(key: string): Promise<string | undefined> {
-    return this.#redis.get(key).then((value) => value ?? undefined);
+    return this.#ask((redis) => redis.get(key)).then((value) => value ?? undefined);
   }
 
   set(key: string, value: string, ttlMs: number): Promise<void> {
-    return this.#redis.set(key, value, 'PX', ttlMs).then(() => {});
+    return this.#ask((redis) => redis.set(key, value, 'PX', ttlMs)).then(() => {});
   }
 
   add(key: string, value: string, ttlMs: number): Promise<void> {
-    return this.#redis.set(key, value, 'PX', ttlMs, 'NX').then(() => {});
+    return this.#ask((redis) => redis.set(key, value, 'PX', ttlMs, 'NX')).then(() => {});
   }
 
   close(): void {
     // A polite end would wait for a frozen server's.
     this.#redis.stream?.destroy();
     this.#redis.disconnect();
+  }
+
+  #ask<T>(command: (redis: Redis) => Promise<T>): Promise<T> {
+    this.#asked++;
+    return command(this.#redis).finally(() => this.#asked--);
   }
 }
 

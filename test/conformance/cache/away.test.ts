@@ -4,11 +4,19 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { it, type TestContext as Test } from 'node:test';
 import type { Log } from '../../../src/kernel/telemetry.ts';
 import { freePort } from '../../support/server-process.ts';
-import { onEachSharedCache, until } from '../../support/shared-caches.ts';
+import { onEachSharedCache, type SharedCacheName, until } from '../../support/shared-caches.ts';
 
 const MINUTE_MS = 60_000;
 const TIMEOUT_MS = 100;
 const fast = { timeoutMs: TIMEOUT_MS, restMs: 200 };
+
+/** How a server answers the greeting. */
+const ANSWERED: Readonly<Record<SharedCacheName, (greeting: Buffer) => Buffer>> = {
+  memcached: (greeting) => Buffer.concat([Buffer.from([0x81, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]), greeting.subarray(12, 16), Buffer.alloc(8)]),
+  redis: () => Buffer.from('+PONG\r\n'),
+};
+/** The beginning of four gigabytes, in both languages. */
+const ANNOUNCED = Buffer.concat([Buffer.from('$4294967295\r\n'), Buffer.alloc(2 * 2 ** 20, 0xff)]);
 
 async function took(work: Promise<unknown>): Promise<number> {
   const began = performance.now();
@@ -130,6 +138,20 @@ onEachSharedCache('a shared cache whose server is away', (under) => {
       await until(() => sockets.size === 0);
     });
   }
+
+  it('lets go of a server that greets and then talks without being asked', async (t) => {
+    const { port, sockets } = await stranger(t, (socket) => {
+      socket.once('data', (greeting) => {
+        socket.write(ANSWERED[under.driver](greeting));
+        setTimeout(() => socket.write(ANNOUNCED), 50);
+        socket.on('drain', () => socket.write(Buffer.alloc(65_536)));
+      });
+    });
+    const cache = await under.open(t, port, { ...fast, restMs: 60_000 });
+    assert.equal(cache.reachable, true);
+    await until(() => sockets.size === 0, 2_000);
+    assert.equal(cache.reachable, false);
+  });
 
   it('does not believe the rest of an answer that was cut short', async (t) => {
     const server = await under.server(t);
