@@ -40,7 +40,7 @@ export class RemoteBus implements Bus {
 
   constructor({ stub, clock, log }: RemoteBusOptions) {
     this.#caller = new BusCaller(stub, clock, log);
-    this.#session = new RemoteSession(this.#caller, log, (queue) => this.#redeclare(queue));
+    this.#session = new RemoteSession(this.#caller, log, (queue, stopped) => this.#redeclare(queue, stopped));
     this.#hints = new RemoteHints(this.#caller, log);
     this.#life = new StartStop(
       () => this.#hints.start(),
@@ -61,14 +61,14 @@ export class RemoteBus implements Bus {
 
   async declare(settings: QueueSettings): Promise<void> {
     this.#requireRunning();
-    await this.#caller.persist(() => this.#declare(settings), this.#stopping.signal);
+    await this.#caller.persist(() => this.#declare(settings, this.#stopping.signal), this.#stopping.signal);
     this.#declared.set(settings.name, settings);
   }
 
   async publish(messages: readonly Outgoing[]): Promise<void> {
     this.#requireRunning();
     messages.forEach(requireTimes);
-    for (const part of partsOf(messages)) await this.#caller.stub.publish({ messages: part }, this.#caller.repeatable(PUBLISH_MS));
+    for (const part of partsOf(messages)) await this.#caller.stub.publish({ messages: part }, this.#caller.repeatable(PUBLISH_MS)).catch(refuse);
   }
 
   async consume(queue: string, { concurrency }: { readonly concurrency: number }, handler: Handler): Promise<Consumer> {
@@ -110,15 +110,15 @@ export class RemoteBus implements Bus {
     return this.#hints.watch(topics, listener);
   }
 
-  async #declare(settings: QueueSettings): Promise<void> {
+  async #declare(settings: QueueSettings, stopped: AbortSignal): Promise<void> {
     // Through JSON text: what JSON cannot say of a number becomes null, which the bus refuses by name.
-    await this.#caller.stub.declare({ settings: JSON.parse(JSON.stringify(settings)) as never }, this.#caller.repeatable(ASK_MS));
+    await this.#caller.stub.declare({ settings: JSON.parse(JSON.stringify(settings)) as never }, this.#caller.repeatable(ASK_MS, stopped));
   }
 
-  async #redeclare(queue: string): Promise<boolean> {
+  async #redeclare(queue: string, stopped: AbortSignal): Promise<boolean> {
     const settings = this.#declared.get(queue);
     if (settings === undefined) return false;
-    return this.#declare(settings).then(
+    return this.#declare(settings, stopped).then(
       () => true,
       () => false,
     );
@@ -134,6 +134,12 @@ export class RemoteBus implements Bus {
 /** What JSON would turn into null is said here as the bus says it. */
 function requireTimes({ time, notBefore = 0 }: Outgoing): void {
   if (!Number.isSafeInteger(time) || !Number.isSafeInteger(notBefore)) throw new Fault('invalid', 'Times are whole epoch milliseconds.', { reason: 'time' });
+}
+
+/** Of a bus one cannot say when it will have taken the messages: that it has not by now is that it is not there. */
+function refuse(thrown: unknown): never {
+  if (!Fault.is(thrown) || thrown.code !== 'deadline') throw thrown;
+  throw new Fault('unavailable', 'The host that keeps the messages did not take them in time.', { reason: 'unavailable', details: { retryAfterMs: 1_000 }, origin: thrown.origin, cause: thrown });
 }
 
 function* partsOf(messages: readonly Outgoing[]): Generator<Outgoing[]> {

@@ -3,7 +3,7 @@ import { newId } from '../kernel/ids.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import type { HintListener } from '../ports/bus.ts';
 import { Listeners } from '../ports/listeners.ts';
-import { type BusCaller } from './bus-caller.ts';
+import type { BusCaller } from './bus-caller.ts';
 
 const WATCH_MS = 25_000;
 const FIRST_PAUSE_MS = 50;
@@ -16,6 +16,7 @@ export class RemoteHints {
   #open = false;
   /** Of the question under way. */
   #asking: AbortController | undefined;
+  #asked: readonly string[] = [];
   #changed = false;
   #loop: Promise<void> | undefined;
 
@@ -44,36 +45,55 @@ export class RemoteHints {
     await this.#loop;
   }
 
-  /** All changes of one turn together. */
+  /** All changes of one turn together. Topics that nobody listens to any more are asked for until others come. */
   #change(): void {
     if (this.#changed) return;
     this.#changed = true;
     queueMicrotask(() => {
       this.#changed = false;
+      if (this.#wanted && this.#loop !== undefined && this.#covers()) return;
       this.#asking?.abort(new Fault('cancelled', 'Other topics are watched now.'));
-      if (this.#open && this.#listeners.topics.length > 0) this.#loop ??= this.#ask().finally(() => (this.#loop = undefined));
+      if (!this.#wanted) return;
+      this.#loop ??= this.#ask().finally(() => {
+        this.#loop = undefined;
+        if (this.#wanted) this.#change();
+      });
     });
   }
 
   async #ask(): Promise<void> {
-    let watcher = newId();
+    let watcher = this.#renew();
     let pauseMs = FIRST_PAUSE_MS;
-    while (this.#open && this.#listeners.topics.length > 0) {
+    while (this.#wanted) {
+      if (!this.#covers()) watcher = this.#renew();
       const asking = (this.#asking = new AbortController());
       try {
-        const { gap, hints } = await this.#caller.stub.watch({ watcher, topics: this.#listeners.topics.toSorted() }, this.#caller.once(WATCH_MS, asking.signal));
+        const { gap, hints } = await this.#caller.stub.watch({ watcher, topics: [...this.#asked] }, this.#caller.once(WATCH_MS, asking.signal));
         pauseMs = FIRST_PAUSE_MS;
         this.#caller.reached();
         if (gap) this.#listeners.gap();
         for (const { topic, workspace, payload } of hints) this.#listeners.message(topic, workspace, payload);
       } catch (thrown) {
         // What an answer held that did not arrive is gone; whoever is new over there is told of a gap.
-        watcher = newId();
+        watcher = this.#renew();
         if (asking.signal.aborted) continue;
         this.#caller.away(toFault(thrown));
         await this.#caller.pause(pauseMs, asking.signal);
         pauseMs = Math.min(2 * pauseMs, MOST_PAUSE_MS);
       }
     }
+  }
+
+  get #wanted(): boolean {
+    return this.#open && this.#listeners.topics.length > 0;
+  }
+
+  #covers(): boolean {
+    return this.#listeners.topics.every((topic) => this.#asked.includes(topic));
+  }
+
+  #renew(): string {
+    this.#asked = this.#listeners.topics;
+    return newId();
   }
 }

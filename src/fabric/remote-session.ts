@@ -27,7 +27,7 @@ export class RemoteSession implements ConsumerSession {
   readonly #caller: BusCaller;
   readonly #log: Log;
   /** Declares queues that the other side has forgotten. */
-  readonly #redeclare: (queue: string) => Promise<boolean>;
+  readonly #redeclare: (queue: string, stopped: AbortSignal) => Promise<boolean>;
   readonly #consumers = new Map<string, RemoteConsumer>();
   /** Ended here, and being ended there. */
   readonly #strays = new Set<string>();
@@ -43,7 +43,7 @@ export class RemoteSession implements ConsumerSession {
   #opening: Promise<unknown> = Promise.resolve();
   #loop: Promise<void> | undefined;
 
-  constructor(caller: BusCaller, log: Log, redeclare: (queue: string) => Promise<boolean>) {
+  constructor(caller: BusCaller, log: Log, redeclare: (queue: string, stopped: AbortSignal) => Promise<boolean>) {
     this.#caller = caller;
     this.#log = log;
     this.#redeclare = redeclare;
@@ -119,19 +119,19 @@ export class RemoteSession implements ConsumerSession {
       const next = [...this.#consumers.values()].find((consumer) => !consumer.isOpen && !consumer.isStopping && (consumer.wasOpen || consumer === newcomer));
       if (next === undefined) return;
       try {
-        await this.#caller.persist(() => this.#open(next), stopped);
+        await this.#caller.persist(() => this.#open(next, stopped), stopped);
       } catch (thrown) {
         if (isSessionLost(thrown)) this.#forget();
         else if (next === newcomer || stopped.aborted) throw thrown;
-        else if (!(await this.#recover(next, thrown))) await this.#caller.pause(MOST_PAUSE_MS, stopped);
+        else if (!(await this.#recover(next, thrown, stopped))) await this.#caller.pause(MOST_PAUSE_MS, stopped);
       }
     }
   }
 
-  async #open(consumer: RemoteConsumer): Promise<void> {
+  async #open(consumer: RemoteConsumer, stopped: AbortSignal): Promise<void> {
     const { id, queue, concurrency } = consumer;
     const session = this.#id;
-    await this.#caller.stub.consume({ session, begins: this.#begins, consumer: id, queue, concurrency }, this.#caller.repeatable(OPEN_MS));
+    await this.#caller.stub.consume({ session, begins: this.#begins, consumer: id, queue, concurrency }, this.#caller.repeatable(OPEN_MS, stopped));
     if (session !== this.#id) return;
     this.#begins = false;
     consumer.isOpen = true;
@@ -139,8 +139,8 @@ export class RemoteSession implements ConsumerSession {
   }
 
   /** A consumer that was there before must come back: its queue is declared again when the other side has lost it. */
-  async #recover({ queue }: RemoteConsumer, thrown: unknown): Promise<boolean> {
-    if (toFault(thrown).reason === 'queue_not_found' && (await this.#redeclare(queue))) return true;
+  async #recover({ queue }: RemoteConsumer, thrown: unknown, stopped: AbortSignal): Promise<boolean> {
+    if (toFault(thrown).reason === 'queue_not_found' && (await this.#redeclare(queue, stopped))) return true;
     this.#log.error({ queue, err: thrown }, 'the bus refuses a consumer that it had before; asked again');
     return false;
   }

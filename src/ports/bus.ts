@@ -112,7 +112,7 @@ export interface BrowsedMessage {
 export interface HintListener {
   /** The payload is JSON text. Called after the commit, in the publisher's turn: short, and a throw is only logged. */
   message(topic: string, workspace: string | null, payload: string): void;
-  /** Events may have been missed; also said once at the beginning where the messages are kept elsewhere. */
+  /** Events may have been missed; also said once the watching begins where the messages are kept elsewhere. */
   gap(): void;
 }
 
