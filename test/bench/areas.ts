@@ -5,6 +5,7 @@ export const areas = {
   inline: async () => (await import('./inline.ts')).benchInline(),
   storage: async () => (await import('./storage.ts')).benchStorage(),
   bus: async () => (await import('./bus.ts')).benchBus(),
+  rpc: async () => (await import('./rpc.ts')).benchRpc(),
   http: async () => (await import('./http.ts')).benchHttp(),
   cache: async () => (await import('./cache.ts')).benchCache(),
   ingest: async () => (await import('./ingest.ts')).benchIngest(),
