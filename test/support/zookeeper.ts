@@ -19,7 +19,6 @@ export class ZooKeeperServer {
   private constructor(port: number) {
     this.port = port;
     this.#directory = mkdtempSync(join(tmpdir(), 'multilith-zookeeper-'));
-    process.once('exit', this.#kill);
   }
 
   static async start(): Promise<ZooKeeperServer> {
@@ -49,7 +48,9 @@ export class ZooKeeperServer {
       ].join('\n'),
     );
     const options = ['-Xms16m', '-Xmx96m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Dzookeeper.jmx.log4j.disable=true', '-Dorg.slf4j.simpleLogger.defaultLogLevel=error'];
-    const child = spawn('java', [...options, '-cp', JARS.join(':'), 'org.apache.zookeeper.server.ZooKeeperServerMain', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const java = ['java', ...options, '-cp', JARS.join(':'), 'org.apache.zookeeper.server.ZooKeeperServerMain', config];
+    // Goes with the test's process, also where that is killed.
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...java], { stdio: ['ignore', 'ignore', 'pipe'] });
     child.stderr.on('data', (text: Buffer) => (this.#errors = (this.#errors + text.toString()).slice(-4_000)));
     this.#process = child;
     for (const end = Date.now() + 30_000; (await this.ask('ruok').catch(() => '')) !== 'imok'; await sleep(20)) {
@@ -78,7 +79,7 @@ export class ZooKeeperServer {
   async kill(): Promise<void> {
     const child = this.#process!;
     const ended = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
-    this.#kill();
+    child.kill('SIGKILL');
     await ended;
   }
 
@@ -89,11 +90,8 @@ export class ZooKeeperServer {
 
   async remove(): Promise<void> {
     await this.kill();
-    process.removeListener('exit', this.#kill);
     rmSync(this.#directory, { recursive: true, force: true });
   }
-
-  readonly #kill = (): void => void this.#process?.kill('SIGKILL');
 }
 
 async function freePort(): Promise<number> {
