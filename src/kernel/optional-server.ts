@@ -47,6 +47,7 @@ export class OptionalServer<C extends Conversation> implements Lifecycle {
   #open = false;
   #problem: string | undefined;
   #rest: Timer | undefined;
+  #onLost: () => void = () => {};
   readonly #life = new StartStop(
     () => this.#connect(),
     () => this.#close(),
@@ -88,7 +89,8 @@ export class OptionalServer<C extends Conversation> implements Lifecycle {
       );
       this.#pending.add(pending);
       deadlines.add(pending, Date.now() + this.#settings.timeoutMs);
-      question(talk).then(
+      // Async, so that what is thrown at once is a failure like any other.
+      (async () => question(talk))().then(
         (answer) => pending.settle(answer),
         (why: unknown) => {
           this.#lose(talk, why);
@@ -111,8 +113,6 @@ export class OptionalServer<C extends Conversation> implements Lifecycle {
     await Promise.race([greeted, lost]);
     deadlines.remove(late);
   }
-
-  #onLost: () => void = () => {};
 
   #reach(talk: C): void {
     if (talk !== this.#talk) return;

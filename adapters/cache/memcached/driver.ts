@@ -3,9 +3,14 @@ import type { Driver } from '../../../src/kernel/driver.ts';
 import type { SharedCache } from '../../../src/ports/cache.ts';
 import { MemcachedCache } from './memcached-cache.ts';
 
+function isAddress(text: string): boolean {
+  const port = Number(/^(?:\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):(\d{1,5})$/.exec(text)?.[1]);
+  return port >= 1 && port <= 65_535;
+}
+
 export const MemcachedSettings = z.strictObject({
   /** `host:port` (`[::1]:11211`) each. Keys are spread over them by hash: the same list, in the same order, on every host. */
-  servers: z.array(z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/, { error: 'expected host:port' })).min(1).max(32).default(['127.0.0.1:11211']),
+  servers: z.array(z.string().refine(isAddress, { error: 'expected host:port' })).min(1).max(32).default(['127.0.0.1:11211']),
   /** The most that one question waits for an answer. */
   timeoutMs: z.int().min(5).max(5_000).default(50),
   /** How long a server that did not answer is left alone before it is tried again. */

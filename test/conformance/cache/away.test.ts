@@ -46,12 +46,12 @@ onEachSharedCache('a shared cache whose server is away', (under) => {
     await cache.set('k', 'v', MINUTE_MS);
     server.freeze();
     const firstMs = await took(Promise.all(Array.from({ length: 100 }, () => cache.get('k'))));
-    assert.ok(firstMs >= TIMEOUT_MS - 15 && firstMs < TIMEOUT_MS + 150, `${firstMs} ms`);
+    assert.ok(firstMs >= TIMEOUT_MS - 15 && firstMs < TIMEOUT_MS + 400, `${firstMs} ms`);
     assert.equal(cache.reachable, false);
     // Long enough for it to be tried again, in vain, several times.
     for (const end = Date.now() + 1_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 5))) {
       const laterMs = await took(Promise.all([cache.get('k'), cache.set('k', 'w', MINUTE_MS), cache.add('k', 'w', MINUTE_MS)]));
-      assert.ok(laterMs < 20, `${laterMs} ms`);
+      assert.ok(laterMs < TIMEOUT_MS / 2, `${laterMs} ms`);
     }
     server.thaw();
     await until(() => cache.reachable);
@@ -129,7 +129,7 @@ onEachSharedCache('a shared cache whose server is away', (under) => {
       const cache = await under.open(t, port, fast);
       for (const end = Date.now() + 1_200; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 10))) {
         const ms = await took(Promise.all([cache.get('k'), cache.set('k', 'v', MINUTE_MS)]));
-        assert.ok(ms < TIMEOUT_MS + 150, `${ms} ms`);
+        assert.ok(ms < TIMEOUT_MS + 400, `${ms} ms`);
         assert.equal(await cache.get('k'), undefined);
       }
       assert.ok(sockets.size <= 2, `${sockets.size} connections are open`);

