@@ -1,12 +1,16 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { Bus, Outgoing, QueueSettings } from '../../src/ports/bus.ts';
+import type { PeerAddress } from '../../src/ports/transport.ts';
 import { type Storage, statement } from '../../src/ports/storage.ts';
 import { DEFAULT_BACKOFF } from '../../src/kernel/message.ts';
 import { newId } from '../../src/kernel/ids.ts';
 import { createBus, sqliteAt } from '../support/buses.ts';
 import { type TestContext, testContext } from '../support/context.ts';
+import { remoteBusAt } from '../support/linked-bus.ts';
 import type { BenchRow } from './report.ts';
 
 const IN_FLIGHT = 100;
@@ -26,26 +30,34 @@ const insertId = statement<Inbox, { id: string }>()((db, p) => db.insertInto('in
 export async function benchBus(): Promise<BenchRow[]> {
   const context = testContext();
   const bus = await startedBus(context);
+  const link = await linkedProcess(context);
   const inbox: Storage<Inbox> = sqliteAt(context)('inbox');
   await inbox.start();
   await inbox.migrate([{ name: '0001', up: (db) => db.schema.createTable('inbox').addColumn('id', 'text', (c) => c.primaryKey()).execute() }]);
   try {
-    const rates = { publish: [] as number[], consume: [] as number[], barePublish: [] as number[], bareConsume: [] as number[] };
+    const rates = { publish: [] as number[], consume: [] as number[], barePublish: [] as number[], bareConsume: [] as number[], linkPublish: [] as number[], linkConsume: [] as number[] };
     for (let round = 0; round < ROUNDS; round++) {
       const bare = await bareTable(context.dataDir);
       rates.barePublish.push(bare.publish);
       rates.bareConsume.push(bare.consume);
       rates.publish.push(await publishing(bus));
       rates.consume.push(await consuming(bus, inbox));
+      rates.linkPublish.push(await publishing(link.bus));
+      rates.linkConsume.push(await consuming(link.bus, inbox));
     }
     const idle = await idleDelay(bus);
+    const away = await idleDelay(link.bus);
     return [
       { name: 'bus.publish-1kb-100-in-flight', value: median(rates.publish), unit: '/s', aim: 50_000, limit: median(rates.barePublish), note: 'limit: bare group commit' },
       { name: 'bus.consume-with-inbox-100-at-once', value: median(rates.consume), unit: '/s', aim: 30_000, limit: median(rates.bareConsume), note: 'limit: bare read and delete, no inbox' },
       { name: 'bus.idle-publish-to-handler-p50', value: idle.p50, unit: 'ms', aim: 1.5, better: 'lower', note: `p99 ${idle.p99.toFixed(2)} ms` },
+      { name: 'bus.publish-over-rpc-1kb-100-in-flight', value: median(rates.linkPublish), unit: '/s', limit: median(rates.publish), note: 'limit: the same bus in its own process' },
+      { name: 'bus.consume-over-rpc-with-inbox-100-at-once', value: median(rates.linkConsume), unit: '/s', limit: median(rates.consume), note: 'limit: the same bus in its own process' },
+      { name: 'bus.idle-publish-to-handler-over-rpc-p50', value: away.p50, unit: 'ms', better: 'lower', limit: idle.p50, note: `p99 ${away.p99.toFixed(2)} ms` },
       ...(await behindBacklog(bus)),
     ];
   } finally {
+    await link.close();
     await bus.stop(5_000);
     await inbox.stop(5_000);
     context.remove();
@@ -56,6 +68,23 @@ async function startedBus(context: TestContext): Promise<Bus> {
   const bus = createBus('embedded', context);
   await bus.start();
   return bus;
+}
+
+/** The same bus kept by a process of its own, reached over rpc. */
+async function linkedProcess(context: TestContext): Promise<{ bus: Bus; close(): Promise<void> }> {
+  const child = fork(join(import.meta.dirname, 'bus-link-child.js'), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  const [at] = (await once(child, 'message')) as [PeerAddress['at']];
+  const bus = remoteBusAt(at, context);
+  await bus.start();
+  return {
+    bus,
+    async close() {
+      await bus.stop(1_000);
+      const exited = once(child, 'exit');
+      child.disconnect();
+      await exited;
+    },
+  };
 }
 
 function queue(name: string, ordered = false): QueueSettings {
