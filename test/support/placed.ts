@@ -8,16 +8,20 @@ import { isDeepStrictEqual } from 'node:util';
 import { httpTransport } from '../../adapters/transport/http/transport.ts';
 import { rpc } from '../../adapters/transport/rpc/transport.ts';
 import type { Call } from '../../src/kernel/call.ts';
+import { systemClock } from '../../src/kernel/clock.ts';
 import type { Contract } from '../../src/kernel/contract.ts';
 import { Fault } from '../../src/kernel/fault.ts';
 import type { Log } from '../../src/kernel/telemetry.ts';
 import type { Identity, PeerAddress, StreamTransport } from '../../src/ports/transport.ts';
+import { cached } from '../../src/fabric/cached.ts';
 import { Edge } from '../../src/fabric/edge.ts';
 import { placements } from '../../src/fabric/placements.ts';
 import { bindRemote } from '../../src/fabric/remote.ts';
 import { Replicas } from '../../src/fabric/replicas.ts';
 import { Serving } from '../../src/fabric/serve.ts';
 import { stubOf, type Target } from '../../src/fabric/target.ts';
+import { noMetrics } from './context.ts';
+import { localCache } from './pantry.ts';
 
 export interface Placed<T> {
   readonly stub: T;
@@ -34,6 +38,7 @@ export const places: Readonly<Record<string, Place>> = {
   'http, each call in a request of its own': across(httpTransport({ batches: false }), 'tcp'),
   'http, calls of one turn together': across(httpTransport({ batches: true }), 'tcp'),
   'http over a Unix socket': across(httpTransport({ batches: true }), 'unix'),
+  'rpc over TCP, from a cache': fromCache(across(rpc, 'tcp')),
 };
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
@@ -61,6 +66,26 @@ function across(transport: StreamTransport, way: 'tcp' | 'unix'): Place {
         listener.close();
         await Promise.all([replicas.stop(1_000), server.stop(1_000)]);
         await rm(folder, { recursive: true, force: true });
+      },
+    };
+  };
+}
+
+/** Queries whose answer depends on who asks, or changes without an event: none may have a cache rule. */
+const NOT_TO_BE_CACHED = new Set(['who', 'log']);
+
+/** Every query that may be is cached, long enough for the whole suite. */
+function fromCache(place: Place): Place {
+  return async (target, contract, log) => {
+    const { stub, close } = await place(target, contract, log);
+    const cache = { ttlMs: 60_000, keyBy: (request: unknown) => JSON.stringify(request) };
+    const operations = Object.fromEntries(Object.entries(contract.operations).map(([method, descriptor]) => [method, descriptor.kind === 'query' && !NOT_TO_BE_CACHED.has(method) ? { ...descriptor, cache } : descriptor]));
+    const caching = cached({ ...contract, operations: operations as typeof contract.operations }, stub, { local: localCache(), clock: systemClock, metrics: noMetrics, log });
+    return {
+      stub: caching.stub,
+      close() {
+        caching.close();
+        return close();
       },
     };
   };
