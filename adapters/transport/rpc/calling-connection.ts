@@ -18,6 +18,8 @@ export interface CallingEvents {
   closed(problem: string): void;
 }
 
+/** What the wire's number holds: 49 days. */
+const LONGEST_LEFT_MS = 2 ** 32 - 1;
 const GRANTED_NOTHING: Pick<Granted, 'windowCalls' | 'windowBytes'> = { windowCalls: 0, windowBytes: 0 };
 
 /** The calling end of one connection: sends calls within the window that the other side grants, in order. */
@@ -139,7 +141,8 @@ export class CallingConnection {
   }
 
   #write(number: number, call: RemoteCall, reply: Reply, text?: string): Written {
-    const written = this.#wire.out.call(number, Math.max(call.deadline - Date.now(), 0), call, text);
+    const leftMs = Math.min(Math.max(call.deadline - Date.now(), 0), LONGEST_LEFT_MS);
+    const written = this.#wire.out.call(number, leftMs, call, text);
     if (typeof written !== 'number') return written;
     this.#sent.add(reply, written);
     this.#wire.flushSoon();

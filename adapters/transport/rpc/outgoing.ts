@@ -40,7 +40,7 @@ export class Outgoing {
   call(number: number, leftMs: number, call: RemoteCall, text?: string): Written {
     const writer = this.#writer;
     const mark = this.#begin();
-    if (text === undefined && this.#callHead(CALL, number, leftMs, call) && writer.value(call.request)) return this.#end(mark);
+    if (text === undefined && this.#callHead(CALL, number, leftMs, call) && this.#value(call.request)) return this.#end(mark);
     if (writer.large) return this.#takeBack(mark, 'too_large');
     writer.at = mark;
     const request = text ?? jsonTextOf(call.request);
@@ -52,7 +52,7 @@ export class Outgoing {
     const writer = this.#writer;
     const mark = this.#begin();
     this.#head(ANSWER, number, 3);
-    if (writer.value(value)) return this.#end(mark);
+    if (this.#value(value)) return this.#end(mark);
     if (writer.large) return this.#takeBack(mark, 'too_large');
     writer.at = mark;
     const text = jsonTextOf(value);
@@ -120,6 +120,15 @@ export class Outgoing {
       writer.text(call.trace.spanId) &&
       this.#textOrNil(call.idempotencyKey)
     );
+  }
+
+  #value(value: unknown): boolean {
+    try {
+      return this.#writer.value(value);
+    } catch {
+      // A getter, or a proxy, of the caller's.
+      return false;
+    }
   }
 
   #textOrNil(text: string | null | undefined): boolean {

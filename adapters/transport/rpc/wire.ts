@@ -57,7 +57,8 @@ export class Wire {
     this.#timer = setTimeout(() => this.close('The other side did not introduce itself in time.'), settings.handshakeMs);
     duplex.on('data', (chunk: Buffer) => this.#receive(chunk));
     duplex.on('drain', () => this.#isOpen && this.#events.roomy());
-    duplex.on('error', (error: Error) => this.close(error.message));
+    // Of a name with several addresses, where none answers, Node tells the code alone.
+    duplex.on('error', (error: NodeJS.ErrnoException) => this.close(error.message || error.code || error.name));
     duplex.on('end', () => this.close('The other side closed the connection.'));
     duplex.on('close', () => this.close('The connection was closed.'));
     if (side === 'calls') this.#write(PREAMBLE);

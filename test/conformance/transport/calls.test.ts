@@ -21,6 +21,16 @@ onEachTransport('calls', (under) => {
     assert.ok(link.traffic.sent > 0 && link.traffic.received > 0);
   });
 
+  test('a deadline that is far away, or has passed, arrives as one', async (t) => {
+    const held = new Held();
+    const host = await under.host(t, held.dispatch);
+    const link = await under.openLink(t, host.address);
+    for (const deadline of [Date.now() + 100 * 86_400_000, Date.now() - 5_000]) link.send(callOf(1, { deadline }), { succeed() {}, fail() {} });
+    await held.count(2);
+    const [far, passed] = held.calls.map(({ call }) => call.deadline - Date.now()).toSorted((a, b) => b - a);
+    assert.ok(far! > 60_000 && passed! < 100, `${far}, ${passed}`);
+  });
+
   test('a fault arrives as it was, with its origin', async (t) => {
     const fault = new Fault('conflict', 'Somebody was faster: \ud83d\ude00.', { reason: 'version_changed', details: { version: 3, nested: { list: [1, null] }, ['__proto__']: 1 } });
     const host = await under.host(t, async () => ({ fault: fault.toRecord() }));

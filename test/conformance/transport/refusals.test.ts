@@ -12,7 +12,8 @@ onEachTransport('values that cannot cross', (under) => {
     cycle.self = cycle;
     let deep: unknown = 0;
     for (let level = 0; level < 100_000; level++) deep = [deep];
-    for (const request of [1n, cycle, deep, TOO_LARGE, [{ a: 'b', text: TOO_LARGE }]]) {
+    const broken = { a: { b: 1 }, get c(): never { throw new Error('broken'); } };
+    for (const request of [1n, cycle, deep, broken, TOO_LARGE, [{ a: 'b', text: TOO_LARGE }]]) {
       const { code, origin } = await faultOf(ask(link, callOf(request)));
       assert.deepEqual([code, origin], ['invalid', 'unsent']);
       assert.equal(await ask(link, callOf('next')), 'next');
