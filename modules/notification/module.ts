@@ -38,4 +38,5 @@ export const notificationModule = defineModule({
   settings: NotificationSettings,
   parts: [DeliveryLog, DeliveryQueries, Preparation, Recipients, Suppressions, OutboxReader, Templates, TestMails],
   lifecycles: [Renderer],
+  usesChannels: true,
 });

@@ -5,6 +5,7 @@ import type { Contract } from '../kernel/contract.ts';
 import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
 import { Publisher } from '../kernel/message.ts';
 import { type HttpSurface, type Injectable, Installation, type ModuleDefinition, Settings } from '../kernel/module.ts';
+import { System } from '../kernel/system.ts';
 import { Log, Metrics } from '../kernel/telemetry.ts';
 import type { Bus } from '../ports/bus.ts';
 import { Channels } from '../ports/channel.ts';
@@ -24,14 +25,15 @@ import { Target } from '../fabric/target.ts';
 export interface CompositionOptions {
   /** Those that run here. */
   readonly modules: readonly ModuleDefinition[];
-  /** How they reach each other. */
-  readonly placement: Placement;
+  /** How each of them is reached by the others. */
+  readonly placementOf: (module: string) => Placement;
   /** The stub of a contract whose module runs elsewhere; undefined for one that nobody offers. */
   readonly elsewhere?: <T>(contract: Contract<T>) => T | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly installation: Installation;
+  readonly system: System;
   /** One database per module, by the module's name. */
   readonly openStorage: (module: string) => Storage;
   readonly bus: Bus;
@@ -73,7 +75,7 @@ export function compose(options: CompositionOptions): Composition {
   const stubs = new Map<string, unknown>();
   const bind = <T>(contract: Contract<T>): T => {
     const target = targets.get(contract.name);
-    const bound = target === undefined ? options.elsewhere?.(contract) : placements[options.placement](target, contract, options.log);
+    const bound = target === undefined ? options.elsewhere?.(contract) : placements[options.placementOf(contract.name)](target, contract, options.log);
     if (bound === undefined) throw new TypeError(`No module offers the contract ${contract.name}.`);
     return bound;
   };
@@ -106,7 +108,7 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
   const { clock, metrics, bus } = options;
   const log = options.log.child({ module: definition.name });
   const publishes = new Set(definition.publishes.map((message) => message.name));
-  const strict = options.placement === 'inline-strict';
+  const strict = options.placementOf(definition.name) === 'inline-strict';
   const storage = options.openStorage(definition.name);
   const relay = new OutboxRelay(definition.name, storage, bus, clock, log, metrics);
   const once = new Once(storage, clock);
@@ -117,6 +119,7 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
   container.bind(Log).toConstantValue(log);
   container.bind(Metrics).toConstantValue(metrics);
   container.bind(Installation).toConstantValue(options.installation);
+  container.bind(System).toConstantValue(options.system);
   container.bind(Channels).toConstantValue(options.channels);
   container.bind(Settings).toConstantValue(options.settings[definition.name]);
   container.bind(Store).toConstantValue(store);

@@ -1,5 +1,7 @@
 import { busDrivers } from '../../adapters/bus/catalog.ts';
 import { channelDrivers } from '../../adapters/channel/catalog.ts';
+import { sharedCacheDrivers } from '../../adapters/cache/catalog.ts';
+import { registryDrivers } from '../../adapters/registry/catalog.ts';
 import { storageDrivers } from '../../adapters/storage/catalog.ts';
 import { notificationModule } from '../../modules/notification/module.ts';
 import { portalModule } from '../../modules/portal/module.ts';
@@ -12,4 +14,6 @@ export const parts: Parts = {
   storage: storageDrivers,
   bus: busDrivers,
   channel: channelDrivers,
+  registry: registryDrivers,
+  cache: sharedCacheDrivers,
 };

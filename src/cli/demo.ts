@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { hostOfModule } from '../app/config/placement.ts';
 import { askHost, isRunning } from '../app/control/client.ts';
 import { BootProblem } from '../app/host/boot-problem.ts';
 import { newId } from '../kernel/ids.ts';
@@ -33,11 +34,13 @@ socket hands out. The same seed makes the same people; running it again adds eve
   async run(args, io) {
     const [people, rate, events, seed] = [numberOf(args, 'people', 300, 1, 10_000), numberOf(args, 'rate', 1, 0.1, 100), numberOf(args, 'events', Infinity, 0, Infinity), numberOf(args, 'seed', 1, 0, 2 ** 31)];
     const stop = onStop();
-    const { dataDir } = loadConfig(args, io, (await import('../app/parts.ts')).parts);
-    const server = (await isRunning(dataDir)) ? undefined : startServer(args, io);
+    const config = loadConfig(args, io, (await import('../app/parts.ts')).parts);
+    const { dataDir } = config;
+    const host = hostOfModule('portal', config)!;
+    const server = (await isRunning(dataDir, host)) ? undefined : startServer(args, host, io);
     try {
-      const url = await readyUrl(dataDir, server, stop);
-      const { workspaceId, secret } = (await askHost(dataDir, 'POST', '/operator/portal/demo-key', {})) as { workspaceId: string; secret: string };
+      const url = await readyUrl(dataDir, host, server, stop);
+      const { workspaceId, secret } = (await askHost(dataDir, host, 'POST', '/operator/portal/demo-key', {})) as { workspaceId: string; secret: string };
       const api = new Api(url, secret);
       const chance = new Chance(seed);
       const customers = customersOf(chance, people, Date.now());
@@ -57,11 +60,11 @@ socket hands out. The same seed makes the same people; running it again adds eve
 };
 
 /** A real server of its own, told what we were told. */
-function startServer(args: Args, { env }: Io): ChildProcess {
+function startServer(args: Args, host: string, { env }: Io): ChildProcess {
   const topology = args.text('topology');
   const told = [...(topology === undefined ? [] : ['--topology', topology]), ...args.texts('set').flatMap((set) => ['--set', set])];
   // Its own process group: Ctrl-C in a terminal reaches us, and we stop it when we are done.
-  return spawn(process.execPath, ['--enable-source-maps', join(import.meta.dirname, '..', 'main.js'), 'start', ...told], {
+  return spawn(process.execPath, ['--enable-source-maps', join(import.meta.dirname, '..', 'main.js'), 'start', '--host', host, ...told], {
     stdio: ['ignore', 'inherit', 'inherit'],
     detached: true,
     // Its log would bury what the demo has to say.
@@ -69,10 +72,10 @@ function startServer(args: Args, { env }: Io): ChildProcess {
   });
 }
 
-async function readyUrl(dataDir: string, server: ChildProcess | undefined, stop: AbortSignal): Promise<string> {
+async function readyUrl(dataDir: string, host: string, server: ChildProcess | undefined, stop: AbortSignal): Promise<string> {
   for (const deadline = Date.now() + START_MS; Date.now() < deadline; await wait(100, undefined, { signal: stop })) {
     if (server !== undefined && server.exitCode !== null) throw new BootProblem('The server did not start.', 'What it said stands above.');
-    const status = (await askHost(dataDir, 'GET', '/status').catch(() => undefined)) as { phase: string; url: string } | undefined;
+    const status = (await askHost(dataDir, host, 'GET', '/status').catch(() => undefined)) as { phase: string; url: string } | undefined;
     if (status?.phase === 'ready') return status.url;
   }
   throw new BootProblem(`The server was not ready within ${START_MS / 1_000} seconds.`, 'Look at its log.');

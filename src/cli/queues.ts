@@ -47,7 +47,7 @@ export const queues: Command = {
 
 pause and resume take the whole queue or, with --workspace, one workspace of it.
 requeue and purge want to be told which messages: --all, or any of the filters, which are joined by "and".
-A running host is asked through the socket in its data directory (control.sock, for the user that
+A running host is asked through the socket in its data directory (<host>.sock, for the user that
 runs it only); without one the command opens the bus itself for as long as it takes.
 
 Exit codes: 0 done · 1 failed · 2 wrong option or configuration.`,
@@ -85,9 +85,11 @@ function refuseOtherOptions(name: string, { options }: Action, { given }: Args):
 /** Through the running host, or on the bus itself while none runs and none can start. */
 async function withBus(config: Config, work: (ask: Ask) => Promise<void>): Promise<void> {
   const { dataDir } = config;
-  if (await isRunning(dataDir)) return work((operation, input) => askHost(dataDir, 'POST', `/bus/${operation}`, input));
+  // A bus that every host reaches is asked through whichever host runs here.
+  const keepers = config.bus.host === null ? Object.keys(config.hosts) : [config.bus.host];
+  for (const host of keepers) if (await isRunning(dataDir, host)) return work((operation, input) => askHost(dataDir, host, 'POST', `/bus/${operation}`, input));
   if (!existsSync(dataDir)) throw new BootProblem(`There is no data directory ${dataDir}.`, 'Start the host first, or name its data directory with MULTILITH_DATA.');
-  const lock = await takeDataDir(dataDir);
+  const lock = await takeDataDir(dataDir, keepers[0]!);
   const bus = createBus(config.bus, parts, probe(dataDir));
   try {
     await bus.start();

@@ -154,7 +154,7 @@ export class Replicas implements Lifecycle {
     this.#members.delete(address);
     this.#row = [...this.#members.values()];
     this.#leaving.add(member);
-    this.#options.log.info({ host: this.host, address }, 'a process has left its host; it gets no new calls');
+    this.#options.log.info({ host: this.host, at: address }, 'a process has left its host; it gets no new calls');
     void this.#drain(member).finally(() => this.#leaving.delete(member));
     this.#wake();
   }
@@ -183,10 +183,10 @@ export class Replicas implements Lifecycle {
     if (link.state === 'open') {
       member.replica.opened();
       if (member.judged !== link.peer?.process) void this.#judge(member);
-      log.info({ host, address, process: link.peer?.process }, 'connected');
+      log.info({ host, at: address, process: link.peer?.process }, 'connected');
     } else if (member.openedBefore) {
       this.#lastOpen = this.#now();
-      if (link.state !== 'closed') log.warn({ host, address, problem: link.problem }, 'connection lost; connecting again');
+      if (link.state !== 'closed') log.warn({ host, at: address, problem: link.problem }, 'connection lost; connecting again');
     }
     member.openedBefore = link.state === 'open';
     this.#wake();
@@ -202,14 +202,14 @@ export class Replicas implements Lifecycle {
     member.refused.clear();
     member.judged = peer.process;
     const verdicts = await this.#verdicts(link, peer.host, peer.contracts).catch((thrown: unknown) => {
-      this.#options.log.warn({ host: this.host, address, err: thrown }, 'the contracts of a process could not be read; asked again soon');
+      this.#options.log.warn({ host: this.host, at: address, err: thrown }, 'the contracts of a process could not be read; asked again soon');
       return undefined;
     });
     if (member.judged !== peer.process || link.peer?.process !== peer.process) return;
     if (verdicts === undefined) return this.#judgeLater(member);
     for (const [contract, verdict] of verdicts) {
       member.refused.set(contract, verdict);
-      if (verdict !== OK) this.#options.log.error({ host: this.host, address, contract, problem: verdict }, 'a process cannot be called: it does not fit this build');
+      if (verdict !== OK) this.#options.log.error({ host: this.host, at: address, contract, problem: verdict }, 'a process cannot be called: it does not fit this build');
     }
     this.#wake();
   }

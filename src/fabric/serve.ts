@@ -1,9 +1,8 @@
 import { Call, deadlineFault } from '../kernel/call.ts';
-import type { Descriptor } from '../kernel/contract.ts';
+import { type Contract, type Descriptor, schemasOf } from '../kernel/contract.ts';
 import { Fault, toFault } from '../kernel/fault.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import type { Answer, ArrivedCall, ContractOffer, Dispatcher } from '../ports/transport.ts';
-import { schemasOf } from '../kernel/contract.ts';
 import { type Border, borderOf } from './border.ts';
 import { faultOf } from './callee.ts';
 import type { Target } from './target.ts';
@@ -19,13 +18,9 @@ interface ServedOperation {
 export class Serving implements Dispatcher {
   readonly #contracts: ReadonlyMap<string, ReadonlyMap<string, ServedOperation>>;
   readonly #log: Log;
-  /** What other hosts are shown of the contracts. */
-  readonly offers: readonly ContractOffer[];
-
   constructor(targets: readonly Target[], log: Log) {
     this.#log = log;
     this.#contracts = new Map(targets.map((target) => [target.contract.name, operationsOf(target)]));
-    this.offers = targets.map(({ contract: { name, hash, operations } }) => ({ name, hash, operations: schemasOf(operations) }));
   }
 
   async dispatch(arrived: ArrivedCall): Promise<Answer> {
@@ -48,6 +43,11 @@ export class Serving implements Dispatcher {
     if (known === undefined) return new Fault('not_found', `This host does not serve the contract ${contract}. It serves: ${[...this.#contracts.keys()].join(', ') || 'none'}.`, { details: { contract } });
     return new Fault('not_found', `The contract ${contract} has no operation ${method}. It has: ${[...known.keys()].join(', ')}.`, { details: { contract, method } });
   }
+}
+
+/** What other hosts are shown of a contract. */
+export function offerOf({ name, hash, operations }: Contract<any>): ContractOffer {
+  return { name, hash, operations: schemasOf(operations) };
 }
 
 function operationsOf(target: Target): ReadonlyMap<string, ServedOperation> {

@@ -73,6 +73,8 @@ export interface ModuleDefinition<T = any, S = any> {
   readonly parts: readonly Injectable<unknown>[];
   /** Those of `parts` that start (in this order) before the module is ready and stop in reverse. */
   readonly lifecycles: readonly Injectable<Lifecycle>[];
+  /** True when its classes inject `Channels`: they are opened only where such a module runs. */
+  readonly usesChannels?: boolean;
   readonly http?: Injectable<HttpSurface>;
   /** One of `parts`. */
   readonly greeting?: Injectable<Greeting>;

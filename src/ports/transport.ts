@@ -4,6 +4,7 @@ import type { Actor, Trace } from '../kernel/call.ts';
 import type { EpochMs } from '../kernel/clock.ts';
 import type { Fault, FaultRecord } from '../kernel/fault.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
+import type { HttpSurface } from '../kernel/module.ts';
 
 /** A call on its way out. Values are JSON-safe; what JSON cannot carry is a defect of the caller's. */
 export interface RemoteCall {
@@ -121,6 +122,7 @@ export interface Server<Connection> {
 export interface StreamTransport {
   /** Whether a connection that begins so (1 to 8 bytes) speaks this transport. All transports of a host share one port. */
   recognises(beginning: Uint8Array): boolean;
-  serve(identity: Identity, dispatcher: Dispatcher): Server<Duplex>;
+  /** `others`: for a transport that is HTTP, who answers what is no call; nobody, when left out. */
+  serve(identity: Identity, dispatcher: Dispatcher, others?: HttpSurface): Server<Duplex>;
   link(identity: Identity, to: PeerAddress): Link;
 }

@@ -12,7 +12,7 @@ test('the command line acts on the queues of a running host', async () => {
   const queue = 'portal.ingest-batch';
   try {
     assert.equal((await runCli(['queues', 'pause', queue], { env })).code, 0);
-    const { secret } = (await askHost(server.dataDir, 'POST', '/operator/portal/demo-key', {})) as { secret: string };
+    const { secret } = (await askHost(server.dataDir, 'app', 'POST', '/operator/portal/demo-key', {})) as { secret: string };
     const post = () => fetch(`${server.url}/v1/track`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ writeKey: secret, userId: 'u-1', event: 'Quote Requested' }) });
     assert.deepEqual([(await post()).status, (await post()).status], [200, 200]);
     const state: { paused: boolean; ready: { normal: number } } = await json(runCli(['queues', 'inspect', queue, '--json'], { env }));
@@ -39,7 +39,7 @@ test('the demo fills a workspace through the public API, and running it twice ma
       assert.equal(code, 0, `run ${run}: ${error}`);
       assert.ok(out.includes(`${server.url}/outbox`), out);
     }
-    const { secret } = (await askHost(server.dataDir, 'POST', '/operator/portal/demo-key', {})) as { secret: string };
+    const { secret } = (await askHost(server.dataDir, 'app', 'POST', '/operator/portal/demo-key', {})) as { secret: string };
     const get = async (path: string) => (await (await fetch(`${server.url}/api/v1${path}`, { headers: { authorization: `Bearer ${secret}` } })).json()) as { items: { name: string; userId: string; enabled: boolean; subject: string }[] };
     const until = async (path: string, enough: (items: { userId: string }[]) => boolean) => {
       const deadline = Date.now() + 20_000;

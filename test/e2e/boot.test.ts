@@ -65,7 +65,7 @@ test('a second process on the directory is told whose it is, and after kill -9 i
   assert.equal(second.code, 1);
   assert.ok(second.error.includes(String(first.process.pid)) && second.error.includes(dataDir), second.error);
   await first.kill();
-  assert.ok(existsSync(join(dataDir, 'control.sock')), 'what kill -9 leaves');
+  assert.ok(existsSync(join(dataDir, 'app.sock')), 'what kill -9 leaves');
   const third = await Multilith.start({ dataDir });
   assert.equal((await fetch(`${third.url}/readyz`)).status, 200);
   assert.equal(await third.stop(), 0);
@@ -134,7 +134,7 @@ test('a start that hangs can be stopped', async () => {
   // The port's listen never answers, so that the start never ends.
   const dataDir = freshDir();
   const child = spawn(process.execPath, [...preload(`import net from "node:net"; const listen = net.Server.prototype.listen; net.Server.prototype.listen = function (options, ...rest) { return options.path === undefined ? (setInterval(() => {}, 1e6), this) : listen.call(this, options, ...rest); };`), join(import.meta.dirname, '../../src/main.js'), 'start', '--set', 'shutdown.deadlineMs=100'], { env: { ...process.env, MULTILITH_DATA: dataDir, MULTILITH_HTTP_LISTEN: '127.0.0.1:0' }, stdio: 'ignore' });
-  while (!(await isRunning(dataDir))) await new Promise((resolve) => setTimeout(resolve, 20));
+  while (!(await isRunning(dataDir, 'app'))) await new Promise((resolve) => setTimeout(resolve, 20));
   const exited = once(child, 'exit');
   child.kill('SIGTERM');
   assert.deepEqual((await exited)[0], 1);

@@ -72,7 +72,7 @@ test('when the disk fills while it runs, nothing is accepted until there is room
   const path = tmpfs(t, '400m');
   const server = await Multilith.start({ dataDir: path });
   t.after(() => server.dispose());
-  const { secret } = (await askHost(path, 'POST', '/operator/portal/demo-key', {})) as { secret: string };
+  const { secret } = (await askHost(path, 'app', 'POST', '/operator/portal/demo-key', {})) as { secret: string };
   const post = async () => {
     const response = await fetch(`${server.url}/v1/track`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ writeKey: secret, userId: 'u-1', event: 'Quote Requested' }) });
     await response.arrayBuffer();

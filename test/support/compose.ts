@@ -37,8 +37,9 @@ export function composeForTest(options: TestCompositionOptions): TestComposition
   const composition = compose({
     ...context,
     modules: options.modules,
-    placement: options.placement ?? 'inline-strict',
+    placementOf: () => options.placement ?? 'inline-strict',
     installation: { publicUrl: 'http://127.0.0.1:8080', secret: new Uint8Array(32).fill(7) },
+    system: { status: async () => ({ hosts: [], unreachable: [] }) },
     openStorage,
     bus,
     channels: options.channels ?? new Map(),

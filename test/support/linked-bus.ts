@@ -9,7 +9,7 @@ import { Edge } from '../../src/fabric/edge.ts';
 import { bindRemote } from '../../src/fabric/remote.ts';
 import { RemoteBus } from '../../src/fabric/remote-bus.ts';
 import { Replicas } from '../../src/fabric/replicas.ts';
-import { Serving } from '../../src/fabric/serve.ts';
+import { offerOf, Serving } from '../../src/fabric/serve.ts';
 import { Target } from '../../src/fabric/target.ts';
 import { newId } from '../../src/kernel/ids.ts';
 import { StartStop } from '../../src/kernel/lifecycle.ts';
@@ -49,7 +49,7 @@ export class ServedBus {
     const target = new Target(busContract);
     target.serve(this.service);
     const serving = new Serving([target], this.#log);
-    const identity: Identity = { introduction: { host: 'keeper', process: newId(), contracts: { bus: busContract.hash } }, offers: serving.offers, secret: null };
+    const identity: Identity = { introduction: { host: 'keeper', process: newId(), contracts: { bus: busContract.hash } }, offers: [offerOf(busContract)], secret: null };
     this.#server = streamTransports[this.#transport].serve(identity, serving);
     this.#listener = createServer((socket) => {
       this.sockets.add(socket);

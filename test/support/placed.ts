@@ -18,7 +18,7 @@ import { Edge } from '../../src/fabric/edge.ts';
 import { placements } from '../../src/fabric/placements.ts';
 import { bindRemote } from '../../src/fabric/remote.ts';
 import { Replicas } from '../../src/fabric/replicas.ts';
-import { Serving } from '../../src/fabric/serve.ts';
+import { offerOf, Serving } from '../../src/fabric/serve.ts';
 import { stubOf, type Target } from '../../src/fabric/target.ts';
 import { noMetrics } from './context.ts';
 import { localCache } from './pantry.ts';
@@ -50,7 +50,7 @@ function within(placement: keyof typeof placements): Place {
 function across(transport: StreamTransport, way: 'tcp' | 'unix'): Place {
   return async (target, contract, log) => {
     const serving = new Serving([target], log);
-    const identity: Identity = { introduction: { host: 'callee', process: 'callee-1', contracts: { [contract.name]: contract.hash } }, offers: serving.offers, secret: 'known to both' };
+    const identity: Identity = { introduction: { host: 'callee', process: 'callee-1', contracts: { [contract.name]: contract.hash } }, offers: [offerOf(contract)], secret: 'known to both' };
     const server = transport.serve(identity, serving);
     const listener = createServer((socket) => server.accept(socket));
     const folder = await mkdtemp(join(tmpdir(), 'placed-'));

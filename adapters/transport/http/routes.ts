@@ -22,6 +22,10 @@ export function cancelPath(batch: string, calls: readonly number[]): string {
   return `/contract/${BATCHES}/${encodeURIComponent(batch)}?calls=${calls.join(',')}`;
 }
 
+export function isContractPath(url: string): boolean {
+  return url === OFFERS_PATH || url.startsWith(`${OFFERS_PATH}/`) || url.startsWith(`${OFFERS_PATH}?`);
+}
+
 /** @throws Fault `not_found`, `invalid` with reason `method_not_allowed`, or `content_type_not_supported`. */
 export function routeOf({ url, method, headers }: IncomingMessage): Route {
   const [path, query] = splitOnce(url!, '?');

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server as NodeServer, type Ser
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Fault, toFault } from '../../../src/kernel/fault.ts';
+import type { HttpSurface } from '../../../src/kernel/module.ts';
 import type { Answer, Dispatcher, Identity, Server } from '../../../src/ports/transport.ts';
 import { answerText } from './answer.ts';
 import type { Arrived } from './arrived.ts';
@@ -13,7 +14,7 @@ import { BATCH_HEADER, fieldsOf } from './headers.ts';
 import { MAX_CALLS_UNDER_WAY, MAX_CONNECTIONS, MAX_HEADER_BYTES, MAX_PIPELINED } from './limits.ts';
 import { PROBLEM_TYPE, problemOf, statusOf } from './problem.ts';
 import { refuseMalformed } from './malformed.ts';
-import { type Route, routeOf } from './routes.ts';
+import { isContractPath, type Route, routeOf } from './routes.ts';
 import { SecretCheck } from './secret.ts';
 import type { HttpSettings } from './settings.ts';
 import { valueOf } from './values.ts';
@@ -38,6 +39,8 @@ export class HttpServing implements Server<Duplex> {
   readonly #secret: SecretCheck;
   readonly #introduction: string;
   readonly #everything: string;
+  /** Who answers what is no call. */
+  readonly #others: HttpSurface | undefined;
   readonly #server: NodeServer;
   /** What is under way on each connection. */
   readonly #open = new Map<Duplex, Set<Work>>();
@@ -49,7 +52,8 @@ export class HttpServing implements Server<Duplex> {
   #stopping: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
 
-  constructor({ introduction, offers, secret }: Identity, dispatcher: Dispatcher, { headersTimeoutMs, requestTimeoutMs, stalledMs }: HttpSettings) {
+  constructor({ introduction, offers, secret }: Identity, dispatcher: Dispatcher, { headersTimeoutMs, requestTimeoutMs, stalledMs }: HttpSettings, others?: HttpSurface) {
+    this.#others = others;
     this.#dispatcher = dispatcher;
     this.#secret = new SecretCheck(secret);
     this.#introduction = JSON.stringify(introduction);
@@ -113,6 +117,7 @@ export class HttpServing implements Server<Duplex> {
     this.#open.get(request.socket)?.add(work);
     response.once('close', () => this.#finish(request.socket, work));
     try {
+      if (!isContractPath(request.url!) && this.#others?.handle(request, response)) return;
       this.#serve(this.#admitted(request), request, work);
     } catch (thrown) {
       this.#refuse(request, response, toFault(thrown));

@@ -13,7 +13,7 @@ export function httpTransport(change: Partial<HttpSettings> = {}): StreamTranspo
       const text = Buffer.from(beginning).toString('latin1');
       return METHODS.some((method) => method.startsWith(text) || text.startsWith(method));
     },
-    serve: (identity, dispatcher) => new HttpServing(identity, dispatcher, settings),
+    serve: (identity, dispatcher, others) => new HttpServing(identity, dispatcher, settings, others),
     link: (identity, to) => new HttpLink(identity, to, settings),
   };
 }

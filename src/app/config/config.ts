@@ -16,6 +16,8 @@ import type { Tree, Value } from './tree.ts';
 export interface HostConfig {
   readonly modules: readonly string[];
   readonly listen?: string;
+  /** Where others reach its processes. */
+  readonly addresses?: readonly string[];
   readonly replicas: number;
 }
 
@@ -31,10 +33,13 @@ export interface Config {
   readonly http: Omit<ConfigShape['http'], 'listen'> & { readonly listen: ListenAddress };
   readonly hosts: Readonly<Record<string, HostConfig>>;
   readonly calls: ConfigShape['calls'];
+  readonly peers: ConfigShape['peers'];
   readonly registry: Chosen;
+  readonly caches: Readonly<Record<string, Chosen>>;
   /** By module. */
   readonly storage: Readonly<Record<string, Chosen>>;
-  readonly bus: Chosen;
+  /** `host`: the one that keeps the messages; null for a bus that every host reaches. */
+  readonly bus: Chosen & { readonly host: string | null };
   readonly channels: Readonly<Record<string, Chosen>>;
   /** Each module's settings as its own schema parsed them. */
   readonly modules: Readonly<Record<string, unknown>>;
@@ -43,9 +48,6 @@ export interface Config {
   /** All of it, defaults included, as text may show it: secrets redacted. */
   readonly shown: Tree;
 }
-
-/** How hosts find each other. The topology file is the only way that this build has, and it has no settings. */
-const REGISTRIES: Partial<Catalog<unknown>> = { static: undefined };
 
 export interface ConfigSources {
   /** Default: the variable MULTILITH_TOPOLOGY, then `default`. */
@@ -97,12 +99,14 @@ function salvage(tree: Tree): ConfigShape {
 }
 
 function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts, checking: Checking): Config {
-  const { data, http, publicUrl, hosts, calls, log, shutdown } = shape;
+  const { data, http, publicUrl, hosts, calls, peers, log, shutdown } = shape;
   const listen = parseListen(http.listen)!;
   const before = checking.problems.filter(isError).length;
-  const bus = choose(shape.bus, ['bus'], parts.bus, checking);
+  const { host: keeper, ...busSection } = shape.bus;
+  const bus = choose(busSection, ['bus'], parts.bus, checking);
+  const registry = choose(shape.registry, ['registry'], parts.registry, checking);
   const storage = storageOf(shape.storage, parts, checking);
-  checkTopology(shape, { bus, storage, complete: checking.problems.filter(isError).length === before }, parts, checking);
+  checkTopology(shape, { bus, registry, storage, complete: checking.problems.filter(isError).length === before }, parts, checking);
   const config: Omit<Config, 'shown'> = {
     topology,
     dataDir: resolve(cwd, data),
@@ -111,9 +115,11 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
     http: { ...http, listen },
     hosts: hosts as Config['hosts'],
     calls,
-    registry: choose(shape.registry, ['registry'], REGISTRIES, checking),
+    peers,
+    registry,
+    caches: mapEntries(shape.caches, (section, name) => choose(section, ['caches', name], parts.cache, checking)),
     storage,
-    bus,
+    bus: { ...bus, host: keeper ?? (Object.keys(hosts).length === 1 ? Object.keys(hosts)[0]! : null) },
     channels: mapEntries(shape.channels, (section, name) => choose(section, ['channels', name], parts.channel, checking)),
     modules: modulesOf(shape.modules, parts.modules, checking),
     log,
@@ -123,22 +129,20 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
 }
 
 /** As it would stand in a file that leaves nothing to defaults. */
-function asWritten({ http, registry, storage, bus, channels, ...rest }: Omit<Config, 'shown'>): object {
+function asWritten({ http, registry, caches, storage, bus, channels, ...rest }: Omit<Config, 'shown'>): object {
   const { topology: _, dataDir, publicUrlGiven: __, ...same } = rest;
   const section = ({ driver, settings }: Chosen) => ({ driver, ...(settings as object) });
-  return { data: dataDir, ...same, http: { ...http, listen: `${http.listen.host}:${http.listen.port}` }, registry: section(registry), storage: mapEntries(storage, section), bus: section(bus), channels: mapEntries(channels, section) };
+  return { data: dataDir, ...same, http: { ...http, listen: `${http.listen.host}:${http.listen.port}` }, registry: section(registry), caches: mapEntries(caches, section), storage: mapEntries(storage, section), bus: { ...section(bus), ...(bus.host !== null && { host: bus.host }) }, channels: mapEntries(channels, section) };
 }
 
-function choose(section: { readonly driver: string }, path: readonly string[], catalog: Partial<Catalog<unknown>>, checking: Checking): Chosen {
+function choose(section: { readonly driver: string }, path: readonly string[], catalog: Catalog<unknown>, checking: Checking): Chosen {
   const { driver: name, ...rest } = section;
   if (!Object.hasOwn(catalog, name)) {
     const known = Object.keys(catalog);
     reject([...path, 'driver'], `must be a driver that this build has: ${known.join(', ')}.${didYouMean(name, known)}`, checking);
     return { driver: name, settings: {} };
   }
-  const driver = catalog[name];
-  if (driver === undefined) for (const key of Object.keys(rest)) reject([...path, key], 'no such setting.', checking);
-  return { driver: name, settings: driver === undefined ? {} : check(driver.settings as z.ZodType<unknown>, rest, path, checking) };
+  return { driver: name, settings: check(catalog[name]!.settings as z.ZodType<unknown>, rest, path, checking) };
 }
 
 function storageOf(sections: ConfigShape['storage'], parts: Parts, checking: Checking): Config['storage'] {

@@ -24,6 +24,7 @@ export const VARIABLES: readonly Variable[] = [
   { name: 'MULTILITH_PUBLIC_URL', means: 'the address that people reach this installation at (publicUrl)', read: sets('publicUrl') },
   { name: 'MULTILITH_LOG_LEVEL', means: 'debug, info, warn or error (log.level)', read: sets('log', 'level') },
   { name: 'MULTILITH_SMTP_URL', means: 'smtp://user:password@host:port sends mail by SMTP (channels.email)', read: smtpSettings, secret: true },
+  { name: 'MULTILITH_PEER_SECRET', means: 'what the hosts of a topology know each other by (peers.secret)', read: sets('peers', 'secret'), secret: true },
   { name: 'MULTILITH_MAIL_FROM', means: 'who mails come from when a template names nobody, e.g. "Harbor Lane <hello@agency.example>" (modules.notification.sender)', read: senderSettings },
 ];
 

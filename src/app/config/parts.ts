@@ -3,7 +3,9 @@ import type { Driver, DriverContext } from '../../kernel/driver.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
 import type { Log, Metrics } from '../../kernel/telemetry.ts';
 import type { Bus } from '../../ports/bus.ts';
+import type { SharedCache } from '../../ports/cache.ts';
 import type { Channel } from '../../ports/channel.ts';
+import type { Registry } from '../../ports/registry.ts';
 import type { Storage } from '../../ports/storage.ts';
 
 /** A driver that the configuration chose, with its settings parsed. */
@@ -21,6 +23,9 @@ export interface Parts {
   readonly storage: Catalog<Storage>;
   readonly bus: Catalog<Bus>;
   readonly channel: Catalog<Channel>;
+  readonly registry: Catalog<Registry>;
+  /** The second tier. */
+  readonly cache: Catalog<SharedCache>;
 }
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };

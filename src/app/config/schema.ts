@@ -24,8 +24,10 @@ const Http = z.strictObject({
 /** One process. */
 const Host = z.strictObject({
   modules: z.array(z.string()).min(1, 'must name at least one module'),
-  /** Where other hosts reach this one. */
+  /** Where this host takes calls of other hosts, over rpc and http alike. */
   listen: Listen.optional(),
+  /** Where others reach its processes, one address for each. Left out: `listen`. */
+  addresses: z.array(Listen).min(1).max(100).optional(),
   /** How many processes run it. */
   replicas: z.int().min(1).max(100).default(1),
 });
@@ -33,12 +35,24 @@ const Host = z.strictObject({
 const CallCache = z.strictObject({
   /** Answers kept in this process. */
   entries: z.int().min(1).max(10_000_000),
-  /** A second tier that hosts have in common. */
+  /** A second tier that hosts have in common, by its name under `caches`. */
   shared: z.string().optional(),
 });
 
 /** How other modules reach one module. */
-const CallRule = z.strictObject({ via: z.string().default('inline'), cache: CallCache.optional() });
+const CallRule = z.strictObject({
+  /** Left out: inline within a host, rpc between hosts. */
+  via: z.string().optional(),
+  cache: CallCache.optional(),
+});
+
+/** How hosts make sure of each other. */
+const Peers = z.strictObject({
+  /** Known to every host of the topology and to nobody else. Needed where hosts talk over anything but loopback. */
+  secret: z.string().min(16, 'must have 16 characters or more, e.g. the output of "openssl rand -base64 32"').max(1_000).optional(),
+  /** PEM texts, best by `fromFile`: this host's certificate and key, and the authority that signed those of all hosts. */
+  tls: z.strictObject({ cert: z.string().min(1), key: z.string().min(1), ca: z.string().min(1) }).optional(),
+});
 
 /**
  * The whole of a configuration but for what drivers and modules define themselves. An empty file is one process with
@@ -56,10 +70,14 @@ export const ConfigSchema = z.strictObject({
   http: Http.prefault({}),
   hosts: z.record(Name, Host).default({ app: { modules: ['portal', 'trigger', 'notification'], replicas: 1 } }),
   calls: z.record(Name, CallRule).default({}),
+  peers: Peers.prefault({}),
+  /** Caches that hosts have in common, by the name that `calls` uses. */
+  caches: z.record(Name, DriverSection).default({ memcached: { driver: 'memcached' }, redis: { driver: 'redis' } }),
   registry: DriverSection.default({ driver: 'static' }),
   /** Databases by module; `default` is for those without a line of their own. */
   storage: z.record(Name, DriverSection).default({ default: { driver: 'sqlite' } }),
-  bus: DriverSection.default({ driver: 'embedded' }),
+  /** `host`: which host of several keeps the messages, for a driver that lies within one. */
+  bus: DriverSection.extend({ host: z.string().optional() }).default({ driver: 'embedded' }),
   /** Ways out of the house by the name that automations use. */
   channels: z.record(Name, DriverSection).default({ email: { driver: 'outbox' } }),
   /** Each module's own settings. */

@@ -1,21 +1,14 @@
-import { placements } from '../../fabric/placements.ts';
 import { reject, type Checking } from './check.ts';
+import { isLoopback, parseListen } from './listen.ts';
+import { callersAcross, hostOfModule, isOnThread, REACH, type Via } from './placement.ts';
 import { probe, type Chosen, type Parts } from './parts.ts';
 import type { ConfigShape } from './schema.ts';
 import { didYouMean } from './suggest.ts';
 
-/** How far each way of calling reaches. What is missing from src/fabric/placements.ts is not in this build. */
-const REACH: Readonly<Record<string, 'process' | 'machine' | 'network'>> = {
-  inline: 'process',
-  'inline-strict': 'process',
-  thread: 'process',
-  rpc: 'network',
-  http: 'network',
-};
-
 /** The drivers that the configuration chose. */
 export interface ChosenParts {
   readonly bus: Chosen;
+  readonly registry: Chosen;
   readonly storage: Readonly<Record<string, Chosen>>;
   /** False when settings of one of them do not fit, so that none can be asked. */
   readonly complete: boolean;
@@ -25,7 +18,8 @@ export interface ChosenParts {
 export function checkTopology(shape: ConfigShape, chosen: ChosenParts, parts: Parts, checking: Checking): void {
   const names = parts.modules.map(({ name }) => name);
   checkHosts(shape, names, checking);
-  for (const [module, rule] of Object.entries(shape.calls)) checkCall(module, rule, shape, names, checking);
+  for (const module of Object.keys(shape.calls)) checkCall(module, shape, parts, checking);
+  checkAddresses(shape, chosen, checking);
   if (chosen.complete) checkSpan(shape, chosen, parts, checking);
 }
 
@@ -44,32 +38,66 @@ function checkHosts({ hosts }: ConfigShape, names: readonly string[], checking: 
   for (const name of names) if (!homes.has(name)) reject(['hosts'], `no host runs the module ${name}; add it to the modules of one`, checking);
 }
 
-function checkCall(module: string, rule: ConfigShape['calls'][string], shape: ConfigShape, names: readonly string[], checking: Checking): void {
-  const built = Object.keys(placements);
+function checkCall(module: string, shape: ConfigShape, parts: Parts, checking: Checking): void {
+  const names = parts.modules.map(({ name }) => name);
+  const { via, cache } = shape.calls[module]!;
+  const ways = Object.keys(REACH);
   if (!names.includes(module)) return reject(['calls', module], `no such module.${didYouMean(module, names)} There are: ${names.join(', ')}.`, checking);
-  const reach = REACH[rule.via];
-  if (reach === undefined) return reject(['calls', module, 'via'], `must be one of ${built.join(', ')}.${didYouMean(rule.via, Object.keys(REACH))}`, checking);
-  if (!built.includes(rule.via)) return reject(['calls', module, 'via'], `${rule.via} is not in this build, which has ${built.join(' and ')}: all modules in one process`, checking);
-  const vias = new Set(names.map((name) => shape.calls[name]?.via ?? 'inline'));
-  if (rule.via !== 'inline' && vias.size > 1) reject(['calls', module, 'via'], `all modules of a process are reached in the same way; give ${rule.via} to each of ${names.join(', ')}, or to none`, checking);
-  if (rule.cache !== undefined && reach === 'process') reject(['calls', module, 'cache'], 'only calls that leave the process are cached; leave it out', checking);
+  if (via !== undefined && !ways.includes(via)) return reject(['calls', module, 'via'], `must be one of ${ways.join(', ')}.${didYouMean(via, ways)}`, checking);
+  const across = callersAcross(module, parts.modules, shape);
+  const host = hostOfModule(module, shape);
+  if (via !== undefined && REACH[via as Via] === 'process' && across.length > 0) {
+    reject(['calls', module, 'via'], `${across.join(' and ')} on another host than ${host} ${across.length === 1 ? 'calls' : 'call'} ${module}: must be rpc or http, or left out for rpc`, checking);
+  }
+  if (via === 'thread' && parts.modules.find(({ name }) => name === module)?.http !== undefined) {
+    reject(['calls', module, 'via'], `${module} answers browsers and so stays on the main thread; put other modules on threads`, checking);
+  }
+  if (cache === undefined) return;
+  if (across.length === 0 && via !== 'thread') reject(['calls', module, 'cache'], 'only calls that leave the process are cached; leave it out', checking);
+  const { shared } = cache;
+  if (shared !== undefined && !Object.hasOwn(shape.caches, shared)) reject(['calls', module, 'cache', 'shared'], `must be the name of a cache under caches.${didYouMean(shared, Object.keys(shape.caches))} There are: ${Object.keys(shape.caches).join(', ')}.`, checking);
+}
+
+/** Hosts must be able to find each other, and to know each other where strangers can reach them. */
+function checkAddresses(shape: ConfigShape, { registry }: ChosenParts, checking: Checking): void {
+  const hosts = Object.entries(shape.hosts);
+  if (hosts.length === 1 && hosts[0]![1].replicas === 1) return;
+  for (const [name, { listen, addresses, replicas }] of hosts) {
+    if (listen === undefined) {
+      reject(['hosts', name, 'listen'], 'is needed where there are several hosts: the address and port at which the others reach this one, e.g. 127.0.0.1:7071', checking);
+      continue;
+    }
+    const own = parseListen(listen)!;
+    const reached = (addresses ?? [listen]).map((address) => parseListen(address)!);
+    const isWildcard = ['0.0.0.0', '::'].includes(own.host);
+    if (addresses === undefined && isWildcard) reject(['hosts', name, 'addresses'], `is needed, since ${own.host} stands for every address: how the others reach this host, e.g. [10.0.0.5:${own.port}]`, checking);
+    if (registry.driver === 'static') {
+      if (reached.some(({ port }) => port === 0)) reject(['hosts', name, addresses === undefined ? 'listen' : 'addresses'], 'must have a port other than 0, since the others find this host by this file', checking);
+      if (replicas !== reached.length) reject(['hosts', name, 'addresses'], `must name an address for each of the ${replicas} replicas; or let them announce themselves with a registry that can`, checking);
+    }
+    if (shape.peers.secret === undefined && ![own, ...reached].every(({ host }) => isLoopback(host))) {
+      reject(['peers', 'secret'], `is needed, since ${name} can be reached from other machines: MULTILITH_PEER_SECRET, or peers: { secret: { fromFile: … } }`, checking);
+    }
+  }
 }
 
 /** What more than one process needs from the parts that processes share. Drivers say so themselves; asking opens nothing. */
 function checkSpan(shape: ConfigShape, chosen: ChosenParts, parts: Parts, checking: Checking): void {
   const hosts = Object.entries(shape.hosts);
   const replicated = hosts.filter(([, { replicas }]) => replicas > 1);
-  if (hosts.length > 1) reject(['hosts'], `more than one host needs calls over rpc or http, and this build has only ${Object.keys(placements).join(' and ')}`, checking);
-  if (hosts.length > 1 || replicated.length > 0) {
-    const { driver, settings } = chosen.bus;
-    const bus = parts.bus[driver]?.create(settings, probe('.'));
-    if (bus && !bus.capabilities.spansHosts) reject(['bus', 'driver'], `${driver} serves one process only; a topology of several needs a bus that spans hosts`, checking);
-  }
-  for (const [host, { modules }] of replicated) {
+  const { driver, settings } = chosen.bus;
+  const spans = parts.bus[driver]?.create(settings, probe('.')).capabilities.spansHosts ?? true;
+  const keeper = shape.bus.host;
+  if (keeper !== undefined && spans) reject(['bus', 'host'], `${driver} is reached by every host; leave it out`, checking);
+  else if (keeper !== undefined && !Object.hasOwn(shape.hosts, keeper)) reject(['bus', 'host'], `no such host.${didYouMean(keeper, Object.keys(shape.hosts))} There are: ${Object.keys(shape.hosts).join(', ')}.`, checking);
+  else if (keeper === undefined && !spans && hosts.length > 1) reject(['bus', 'host'], `is needed: ${driver} keeps its messages within one host, which the others reach over rpc. Name one of: ${Object.keys(shape.hosts).join(', ')}`, checking);
+  for (const [host, { modules, replicas }] of replicated) {
+    if (!spans && (keeper ?? host) === host) reject(['hosts', host, 'replicas'], `${host} keeps the messages in ${driver}, which one process may open; it can have ${replicas} replicas with a bus that spans hosts`, checking);
     for (const module of modules) {
-      const { driver, settings } = chosen.storage[module] ?? {};
-      const storage = driver === undefined ? undefined : parts.storage[driver]?.create(settings, probe('.'));
-      if (storage && !storage.capabilities.shared) reject(['hosts', host, 'replicas'], `${module} stores in ${driver}, which one process may open; replicas need a storage that can be shared`, checking);
+      const { driver: name, settings: own } = chosen.storage[module] ?? {};
+      const storage = name === undefined ? undefined : parts.storage[name]?.create(own, probe('.'));
+      if (storage && !storage.capabilities.shared) reject(['hosts', host, 'replicas'], `${module} stores in ${name}, which one process may open; replicas need a storage that can be shared`, checking);
+      if (isOnThread(module, shape)) reject(['calls', module, 'via'], `${host} has replicas, which share the work without threads`, checking);
     }
   }
 }

@@ -4,15 +4,15 @@ import { controlPath, isAlive } from './socket.ts';
 
 const ANSWER_MS = 60_000;
 
-/** Whether a host runs on this data directory. */
-export function isRunning(dataDir: string): Promise<boolean> {
-  return isAlive(controlPath(dataDir));
+/** Whether this host runs on this data directory. */
+export function isRunning(dataDir: string, host: string): Promise<boolean> {
+  return isAlive(controlPath(dataDir, host));
 }
 
 /** Asks the host that runs on a data directory. Faults: those of the command; `unavailable` when nobody answers. */
-export function askHost(dataDir: string, method: 'GET' | 'POST', path: string, input?: unknown): Promise<unknown> {
+export function askHost(dataDir: string, host: string, method: 'GET' | 'POST', path: string, input?: unknown): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath: controlPath(dataDir), method, path, headers: { 'content-type': 'application/json' }, signal: AbortSignal.timeout(ANSWER_MS) }, (response) => {
+    const outgoing = request({ socketPath: controlPath(dataDir, host), method, path, headers: { 'content-type': 'application/json' }, signal: AbortSignal.timeout(ANSWER_MS) }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.once('error', reject);
@@ -22,7 +22,7 @@ export function askHost(dataDir: string, method: 'GET' | 'POST', path: string, i
         else reject(Fault.fromRecord(value as FaultRecord));
       });
     });
-    outgoing.once('error', (error) => reject(new Fault('unavailable', `The host that runs on ${dataDir} does not answer: ${error.message}.`, { cause: error })));
+    outgoing.once('error', (error) => reject(new Fault('unavailable', `The host ${host} that runs on ${dataDir} does not answer: ${error.message}.`, { cause: error })));
     outgoing.end(input === undefined ? undefined : JSON.stringify(input));
   });
 }

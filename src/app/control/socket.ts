@@ -11,40 +11,42 @@ const MAX_PATH_BYTES = 103;
 const CONNECT_MS = 2_000;
 
 /**
- * The control socket of the host that runs on a data directory; as short as it can be said from here.
+ * The control socket of a host that runs on a data directory, which hosts of one machine may share; as short as it can
+ * be said from here.
  * @throws BootProblem when that is too long for the system.
  */
-export function controlPath(dataDir: string): string {
-  const [path] = [join(dataDir, 'control.sock'), relative(process.cwd(), join(dataDir, 'control.sock'))].sort((a, b) => a.length - b.length);
+export function controlPath(dataDir: string, host: string): string {
+  const full = join(dataDir, `${host}.sock`);
+  const [path] = [full, relative(process.cwd(), full)].sort((a, b) => a.length - b.length);
   if (Buffer.byteLength(path!) <= MAX_PATH_BYTES) return path!;
-  throw new BootProblem(`The path of the data directory is too long for a control socket: ${dataDir}`, `Use one of at most ${MAX_PATH_BYTES - 13} bytes, or run from a folder near it.`);
+  throw new BootProblem(`The path of the data directory is too long for a control socket: ${dataDir}`, `Use one of at most ${MAX_PATH_BYTES - host.length - 6} bytes, or run from a folder near it.`);
 }
 
 /**
- * Takes the data directory for this process by listening on its control socket. The system frees it when the process
+ * Takes a host's place on the data directory for this process by listening on its control socket. The system frees it when the process
  * dies, however it dies: what is left then is a file that refuses connections, and the next one clears it away.
  * (The databases have a lock each besides; this one is for the clear message, and comes first.)
  * @throws BootProblem that names the process which has it.
  */
-export async function takeDataDir(dataDir: string): Promise<Server> {
-  const path = controlPath(dataDir);
+export async function takeDataDir(dataDir: string, host: string): Promise<Server> {
+  const path = controlPath(dataDir, host);
   const server = createServer({ headersTimeout: 5_000, requestTimeout: 30_000 });
   for (let tries = 0; tries < 20; tries++) {
     if (await listen(server, path)) {
-      sign(dataDir, path, server);
+      sign(dataDir, host, path, server);
       return server;
     }
-    if (await isAlive(path)) throw locked(dataDir);
+    if (await isAlive(path)) throw locked(dataDir, host);
     await clearAway(path);
   }
-  throw locked(dataDir);
+  throw locked(dataDir, host);
 }
 
 /** For its user only, and with our name on it for whoever finds the directory taken. */
-function sign(dataDir: string, path: string, server: Server): void {
+function sign(dataDir: string, host: string, path: string, server: Server): void {
   try {
     chmodSync(path, 0o600);
-    writeFileSync(join(dataDir, 'host.pid'), `${process.pid}\n`, { mode: 0o600 });
+    writeFileSync(join(dataDir, `${host}.pid`), `${process.pid}\n`, { mode: 0o600 });
   } catch (error) {
     server.close();
     throw dataDirProblem(dataDir, error);
@@ -102,13 +104,13 @@ function putBack(aside: string, path: string): void {
   }
 }
 
-function locked(dataDir: string): BootProblem {
-  return new BootProblem(`The data directory ${dataDir} is in use by ${holderOf(dataDir)}.`, 'Stop that process, or give this one a data directory of its own: MULTILITH_DATA=…');
+function locked(dataDir: string, host: string): BootProblem {
+  return new BootProblem(`The data directory ${dataDir} is in use by ${holderOf(dataDir, host)}.`, 'Stop that process, or give this one a data directory of its own: MULTILITH_DATA=…');
 }
 
-function holderOf(dataDir: string): string {
+function holderOf(dataDir: string, host: string): string {
   try {
-    return `another Multilith process, ${Number.parseInt(readFileSync(join(dataDir, 'host.pid'), 'utf8'), 10)}`;
+    return `another Multilith process, ${Number.parseInt(readFileSync(join(dataDir, `${host}.pid`), 'utf8'), 10)}`;
   } catch {
     return 'another Multilith process';
   }

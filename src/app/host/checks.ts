@@ -126,9 +126,9 @@ function checkFsync(dataDir: string): Finding {
   }
 }
 
-export async function checkPort({ http, dataDir }: Config): Promise<Finding> {
+export async function checkPort({ http, hosts, dataDir }: Config): Promise<Finding> {
   const { host, port } = http.listen;
-  if (await isRunning(dataDir)) return { check: 'port', state: 'ok', detail: 'a host runs on this data directory and was left alone' };
+  if ((await Promise.all(Object.keys(hosts).map((host) => isRunning(dataDir, host)))).some(Boolean)) return { check: 'port', state: 'ok', detail: 'a host runs on this data directory and was left alone' };
   return new Promise((resolve) => {
     const server = createServer();
     server.once('error', (error: NodeJS.ErrnoException) => resolve({ check: 'port', state: 'fail', detail: `${host}:${port} cannot be listened on (${error.code})`, remedy: 'Stop what uses it (ss -ltnp), or choose another with MULTILITH_HTTP_LISTEN.' }));

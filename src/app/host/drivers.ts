@@ -1,6 +1,8 @@
 import type { DriverContext } from '../../kernel/driver.ts';
 import type { Bus } from '../../ports/bus.ts';
+import type { SharedCache } from '../../ports/cache.ts';
 import type { Channel } from '../../ports/channel.ts';
+import type { Registry, RegistryNeeds } from '../../ports/registry.ts';
 import type { Storage } from '../../ports/storage.ts';
 import type { Chosen, Parts } from '../config/parts.ts';
 
@@ -12,6 +14,16 @@ export function createBus({ driver, settings }: Chosen, parts: Parts, context: D
 /** A channel that the configuration chose, by the name that it has there. */
 export function createChannel(name: string, { driver, settings }: Chosen, parts: Parts, context: DriverContext): Channel {
   return parts.channel[driver]!.create(settings, { ...context, name, openStorage: ownStorage(parts, context) });
+}
+
+/** What the hosts are found by. */
+export function createRegistry({ driver, settings }: Chosen, parts: Parts, context: DriverContext & RegistryNeeds): Registry {
+  return parts.registry[driver]!.create(settings, context);
+}
+
+/** A cache that hosts have in common, by the name that it has in the configuration. */
+export function createSharedCache({ driver, settings }: Chosen, parts: Parts, context: DriverContext): SharedCache {
+  return parts.cache[driver]!.create(settings, context);
 }
 
 /**

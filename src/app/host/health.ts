@@ -10,11 +10,14 @@ export class HealthSurface implements HttpSurface {
   readonly #metrics: HostMetrics;
   readonly #since = Date.now();
   readonly #modules: readonly string[];
+  readonly #problems: () => readonly string[];
   phase: Phase = 'starting';
 
-  constructor(metrics: HostMetrics, modules: readonly string[]) {
+  /** `problems`: what does not work just now though the host is ready, for people. */
+  constructor(metrics: HostMetrics, modules: readonly string[], problems: () => readonly string[]) {
     this.#metrics = metrics;
     this.#modules = modules;
+    this.#problems = problems;
   }
 
   handle(request: IncomingMessage, response: ServerResponse): boolean {
@@ -27,7 +30,7 @@ export class HealthSurface implements HttpSurface {
   }
 
   #status(): object {
-    return { ready: this.phase === 'ready', phase: this.phase, modules: this.#modules, uptimeSeconds: Math.round((Date.now() - this.#since) / 1_000) };
+    return { ready: this.phase === 'ready', phase: this.phase, modules: this.#modules, problems: this.#problems(), uptimeSeconds: Math.round((Date.now() - this.#since) / 1_000) };
   }
 
   /** Before it is ready and while it stops, nothing else is answered. */

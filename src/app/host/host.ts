@@ -1,7 +1,9 @@
 import type { Server } from 'node:http';
 import { systemClock } from '../../kernel/clock.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
+import { newId } from '../../kernel/ids.ts';
 import { StartStop, type Lifecycle } from '../../kernel/lifecycle.ts';
+import type { HostStatus } from '../../kernel/system.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Storage } from '../../ports/storage.ts';
@@ -19,29 +21,35 @@ import { HttpServer } from './http-server.ts';
 import { installationSecret } from './installation.ts';
 import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
+import { Peers } from './peers.ts';
 
-/** Of the time that a stop may take, what the web server gets to answer what is under way; the modules get the rest. */
-const HTTP_SHARE = 0.4;
+/** Of the time that a stop may take, what the web server and the other hosts get to be answered; the modules get the rest. */
+const ANSWERING_SHARE = 0.4;
 
 /** One process of a topology, from its lock to its web server. */
 export class Host implements Lifecycle {
+  readonly #name: string;
+  readonly #process = newId();
   readonly #config: Config;
   readonly #parts: Parts;
   readonly #log: HostLog;
   readonly #life: StartStop;
   readonly #health: HealthSurface;
-  readonly #http: HttpServer;
+  readonly #http: HttpServer | undefined;
   readonly #metrics = createMetrics();
   #control: Server | undefined;
+  #peers: Peers | undefined;
+  #bus: Bus | undefined;
   #channels: ReadonlyMap<string, Channel> = new Map();
   #composition: Composition | undefined;
 
   constructor(config: Config, name: string, parts: Parts, log: HostLog) {
+    this.#name = name;
     this.#config = config;
     this.#parts = { ...parts, modules: parts.modules.filter((module) => config.hosts[name]!.modules.includes(module.name)) };
     this.#log = log;
-    this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name));
-    this.#http = new HttpServer(config.http, log, this.#metrics);
+    this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => this.#peers?.problems() ?? []);
+    this.#http = this.#parts.modules.some(({ http }) => http !== undefined) ? new HttpServer(config.http, log, this.#metrics) : undefined;
     this.#life = new StartStop(
       () => this.#start(),
       (deadlineMs) => this.#stop(deadlineMs),
@@ -62,9 +70,9 @@ export class Host implements Lifecycle {
     return this.#life.stop(deadlineMs);
   }
 
-  /** What a browser on this machine opens. */
+  /** What a browser on this machine opens; where no module shows pages, what probes and other hosts ask. */
   get localUrl(): string {
-    return urlOf(this.#http.address);
+    return this.#http === undefined ? urlOf(this.#peers!.address!) : urlOf(this.#http.address);
   }
 
   /** What the modules have to say to whoever started this. */
@@ -73,55 +81,71 @@ export class Host implements Lifecycle {
     return lines.flat();
   }
 
-  /** First what tells a person that it cannot work: the folder, the lock, the port. Then what takes time. */
+  /** First what tells a person that it cannot work: the folder, the lock, the ports. Then what takes time. */
   async #start(): Promise<void> {
     const { dataDir } = this.#config;
     prepareDataDir(dataDir);
-    this.#control = await takeDataDir(dataDir);
+    this.#control = await takeDataDir(dataDir, this.#name);
     const secret = installationSecret(dataDir);
-    this.#http.surfaces = [this.#health];
-    await this.#http.start();
-    const bus = createBus(this.#config.bus, this.#parts, this.#context);
-    this.#channels = new Map(Object.entries(this.#config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, this.#parts, this.#context)]));
-    const composition = this.#compose(bus, secret);
-    this.#composition = composition;
-    this.#control.on('request', controlListener({ bus, log: this.#log, status: () => this.#status(), operator: (module, command) => this.#operator(module, command) }));
+    if (this.#http !== undefined) {
+      this.#http.surfaces = [this.#health];
+      await this.#http.start();
+    }
+    const peers = new Peers({ config: this.#config, host: this.#name, process: this.#process, parts: this.#parts, health: this.#health, context: this.#context });
+    this.#peers = peers;
+    this.#bus = peers.remoteBus ?? createBus(this.#config.bus, this.#parts, this.#context);
+    this.#channels = this.#createChannels();
+    this.#composition = this.#compose(this.#bus, secret);
+    this.#control.on('request', controlListener({ bus: this.#bus, log: this.#log, status: () => this.#status(), operator: (module, command) => this.#operator(module, command) }));
+    await peers.start({ targets: this.#composition.targets, bus: this.#bus, status: () => this.#hostStatus() });
     for (const channel of this.#channels.values()) await channel.start();
-    await composition.start();
-    this.#metrics.watchQueues(bus);
-    this.#http.surfaces = [this.#health, ...composition.http];
+    await this.#composition.start();
+    if (peers.remoteBus === undefined) this.#metrics.watchQueues(this.#bus);
+    if (this.#http !== undefined) this.#http.surfaces = [this.#health, ...this.#composition.http];
     this.#health.phase = 'ready';
+    await peers.announce();
   }
 
   async #stop(deadlineMs: number): Promise<void> {
     const until = Date.now() + deadlineMs;
     this.#health.phase = 'stopping';
     const leftMs = () => Math.max(until - Date.now(), 0);
-    await this.#http.stop(deadlineMs * HTTP_SHARE);
+    // Others turn elsewhere first; then what has come in is answered.
+    await this.#peers?.leave();
+    await Promise.all([this.#http?.stop(deadlineMs * ANSWERING_SHARE), this.#peers?.stopServing(deadlineMs * ANSWERING_SHARE)]);
     try {
       // First, since the consumers wait for their mails: a server that does not answer must not hold up the stop.
       for (const channel of this.#channels.values()) channel.quiesce?.();
       await this.#composition?.stop(leftMs());
       for (const channel of this.#channels.values()) await channel.stop(leftMs());
+      await this.#peers?.stop(leftMs());
     } finally {
       // Last, since with it the data directory is free for the next process.
       await closeServer(this.#control);
     }
   }
 
+  #createChannels(): ReadonlyMap<string, Channel> {
+    if (!this.#parts.modules.some(({ usesChannels }) => usesChannels)) return new Map();
+    return new Map(Object.entries(this.#config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, this.#parts, this.#context)]));
+  }
+
   #compose(bus: Bus, secret: Uint8Array): Composition {
-    const { modules } = this.#parts;
+    const { config } = { config: this.#config };
+    const publicUrl = config.publicUrlGiven || this.#http === undefined ? config.publicUrl : this.localUrl;
     return compose({
-      modules,
-      placement: (this.#config.calls[modules[0]!.name]?.via ?? 'inline') as Placement,
+      modules: this.#parts.modules,
+      placementOf: (module) => (config.calls[module]?.via === 'inline-strict' ? 'inline-strict' : 'inline') satisfies Placement,
+      elsewhere: (contract) => this.#peers!.contract(contract),
       clock: systemClock,
       log: this.#log,
       metrics: this.#metrics,
-      installation: { publicUrl: this.#config.publicUrlGiven ? this.#config.publicUrl : this.localUrl, secret },
+      installation: { publicUrl, secret },
+      system: { status: (call) => this.#peers!.system(this.#hostStatus(), call) },
       openStorage: (module) => this.#openStorage(module),
       bus,
       channels: this.#channels,
-      settings: this.#config.modules,
+      settings: config.modules,
     });
   }
 
@@ -139,9 +163,26 @@ export class Host implements Lifecycle {
     return part && this.#composition!.part(module, part);
   }
 
+  /** For the command line on this machine. */
   #status(): object {
     const { topology, dataDir, publicUrl, channels } = this.#config;
-    return { pid: process.pid, phase: this.#health.phase, topology, dataDir, url: this.localUrl, publicUrl, modules: this.#parts.modules.map(({ name }) => name), channels: Object.fromEntries(Object.entries(channels).map(([name, { driver }]) => [name, driver])), uptimeSeconds: Math.round(process.uptime()) };
+    return { pid: process.pid, host: this.#name, phase: this.#health.phase, topology, dataDir, url: this.localUrl, publicUrl, modules: this.#parts.modules.map(({ name }) => name), channels: Object.fromEntries(Object.entries(channels).map(([name, { driver }]) => [name, driver])), uptimeSeconds: Math.round(process.uptime()) };
+  }
+
+  /** For the other hosts, and through them for staff. */
+  async #hostStatus(): Promise<HostStatus> {
+    const states = this.#peers?.remoteBus === undefined ? await this.#bus!.inspect() : null;
+    return {
+      host: this.#name,
+      process: this.#process,
+      address: this.#peers?.announcedAddress ?? null,
+      phase: this.#health.phase,
+      uptimeSeconds: Math.round(process.uptime()),
+      memoryMb: Math.round(process.memoryUsage.rss() / 1e6),
+      modules: this.#parts.modules.map(({ name }) => ({ name, placement: 'inline', state: this.#health.phase === 'ready' ? 'running' : this.#health.phase === 'stopping' ? 'stopped' : 'starting', restarts: 0, problem: null })),
+      edges: this.#peers?.edges() ?? [],
+      queues: states?.map(({ name, ready, waiting, inFlight, dead, oldestMs, paused }) => ({ name, ready: ready.urgent + ready.normal + ready.bulk, waiting, inFlight, dead, oldestMs: oldestMs === null ? null : Math.round(oldestMs), paused })) ?? null,
+    };
   }
 }
 

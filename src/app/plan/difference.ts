@@ -18,11 +18,16 @@ export function differenceOf(before: Plan, after: Plan): Change[] {
 
 function movedModules(before: Plan, after: Plan): Change[] {
   const old = new Map(before.modules.map(({ name, host }) => [name, host]));
-  return after.modules.filter(({ name, host }) => old.get(name) !== host).map(({ name, host }) => ({ kind: 'module', what: name, from: old.get(name) ?? null, to: host }));
+  return after.modules.filter(({ name, host }) => old.get(name) !== host).map(({ name, host }) => ({ kind: 'module', what: name, from: old.get(name) ?? null, to: host, means: movingOf(name) }));
+}
+
+/** Where hosts share a data directory (one machine) the files lie where they must; else they go along. */
+function movingOf(module: string): string {
+  return `its database goes with it: on another machine, stop it, copy ${module}.sqlite* and installation.json to the data directory there, then start`;
 }
 
 function changedCalls(before: Plan, after: Plan): Change[] {
-  const describe = ({ via, cacheEntries }: Plan['calls'][number]) => (cacheEntries === null ? via : `${via} with a cache of ${cacheEntries}`);
+  const describe = ({ via, cacheEntries, cacheShared }: Plan['calls'][number]) => (cacheEntries === null ? via : `${via} with a cache of ${cacheEntries}${cacheShared === null ? '' : `, shared in ${cacheShared}`}`);
   const old = new Map(before.calls.map((edge) => [`${edge.from} → ${edge.to}`, describe(edge)]));
   return after.calls
     .map((edge): Change => ({ kind: 'call', what: `${edge.from} → ${edge.to}`, from: old.get(`${edge.from} → ${edge.to}`) ?? null, to: describe(edge) }))

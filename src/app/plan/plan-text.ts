@@ -8,7 +8,7 @@ export function planText(plan: Plan): string {
     `Topology ${plan.topology}: ${count(hosts.length, 'host')}, ${count(modules.length, 'module')}`,
     '',
     'Hosts',
-    ...columns(hosts.map(({ name, modules: own, listen, replicas }) => [name, own.join(', '), listen ?? '', replicas > 1 ? `${replicas} replicas` : ''])),
+    ...columns(hosts.map(({ name, modules: own, addresses, replicas, keepsMessages }) => [name, own.join(', '), addresses.length === 0 ? '' : `at ${addresses.join(', ')}`, replicas > 1 ? `${replicas} replicas` : '', hosts.length > 1 && keepsMessages ? 'keeps the messages' : ''])),
     '',
     'Modules',
     ...columns(modules.map(({ name, host, storage, contract, operations }) => [name, `on ${host}`, `stores in ${storage}`, `contract ${contract}`, count(operations, 'operation')])),
@@ -27,7 +27,7 @@ export function planText(plan: Plan): string {
   ].join('\n');
 }
 
-function callRow({ from, to, via, crossesHosts, cacheEntries, operations }: PlannedEdge): string[] {
+function callRow({ from, to, via, crossesHosts, cacheEntries, cacheShared, operations }: PlannedEdge): string[] {
   const timeouts = operations.map(({ timeoutMs }) => timeoutMs);
   const [least, most] = [Math.min(...timeouts), Math.max(...timeouts)];
   const cacheable = operations.filter(({ cacheTtlMs }) => cacheTtlMs !== null).length;
@@ -35,7 +35,7 @@ function callRow({ from, to, via, crossesHosts, cacheEntries, operations }: Plan
     `${from} → ${to}`,
     crossesHosts ? `${via}, to another host` : via,
     `${count(operations.length, 'operation')}, deadline ${least === most ? ms(least) : `${ms(least)} to ${ms(most)}`}`,
-    cacheEntries === null ? `no cache (${cacheable} could have one across hosts)` : `cache of ${cacheEntries} answers for ${count(cacheable, 'query', 'queries')}`,
+    cacheEntries === null ? `no cache (${cacheable} could have one across hosts)` : `cache of ${cacheEntries} answers for ${count(cacheable, 'query', 'queries')}${cacheShared === null ? '' : `, shared in ${cacheShared}`}`,
   ];
 }
 

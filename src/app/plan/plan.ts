@@ -3,6 +3,7 @@ import type { Descriptor } from '../../kernel/contract.ts';
 import type { MessageDefinition } from '../../kernel/message.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
 import type { Config } from '../config/config.ts';
+import { isOnThread, REACH, viaBetween } from '../config/placement.ts';
 import type { Parts } from '../config/parts.ts';
 import type { Problem } from '../config/problem.ts';
 import type { Tree } from '../config/tree.ts';
@@ -11,7 +12,11 @@ export interface PlannedHost {
   readonly name: string;
   readonly modules: readonly string[];
   readonly listen: string | null;
+  /** Where others reach its processes. */
+  readonly addresses: readonly string[];
   readonly replicas: number;
+  /** Whether it keeps the messages for all. */
+  readonly keepsMessages: boolean;
 }
 
 export interface PlannedModule {
@@ -37,7 +42,10 @@ export interface PlannedEdge {
   readonly to: string;
   readonly via: string;
   readonly crossesHosts: boolean;
+  /** Null without a cache in front. */
   readonly cacheEntries: number | null;
+  /** The second tier by its name; null without one. */
+  readonly cacheShared: string | null;
   readonly operations: readonly PlannedOperation[];
 }
 
@@ -71,12 +79,12 @@ export function planOf(config: Config, parts: Parts): Plan {
   const messages = messagesOf(parts.modules);
   return {
     topology: config.topology,
-    hosts: Object.entries(config.hosts).map(([name, { modules, listen, replicas }]) => ({ name, modules, listen: listen ?? null, replicas })),
+    hosts: Object.entries(config.hosts).map(([name, { modules, listen, addresses, replicas }]) => ({ name, modules, listen: listen ?? null, addresses: addresses ?? (listen === undefined ? [] : [listen]), replicas, keepsMessages: config.bus.host === name })),
     modules: parts.modules.map(({ name, contract }) => ({ name, host: hostOf.get(name)!, storage: config.storage[name]!.driver, contract: contract.hash, operations: Object.keys(contract.operations).length })),
     calls,
     messages,
     settings: config.shown,
-    findings: [...findUnserved(parts.modules), ...findCycles(calls), ...findLoose(messages), ...findLocalLinks(config)],
+    findings: [...findUnserved(parts.modules), ...findCycles(calls), ...findChatty(calls), ...findLoose(messages), ...findLocalLinks(config)],
   };
 }
 
@@ -84,11 +92,17 @@ function edgesOf({ name: from, calls }: ModuleDefinition, config: Config, hostOf
   return calls.map(({ name: to, operations }) => ({
     from,
     to,
-    via: config.calls[to]?.via ?? 'inline',
-    crossesHosts: hostOf.get(from) !== hostOf.get(to),
-    cacheEntries: config.calls[to]?.cache?.entries ?? null,
+    via: viaBetween(from, to, config),
+    crossesHosts: hostOf.has(to) && hostOf.get(from) !== hostOf.get(to),
+    ...cacheOf(from, to, config),
     operations: Object.entries<Descriptor>(operations).map(([method, one]) => ({ method, kind: one.kind, timeoutMs: one.timeoutMs, cacheTtlMs: one.kind === 'query' ? (one.cache?.ttlMs ?? null) : null })),
   }));
+}
+
+/** Only calls that leave the process are cached. */
+function cacheOf(from: string, to: string, config: Config): Pick<PlannedEdge, 'cacheEntries' | 'cacheShared'> {
+  const cache = REACH[viaBetween(from, to, config)] === 'network' || isOnThread(to, config) ? config.calls[to]?.cache : undefined;
+  return { cacheEntries: cache?.entries ?? null, cacheShared: cache?.shared ?? null };
 }
 
 function messagesOf(modules: readonly ModuleDefinition[]): PlannedMessage[] {
@@ -120,6 +134,16 @@ function findCycles(calls: readonly PlannedEdge[]): Problem[] {
         .filter(({ timeoutMs }) => !Number.isFinite(timeoutMs) || timeoutMs <= 0)
         .map(({ method }): Problem => ({ severity: 'error', path: `${from} → ${to}.${method}`, expected: 'this call is part of a cycle and has no deadline: two modules could wait for each other for ever' })),
     );
+}
+
+/** Questions that are asked again and again over the network though the answers could be kept. */
+function findChatty(calls: readonly PlannedEdge[]): Problem[] {
+  return calls
+    .filter(({ crossesHosts, cacheEntries, operations }) => crossesHosts && cacheEntries === null && operations.some(({ cacheTtlMs }) => cacheTtlMs !== null))
+    .map(({ from, to, operations }): Problem => {
+      const methods = operations.filter(({ cacheTtlMs }) => cacheTtlMs !== null).map(({ method }) => method);
+      return { severity: 'warning', path: `${from} → ${to}`, expected: `asks ${methods.join(' and ')} over the network each time; a cache in front saves most of it: calls: { ${to}: { cache: { entries: 10_000 } } }` };
+    });
 }
 
 /** Messages that nobody publishes or nobody receives: legal, seldom meant. */

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { Call } from '../../../../src/kernel/call.ts';
 import { Clock } from '../../../../src/kernel/clock.ts';
 import { Installation } from '../../../../src/kernel/module.ts';
+import { System, SystemStatus } from '../../../../src/kernel/system.ts';
 import { ApiKeys } from '../../access/api-keys.ts';
 import { Sessions } from '../../access/sessions.ts';
 import { notification } from '../../../notification/contract.ts';
@@ -18,7 +19,7 @@ import { Id } from './shapes.ts';
 export class SystemRoutes implements RouteGroup {
   readonly routes: readonly AnyRoute[];
 
-  constructor(@inject(Installation) installation: Installation, @inject(Clock) clock: Clock, @inject(Live) live: Live, @inject(ApiKeys) apiKeys: ApiKeys, @inject(Sessions) sessions: Sessions) {
+  constructor(@inject(Installation) installation: Installation, @inject(Clock) clock: Clock, @inject(System) system: System, @inject(Live) live: Live, @inject(ApiKeys) apiKeys: ApiKeys, @inject(Sessions) sessions: Sessions) {
     const stillMay = (principal: Principal, call: Call) => (principal.session === null ? apiKeys.isValid(call.requireWorkspace(), principal.actor.id) : sessions.isOpen(principal.session.sessionId));
     this.routes = [
       route({
@@ -26,15 +27,16 @@ export class SystemRoutes implements RouteGroup {
         method: 'GET',
         path: '/system',
         tag: 'System',
-        summary: 'This installation: its address, its clock, and the hashes of the contracts between its modules.',
+        summary: 'This installation: its address, its clock, the hashes of the contracts between its modules, and its hosts with their modules, queues and the calls between them.',
         access: 'read',
-        answer: z.object({ name: z.literal('multilith'), publicUrl: z.string(), time: z.int(), contracts: z.record(z.string(), z.string()) }),
-        handle: async () => ({
+        answer: z.object({ name: z.literal('multilith'), publicUrl: z.string(), time: z.int(), contracts: z.record(z.string(), z.string()), ...SystemStatus.shape }),
+        handle: async ({ call }) => ({
           body: {
             name: 'multilith' as const,
             publicUrl: installation.publicUrl,
             time: clock.now(),
             contracts: Object.fromEntries([portal, trigger, notification].map((contract) => [contract.name, contract.hash])),
+            ...(await system.status(call)),
           },
         }),
       }),

@@ -6,6 +6,8 @@ import { z } from 'zod';
 import { readConfig, type ReadConfig } from '../../../../src/app/config/config.ts';
 import type { Catalog, Parts } from '../../../../src/app/config/parts.ts';
 import { contract } from '../../../../src/kernel/contract.ts';
+import type { SharedCache } from '../../../../src/ports/cache.ts';
+import type { Registry } from '../../../../src/ports/registry.ts';
 import { defineModule, type ModuleDefinition } from '../../../../src/kernel/module.ts';
 
 function moduleNamed(name: string, settings: z.ZodType, calls: ModuleDefinition['calls'] = []): ModuleDefinition {
@@ -18,9 +20,9 @@ const one = <Port>(name: string, settings: z.ZodType, port: object): Catalog<Por
 /** Three modules and drivers that can do nothing but be configured. */
 export const parts: Parts = {
   modules: [
-    moduleNamed('portal', z.strictObject({ sessionDays: z.int().min(1).max(90).default(30) })),
+    moduleNamed('portal', z.strictObject({ sessionDays: z.int().min(1).max(90).default(30) }), [contract<object>('trigger', {}), contract<object>('notification', {})]),
     moduleNamed('trigger', z.strictObject({})),
-    moduleNamed('notification', z.strictObject({ from: z.string().default('a@b.example'), sender: z.strictObject({ name: z.string(), email: z.email() }).optional(), dkim: z.strictObject({ privateKey: z.string() }).optional() })),
+    moduleNamed('notification', z.strictObject({ from: z.string().default('a@b.example'), sender: z.strictObject({ name: z.string(), email: z.email() }).optional(), dkim: z.strictObject({ privateKey: z.string() }).optional() }), [contract<object>('portal', {})]),
   ],
   storage: one('sqlite', z.strictObject({ cacheKb: z.int().min(64).default(2_048), durability: z.enum(['power-loss', 'process-crash']).default('power-loss') }), { capabilities: { shared: false, skipLocked: false } }),
   bus: one('embedded', z.strictObject({ maxBacklog: z.int().min(1).default(1_000) }), { capabilities: { spansHosts: false } }),
@@ -28,6 +30,8 @@ export const parts: Parts = {
     ...one('outbox', z.strictObject({ keepDays: z.int().default(30) }), {}),
     ...one('smtp', z.strictObject({ host: z.string(), port: z.int().min(1).max(65_535).default(587), security: z.enum(['starttls', 'tls', 'none']).default('starttls'), username: z.string().optional(), password: z.string().optional() }), {}),
   },
+  registry: { ...one<Registry>('static', z.strictObject({}), {}), ...one<Registry>('zookeeper', z.strictObject({ servers: z.array(z.string()) }), {}) },
+  cache: { ...one<SharedCache>('memcached', z.strictObject({ timeoutMs: z.int().default(100) }), {}), ...one<SharedCache>('redis', z.strictObject({}), {}) },
 };
 
 const folders: string[] = [];

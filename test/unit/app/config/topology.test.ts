@@ -11,39 +11,68 @@ test('every module lives on one host', () => {
   assert.deepEqual(placesOf('hosts: { app: { modules: [] } }'), ['hosts.app.modules']);
 });
 
-test('all modules may be called through the codec', () => {
+test('any module may be called through the codec', () => {
   assert.deepEqual(placesOf('calls: { portal: { via: inline-strict }, trigger: { via: inline-strict }, notification: { via: inline-strict } }'), []);
-  assert.deepEqual(placesOf('calls: { portal: { via: inline-strict } }'), ['calls.portal.via']);
+  assert.deepEqual(placesOf('calls: { portal: { via: inline-strict } }'), []);
 });
 
-for (const via of ['thread', 'rpc', 'http']) {
-  test(`${via} is refused by a build that does not have it, which says what it has`, () => {
-    const { problems } = read({ yaml: `calls: { notification: { via: ${via} } }` });
-    assert.deepEqual(problems.map(({ path, found }) => [path, found]), [['calls.notification.via', JSON.stringify(via)]]);
-    assert.match(problems[0]!.expected, /not in this build, which has inline and inline-strict/);
-  });
-}
-
-test('a way of calling that nobody knows is told from one that is missing', () => {
+test('a way of calling that nobody knows is refused with the one that was meant', () => {
   const { problems } = read({ yaml: 'calls: { notification: { via: inlin } }' });
-  assert.match(problems[0]!.expected, /Did you mean "inline"/);
+  assert.match(problems[0]!.expected, /must be one of inline, inline-strict, thread, rpc, http. Did you mean "inline"/);
 });
 
-test('a topology of two hosts is refused for each reason at once', () => {
-  const { problems } = read({ yaml: 'hosts: { app: { modules: [portal, trigger] }, mailer: { modules: [notification], listen: "0.0.0.0:7070" } }\ncalls: { notification: { via: rpc } }' });
-  assert.deepEqual(problems.map(({ path }) => path).sort(), ['bus.driver', 'calls.notification.via', 'hosts']);
+const TWO = 'hosts: { app: { modules: [portal, trigger], listen: "127.0.0.1:7071" }, mailer: { modules: [notification], listen: "127.0.0.1:7072" } }\nbus: { driver: embedded, host: app }\n';
+
+test('two hosts that find each other on this machine need nothing else', () => {
+  assert.deepEqual(placesOf(TWO), []);
+  assert.deepEqual(placesOf(`${TWO}calls: { notification: { via: http, cache: { entries: 1_000, shared: memcached } }, portal: { via: rpc } }`), []);
+});
+
+test('a module on another host is not reached within the process', () => {
+  for (const via of ['inline', 'inline-strict', 'thread']) {
+    const { problems } = read({ yaml: `${TWO}calls: { notification: { via: ${via} } }` });
+    assert.deepEqual(problems.map(({ path, found }) => [path, found]), [['calls.notification.via', JSON.stringify(via)]]);
+    assert.match(problems[0]!.expected, /portal on another host than mailer calls notification: must be rpc or http/);
+  }
+});
+
+test('several hosts need addresses, and a keeper of the messages, each named', () => {
+  const { problems } = read({ yaml: 'hosts: { app: { modules: [portal, trigger] }, mailer: { modules: [notification], listen: "0.0.0.0:7070" } }' });
+  assert.deepEqual(problems.map(({ path }) => path).sort(), ['bus.host', 'hosts.app.listen', 'hosts.mailer.addresses', 'peers.secret']);
+});
+
+test('hosts that strangers can reach share a secret of some length', () => {
+  const far = TWO.replaceAll('127.0.0.1', '10.0.0.5');
+  assert.deepEqual(placesOf(far), ['peers.secret', 'peers.secret']);
+  assert.deepEqual(read({ yaml: far, env: { MULTILITH_PEER_SECRET: 'x'.repeat(32) } }).problems, []);
+  const short = read({ yaml: far, env: { MULTILITH_PEER_SECRET: 'tooshort' } });
+  assert.ok(short.problems.every(({ found }) => found === undefined || !found.includes('tooshort')), 'a secret is never shown');
+  assert.match(short.problems.map(({ expected }) => expected).join(), /16 characters/);
+});
+
+test('a list of addresses names one for each process, with its port', () => {
+  const topology = (mailer: string) => TWO.replace('listen: "127.0.0.1:7072"', mailer);
+  assert.deepEqual(placesOf(topology('listen: "127.0.0.1:0"')), ['hosts.mailer.listen']);
+  assert.deepEqual(placesOf(topology('listen: "0.0.0.0:7072", addresses: ["127.0.0.1:7072"]')), ['peers.secret']);
+});
+
+test('the messages have a keeper that exists', () => {
+  assert.deepEqual(placesOf(TWO.replace('host: app', 'host: ap')), ['bus.host']);
+  assert.deepEqual(placesOf(TWO.replace(', host: app', '')), ['bus.host']);
 });
 
 test('replicas need a bus and storages that can be shared', () => {
-  const yaml = 'hosts: { app: { modules: [portal, trigger, notification], replicas: 2 } }';
-  assert.deepEqual(placesOf(yaml), ['bus.driver', 'hosts.app.replicas', 'hosts.app.replicas', 'hosts.app.replicas']);
+  const yaml = 'hosts: { app: { modules: [portal, trigger, notification], replicas: 2, listen: "127.0.0.1:7071", addresses: ["127.0.0.1:7071", "127.0.0.1:7072"] } }';
+  assert.deepEqual(placesOf(yaml), ['hosts.app.replicas', 'hosts.app.replicas', 'hosts.app.replicas', 'hosts.app.replicas']);
 });
 
-test('a cache needs a call that leaves the process', () => {
+test('a cache needs a call that leaves the process, and a second tier that exists', () => {
   assert.deepEqual(placesOf('calls: { portal: { via: inline, cache: { entries: 50_000 } } }'), ['calls.portal.cache']);
+  assert.deepEqual(placesOf(`${TWO}calls: { notification: { cache: { entries: 50_000, shared: memcache } } }`), ['calls.notification.cache.shared']);
 });
 
-test('a registry that this build does not have is refused', () => {
-  assert.deepEqual(placesOf('registry: { driver: zookeeper, servers: ["127.0.0.1:2181"] }'), ['registry.driver']);
+test('a registry has its own settings', () => {
+  assert.deepEqual(placesOf('registry: { driver: zookeeper, servers: ["127.0.0.1:2181"] }'), []);
+  assert.deepEqual(placesOf('registry: { driver: zookeper }'), ['registry.driver']);
   assert.deepEqual(placesOf('registry: { driver: static, servers: [] }'), ['registry.servers']);
 });

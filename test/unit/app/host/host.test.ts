@@ -8,7 +8,9 @@ import { after, afterEach, test } from 'node:test';
 import { injectable } from 'inversify';
 import { z } from 'zod';
 import { busDrivers } from '../../../../adapters/bus/catalog.ts';
+import { sharedCacheDrivers } from '../../../../adapters/cache/catalog.ts';
 import { channelDrivers } from '../../../../adapters/channel/catalog.ts';
+import { registryDrivers } from '../../../../adapters/registry/catalog.ts';
 import { storageDrivers } from '../../../../adapters/storage/catalog.ts';
 import { requireConfig } from '../../../../src/app/config/config.ts';
 import type { Parts } from '../../../../src/app/config/parts.ts';
@@ -79,7 +81,7 @@ const echo = defineModule({
   greeting: Greeting,
   operator: { double: Double },
 });
-const parts: Parts = { modules: [echo], storage: storageDrivers, bus: busDrivers, channel: channelDrivers };
+const parts: Parts = { modules: [echo], storage: storageDrivers, bus: busDrivers, channel: channelDrivers, registry: registryDrivers, cache: sharedCacheDrivers };
 
 const root = mkdtempSync(join(tmpdir(), 'multilith-host-'));
 after(() => rmSync(root, { recursive: true, force: true }));
@@ -126,7 +128,7 @@ test('it is alive but not ready while its modules warm up', { timeout: 20_000 },
   const host = hostOn(dataDir, `http.listen=127.0.0.1:${port}`);
   const started = host.start();
   t.after(finish);
-  while (!(await isRunning(dataDir)) || (await fetch(`http://127.0.0.1:${port}/livez`).catch(() => undefined)) === undefined) await new Promise((resolve) => setImmediate(resolve));
+  while (!(await isRunning(dataDir, 'app')) || (await fetch(`http://127.0.0.1:${port}/livez`).catch(() => undefined)) === undefined) await new Promise((resolve) => setImmediate(resolve));
   assert.equal((await statusOf(`http://127.0.0.1:${port}/livez`)).status, 200);
   assert.equal((await statusOf(`http://127.0.0.1:${port}/readyz`)).status, 503);
   assert.equal((await statusOf(`http://127.0.0.1:${port}/hello`)).status, 503);
@@ -152,7 +154,7 @@ test('stopping ends live streams, answers what is under way, refuses what is new
   await stopped;
   // The client would keep its connection open for longer than that.
   assert.ok(Date.now() - answeredAt < 1_000);
-  assert.equal(await isRunning(dataDir), false);
+  assert.equal(await isRunning(dataDir, 'app'), false);
   await host.stop(1);
 });
 
@@ -175,9 +177,9 @@ test('a data directory has one host, which is named to the second', async () => 
 
 test('of many that start at once on one directory, with a dead socket in it, one runs', async () => {
   const dataDir = freshDir();
-  const dead = createServer().listen(join(dataDir, 'control.sock'));
+  const dead = createServer().listen(join(dataDir, 'app.sock'));
   await new Promise((resolve) => dead.once('listening', resolve));
-  const name = join(dataDir, 'control.sock');
+  const name = join(dataDir, 'app.sock');
   // What kill -9 leaves: the file, and nobody behind it.
   renameSync(name, `${name}.kept`);
   await new Promise((resolve) => dead.close(resolve));
@@ -205,7 +207,7 @@ test('the secret is made once, for its owner only; a damaged file is not replace
   const path = join(dataDir, 'installation.json');
   const before = readFileSync(path, 'utf8');
   assert.equal(statSync(path).mode & 0o777, 0o600);
-  assert.equal(statSync(join(dataDir, 'control.sock')).mode & 0o777, 0o600);
+  assert.equal(statSync(join(dataDir, 'app.sock')).mode & 0o777, 0o600);
   assert.equal(Buffer.from(JSON.parse(before).secret, 'base64url').length, 32);
   await first.stop(2_000);
   const second = hostOn(dataDir);
@@ -231,7 +233,7 @@ test('a data directory too far away for a socket is refused in words, one that i
   process.chdir(far);
   try {
     await hostOn(join(far, 'data')).start();
-    assert.ok(await isRunning(join(far, 'data')));
+    assert.ok(await isRunning(join(far, 'data'), 'app'));
     await running.pop()!.stop(2_000);
   } finally {
     process.chdir(before);
@@ -241,13 +243,13 @@ test('a data directory too far away for a socket is refused in words, one that i
 test('the control socket tells the status, reaches the bus and the modules, and answers faults', async () => {
   const dataDir = freshDir();
   await hostOn(dataDir).start();
-  const status = (await askHost(dataDir, 'GET', '/status')) as { pid: number; phase: string };
+  const status = (await askHost(dataDir, 'app', 'GET', '/status')) as { pid: number; phase: string };
   assert.deepEqual([status.pid, status.phase], [process.pid, 'ready']);
-  const [queue] = (await askHost(dataDir, 'POST', '/bus/inspect', {})) as { name: string }[];
+  const [queue] = (await askHost(dataDir, 'app', 'POST', '/bus/inspect', {})) as { name: string }[];
   assert.equal(queue!.name, 'echo.echo.happened');
-  assert.equal(await askHost(dataDir, 'POST', '/bus/pause', { queue: 'echo.echo.happened' }), null);
-  assert.equal(await askHost(dataDir, 'POST', '/operator/echo/double', { n: 21 }), 42);
-  const codeOf = (path: string, input: unknown) => askHost(dataDir, 'POST', path, input).then(() => 'done', (error: Fault) => `${error.code}/${error.reason}`);
+  assert.equal(await askHost(dataDir, 'app', 'POST', '/bus/pause', { queue: 'echo.echo.happened' }), null);
+  assert.equal(await askHost(dataDir, 'app', 'POST', '/operator/echo/double', { n: 21 }), 42);
+  const codeOf = (path: string, input: unknown) => askHost(dataDir, 'app', 'POST', path, input).then(() => 'done', (error: Fault) => `${error.code}/${error.reason}`);
   assert.equal(await codeOf('/operator/echo/double', {}), 'invalid/n_invalid');
   assert.equal(await codeOf('/operator/echo/nothing', {}), 'not_found/command_not_found');
   assert.equal(await codeOf('/operator/nobody/double', {}), 'not_found/command_not_found');

@@ -28,7 +28,7 @@ function planWith(modules: readonly ModuleDefinition[], ...sets: string[]): Plan
 test('every edge is there, with how it is made and how long it may take', () => {
   const [a, b] = [contractOf('a'), contractOf('b', 700)];
   const { calls } = planWith([moduleOf(a, { calls: [b] }), moduleOf(b, {})], 'calls.a.via=inline-strict', 'calls.b.via=inline-strict');
-  assert.deepEqual(calls, [{ from: 'a', to: 'b', via: 'inline-strict', crossesHosts: false, cacheEntries: null, operations: [{ method: 'ask', kind: 'query', timeoutMs: 700, cacheTtlMs: 1_000 }] }]);
+  assert.deepEqual(calls, [{ from: 'a', to: 'b', via: 'inline-strict', crossesHosts: false, cacheEntries: null, cacheShared: null, operations: [{ method: 'ask', kind: 'query', timeoutMs: 700, cacheTtlMs: 1_000 }] }]);
 });
 
 test('messages go from who publishes to everybody who subscribes', () => {

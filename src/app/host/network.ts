@@ -1,0 +1,180 @@
+import type { Clock } from '../../kernel/clock.ts';
+import type { Contract } from '../../kernel/contract.ts';
+import { Fault } from '../../kernel/fault.ts';
+import { type Lifecycle, StartStop } from '../../kernel/lifecycle.ts';
+import type { ModuleDefinition } from '../../kernel/module.ts';
+import { type EdgeStatus, hostDesk } from '../../kernel/system.ts';
+import type { Log, Metrics } from '../../kernel/telemetry.ts';
+import type { Registry } from '../../ports/registry.ts';
+import type { Identity, StreamTransport } from '../../ports/transport.ts';
+import { busContract } from '../../fabric/bus-contract.ts';
+import { Edge } from '../../fabric/edge.ts';
+import { bindRemote } from '../../fabric/remote.ts';
+import { Replicas } from '../../fabric/replicas.ts';
+import type { Config } from '../config/config.ts';
+import { parseListen } from '../config/listen.ts';
+import { hostOfModule, viaBetween, type Via } from '../config/placement.ts';
+
+export interface NetworkOptions {
+  readonly config: Config;
+  /** This host. */
+  readonly host: string;
+  /** Those that run here. */
+  readonly modules: readonly ModuleDefinition[];
+  readonly identity: Identity;
+  readonly registry: Registry;
+  readonly transports: Readonly<Record<string, StreamTransport>>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/** One contract that is called over the network. */
+interface Called {
+  readonly contract: Contract<any>;
+  readonly host: string;
+  readonly via: Via;
+}
+
+/** A host that is still starting is not held up for longer by one that is away. */
+const WARM_UP_MS = 10_000;
+
+/** The other hosts of the topology, as this one calls them. */
+export class Network implements Lifecycle {
+  readonly #options: NetworkOptions;
+  readonly #life: StartStop;
+  readonly #called: readonly Called[];
+  /** By host and transport. */
+  readonly #replicas: ReadonlyMap<string, Replicas>;
+  readonly #edges = new Map<string, Edge>();
+  readonly #stubs = new Map<string, unknown>();
+  #unwatch: (() => void) | undefined;
+
+  constructor(options: NetworkOptions) {
+    this.#options = options;
+    this.#called = calledFrom(options);
+    this.#replicas = new Map([...groups(this.#called)].map(([key, contracts]) => [key, this.#replicasOf(key, contracts)]));
+    this.#life = new StartStop(
+      () => this.#start(),
+      (deadlineMs) => this.#stop(deadlineMs),
+    );
+  }
+
+  /** Connects to every host that is called; waits for them a while, and goes on without those that are away. */
+  start(): Promise<void> {
+    return this.#life.start();
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    return this.#life.stop(deadlineMs);
+  }
+
+  /** The stub of a contract that another host serves; undefined when none does. */
+  contract<T>(contract: Contract<T>): T | undefined {
+    const called = this.#called.find((one) => one.contract.name === contract.name && one.contract !== hostDesk);
+    return called && this.#stub(called);
+  }
+
+  /** The desks of the other hosts. */
+  desks(): { readonly host: string; readonly desk: typeof hostDesk extends Contract<infer T> ? T : never }[] {
+    return this.#called.filter((one) => one.contract === (hostDesk as Contract<any>)).map((one) => ({ host: one.host, desk: this.#stub(one) }));
+  }
+
+  /** What this host is known to lack: hosts that it calls and cannot reach, with the reason. */
+  problems(): string[] {
+    return this.#called.flatMap(({ contract, host, via }) => {
+      const chosen = this.#replicas.get(keyOf(host, via))!.choose(contract.name);
+      return Fault.is(chosen) && contract !== hostDesk ? [`${contract.name}: ${chosen.message}`] : [];
+    });
+  }
+
+  edges(): EdgeStatus[] {
+    return this.#called
+      .filter(({ contract }) => contract !== hostDesk)
+      .map(({ contract, host, via }) => ({ to: contract.name, host, via, ...this.#edge(contract.name, host).figures(), replicas: this.#replicas.get(keyOf(host, via))!.states(), cache: null }));
+  }
+
+  #stub<T>({ contract, host, via }: Called): T {
+    const key = `${contract.name} ${host}`;
+    if (!this.#stubs.has(key)) this.#stubs.set(key, bindRemote(contract, this.#replicas.get(keyOf(host, via))!, this.#edge(contract.name, host)));
+    return this.#stubs.get(key) as T;
+  }
+
+  #edge(contract: string, host: string): Edge {
+    const key = `${contract} ${host}`;
+    const edge = this.#edges.get(key) ?? new Edge();
+    this.#edges.set(key, edge);
+    return edge;
+  }
+
+  #replicasOf(key: string, contracts: readonly Contract<any>[]): Replicas {
+    const { config, identity, log, transports } = this.#options;
+    const [host, via] = key.split(' ') as [string, Via];
+    const { tls } = config.peers;
+    return new Replicas({
+      host,
+      contracts,
+      log: log.child({ peer: host, via }),
+      newLink: (address) => transports[via]!.link(identity, { at: parseListen(address)!, ...(tls === undefined ? {} : { tls }) }),
+    });
+  }
+
+  async #start(): Promise<void> {
+    const { registry } = this.#options;
+    await registry.start();
+    this.#unwatch = registry.watch(({ announcements }) => {
+      for (const replicas of this.#replicas.values()) replicas.update(announcements.filter(({ host }) => host === replicas.host).map(({ address }) => address));
+    });
+    await this.#warmUp();
+  }
+
+  async #warmUp(): Promise<void> {
+    const until = Date.now() + WARM_UP_MS;
+    for (const replicas of this.#replicas.values()) {
+      while (!replicas.ready && Date.now() < until && this.#life.state === 'starting') await changeOf(replicas, until - Date.now());
+      if (!replicas.ready) this.#options.log.warn({ peer: replicas.host }, 'a host that is called from here is away; this one starts without it');
+    }
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    this.#unwatch?.();
+    await Promise.all([...this.#replicas.values()].map((replicas) => replicas.stop(deadlineMs)));
+    await this.#options.registry.stop(deadlineMs);
+  }
+}
+
+/** Every contract that this host calls on another: its modules', the messages', and each host's desk. */
+function calledFrom({ config, host, modules }: NetworkOptions): Called[] {
+  const called = modules.flatMap(({ name, calls }) =>
+    calls.flatMap((contract): Called[] => {
+      const home = hostOfModule(contract.name, config);
+      return home === undefined || home === host ? [] : [{ contract, host: home, via: viaBetween(name, contract.name, config) }];
+    }),
+  );
+  const bus: Called[] = config.bus.host === null || config.bus.host === host ? [] : [{ contract: busContract, host: config.bus.host, via: 'rpc' }];
+  const desks = Object.keys(config.hosts).filter((name) => name !== host).map((name): Called => ({ contract: hostDesk, host: name, via: 'rpc' }));
+  const once = new Map([...called, ...bus, ...desks].map((one) => [`${one.contract.name} ${one.host}`, one]));
+  return [...once.values()];
+}
+
+function groups(called: readonly Called[]): Map<string, Contract<any>[]> {
+  const found = new Map<string, Contract<any>[]>();
+  for (const { contract, host, via } of called) found.set(keyOf(host, via), [...(found.get(keyOf(host, via)) ?? []), contract]);
+  return found;
+}
+
+function keyOf(host: string, via: Via): string {
+  return `${host} ${via}`;
+}
+
+function changeOf(replicas: Replicas, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      unlisten();
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    const unlisten = replicas.onceChanged(done);
+  });
+}

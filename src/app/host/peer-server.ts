@@ -1,0 +1,105 @@
+import { createServer as createTcpServer, type Server as NetServer, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
+import type { Duplex } from 'node:stream';
+import { type Lifecycle, StartStop } from '../../kernel/lifecycle.ts';
+import type { Log } from '../../kernel/telemetry.ts';
+import type { Server, StreamTransport, TlsMaterial } from '../../ports/transport.ts';
+import { type ListenAddress, urlOf } from '../config/listen.ts';
+import { BootProblem } from './boot-problem.ts';
+
+export interface Spoken {
+  readonly transport: StreamTransport;
+  readonly server: Server<Duplex>;
+}
+
+/** Whoever has not said by then what it speaks is a stranger. */
+const FIRST_WORDS_MS = 5_000;
+/** So many bytes tell the transports apart. */
+const ENOUGH_BYTES = 4;
+const MOST_CONNECTIONS = 4_096;
+
+/** The port at which other hosts reach this one: one for all transports, told apart by their first bytes. */
+export class PeerServer implements Lifecycle {
+  readonly #server: NetServer;
+  readonly #spoken: readonly Spoken[];
+  readonly #log: Log;
+  readonly #life: StartStop;
+  readonly #undecided = new Set<Duplex>();
+
+  constructor(listen: ListenAddress, tls: TlsMaterial | undefined, spoken: readonly Spoken[], log: Log) {
+    this.#spoken = spoken;
+    this.#log = log;
+    const accept = (socket: Socket) => this.#accept(socket);
+    this.#server = tls === undefined ? createTcpServer({ noDelay: true, pauseOnConnect: false }, accept) : createTlsServer({ ...tls, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3', noDelay: true, handshakeTimeout: FIRST_WORDS_MS }, accept);
+    this.#server.maxConnections = MOST_CONNECTIONS;
+    this.#server.on('tlsClientError', (error: Error, socket: Socket) => {
+      log.warn({ from: socket.remoteAddress, reason: error.message }, 'a connection was refused: its certificate is not one of ours');
+      socket.destroy();
+    });
+    this.#life = new StartStop(
+      () => this.#listen(listen),
+      (deadlineMs) => this.#close(deadlineMs),
+    );
+  }
+
+  start(): Promise<void> {
+    return this.#life.start();
+  }
+
+  /** Answers what is under way, then closes every connection. */
+  stop(deadlineMs: number): Promise<void> {
+    return this.#life.stop(deadlineMs);
+  }
+
+  /** Where it listens, with the port that the system chose when port 0 was asked for. */
+  get address(): ListenAddress {
+    const address = this.#server.address();
+    if (address === null || typeof address === 'string') throw new TypeError('The server does not listen.');
+    return { host: address.address, port: address.port };
+  }
+
+  #listen({ host, port }: ListenAddress): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const fail = (error: NodeJS.ErrnoException) => reject(new BootProblem(`This host cannot listen for others at ${urlOf({ host, port }).slice('http://'.length)} (${error.code}).`, 'Stop what uses that port (ss -ltnp), or give this host another under hosts.<name>.listen.', error));
+      this.#server.once('error', fail);
+      this.#server.listen({ host, port, backlog: 1_024 }, () => {
+        this.#server.removeListener('error', fail);
+        // Out of file descriptors, for example: the next connection may succeed.
+        this.#server.on('error', (error) => this.#log.error({ err: error }, 'The server for other hosts reports an error'));
+        resolve();
+      });
+    });
+  }
+
+  #accept(socket: Socket): void {
+    this.#undecided.add(socket);
+    const timer = setTimeout(() => socket.destroy(), FIRST_WORDS_MS);
+    const decided = () => {
+      clearTimeout(timer);
+      this.#undecided.delete(socket);
+      socket.removeListener('readable', look);
+      socket.removeListener('close', decided);
+      socket.removeListener('error', ignore);
+    };
+    const look = () => {
+      const beginning = socket.read() as Buffer | null;
+      if (beginning === null) return;
+      socket.unshift(beginning);
+      if (beginning.length < ENOUGH_BYTES) return;
+      decided();
+      const speaker = this.#spoken.find(({ transport }) => transport.recognises(beginning.subarray(0, 8)));
+      if (speaker === undefined) return void socket.destroy();
+      speaker.server.accept(socket);
+    };
+    socket.on('readable', look).once('close', decided).on('error', ignore);
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const socket of this.#undecided) socket.destroy();
+    await Promise.all(this.#spoken.map(({ server }) => server.stop(deadlineMs)));
+    await closed;
+  }
+}
+
+function ignore(): void {}

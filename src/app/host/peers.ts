@@ -1,0 +1,148 @@
+import type { Call } from '../../kernel/call.ts';
+import type { Contract } from '../../kernel/contract.ts';
+import type { DriverContext } from '../../kernel/driver.ts';
+import { toFault } from '../../kernel/fault.ts';
+import { type EdgeStatus, hostDesk, type HostStatus, type SystemStatus } from '../../kernel/system.ts';
+import type { Bus } from '../../ports/bus.ts';
+import type { Registry } from '../../ports/registry.ts';
+import type { Identity } from '../../ports/transport.ts';
+import { busContract } from '../../fabric/bus-contract.ts';
+import { BusService } from '../../fabric/bus-service.ts';
+import { RemoteBus } from '../../fabric/remote-bus.ts';
+import { offerOf, Serving } from '../../fabric/serve.ts';
+import { Target } from '../../fabric/target.ts';
+import { streamTransports } from '../../../adapters/transport/catalog.ts';
+import type { Config } from '../config/config.ts';
+import { type ListenAddress, parseListen } from '../config/listen.ts';
+import type { Parts } from '../config/parts.ts';
+import { createRegistry } from './drivers.ts';
+import type { HealthSurface } from './health.ts';
+import { Network } from './network.ts';
+import { PeerServer } from './peer-server.ts';
+
+export interface PeersOptions {
+  readonly config: Config;
+  /** This host. */
+  readonly host: string;
+  readonly process: string;
+  /** With the modules that run here. */
+  readonly parts: Parts;
+  readonly health: HealthSurface;
+  readonly context: DriverContext;
+}
+
+/** What this host lets others call. */
+export interface Shown {
+  readonly targets: readonly Target[];
+  readonly bus: Bus;
+  status(): Promise<HostStatus>;
+}
+
+/** This process among the others of its topology: what it calls there, what it serves to them, how they find it. Alone it is nothing. */
+export class Peers {
+  readonly #options: PeersOptions;
+  readonly #identity: Identity;
+  readonly #registry: Registry | undefined;
+  readonly #network: Network | undefined;
+  #server: PeerServer | undefined;
+  #busService: BusService | undefined;
+  /** The messages, where another host keeps them. */
+  readonly remoteBus: Bus | undefined;
+
+  constructor(options: PeersOptions) {
+    const { config, host, process, parts, context } = options;
+    this.#options = options;
+    const contracts = [...parts.modules.map(({ contract }) => contract as Contract<any>), hostDesk, ...(config.bus.host === host ? [busContract] : [])];
+    const offers = contracts.map(offerOf);
+    this.#identity = { introduction: { host, process, contracts: Object.fromEntries(offers.map(({ name, hash }) => [name, hash])) }, offers, secret: config.peers.secret ?? null };
+    if (isAlone(config)) return;
+    const hosts = Object.entries(config.hosts).map(([name, { listen, addresses }]) => ({ host: name, addresses: [...(addresses ?? [listen!])] }));
+    const { replicas } = config.hosts[host]!;
+    this.#registry = createRegistry(config.registry, parts, { ...context, hosts, host, replicas });
+    this.#network = new Network({ config, host, modules: parts.modules, identity: this.#identity, registry: this.#registry, transports: streamTransports, ...context });
+    const stub = this.#network.contract(busContract);
+    this.remoteBus = stub && new RemoteBus({ stub, clock: context.clock, log: context.log });
+  }
+
+  /** The stub of a contract that another host serves. */
+  contract<T>(contract: Contract<T>): T | undefined {
+    return this.#network?.contract(contract);
+  }
+
+  /** Where this host is reached, with the port that the system chose when 0 was asked for. */
+  get address(): ListenAddress | undefined {
+    return this.#server?.address;
+  }
+
+  get announcedAddress(): string | undefined {
+    const { config, host } = this.#options;
+    const { listen, addresses } = config.hosts[host]!;
+    const [told = listen] = addresses ?? [];
+    return told === undefined || this.#server === undefined ? told : told.replace(/:0$/, `:${this.#server.address.port}`);
+  }
+
+  /** Takes calls from now on, though those to modules that have not started find nobody; then connects to the others. */
+  async start({ targets, bus, status }: Shown): Promise<void> {
+    const { config, host, context, health } = this.#options;
+    const { listen } = config.hosts[host]!;
+    if (this.#network === undefined) return;
+    const desk = new Target(hostDesk);
+    desk.serve({ status });
+    const served = [...targets, desk];
+    if (config.bus.host === host) {
+      this.#busService = new BusService({ bus, clock: context.clock, log: context.log });
+      const messages = new Target(busContract);
+      messages.serve(this.#busService);
+      served.push(messages);
+    }
+    const serving = new Serving(served, context.log);
+    const spoken = Object.values(streamTransports).map((transport) => ({ transport, server: transport.serve(this.#identity, serving, health) }));
+    this.#server = new PeerServer(parseListen(listen!)!, config.peers.tls, spoken, context.log);
+    await this.#server.start();
+    await this.#network.start();
+  }
+
+  /** Tells the others that this process is ready for them. */
+  async announce(): Promise<void> {
+    const { host, process } = this.#options;
+    await this.#registry?.announce({ host, process, address: this.announcedAddress!, contracts: this.#identity.introduction.contracts, load: 0 });
+  }
+
+  /** Tells the others to turn elsewhere. */
+  async leave(): Promise<void> {
+    await this.#registry?.withdraw();
+  }
+
+  async stopServing(deadlineMs: number): Promise<void> {
+    await this.#server?.stop(deadlineMs);
+  }
+
+  async stop(deadlineMs: number): Promise<void> {
+    await this.#busService?.stop(deadlineMs);
+    await this.#network?.stop(deadlineMs);
+  }
+
+  /** Hosts that are called from here and cannot be reached, with the reason. */
+  problems(): string[] {
+    return this.#network?.problems() ?? [];
+  }
+
+  edges(): EdgeStatus[] {
+    return this.#network?.edges() ?? [];
+  }
+
+  /** Every host's own word, asked at once. */
+  async system(own: Promise<HostStatus>, call: Call): Promise<SystemStatus> {
+    const asked = this.#network?.desks() ?? [];
+    const answers = await Promise.allSettled(asked.map(({ desk }) => desk.status({}, call)));
+    const hosts = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
+    const unreachable = answers.flatMap((answer, index) => (answer.status === 'rejected' ? [{ host: asked[index]!.host, address: null, problem: toFault(answer.reason).message }] : []));
+    return { hosts: [await own, ...hosts], unreachable };
+  }
+}
+
+/** One process that keeps to itself. */
+function isAlone({ hosts }: Config): boolean {
+  const all = Object.values(hosts);
+  return all.length === 1 && all[0]!.replicas === 1;
+}
