@@ -31,10 +31,10 @@ async function proxyFor(t: Test, port: number): Promise<{ proxy: TcpProxy; addre
 }
 
 /** An HTTP proxy that passes the introduction on and answers calls by itself. */
-async function gateway(t: Test, port: number, answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<PeerAddress> {
+async function gateway(t: Test, port: () => number, answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<PeerAddress> {
   const server = createServer((incoming, response) => {
     if (incoming.method === 'POST') return answer(incoming, response);
-    request({ port, host: '127.0.0.1', path: incoming.url, headers: incoming.headers }, (found) => {
+    request({ port: port(), host: '127.0.0.1', path: incoming.url, headers: incoming.headers }, (found) => {
       response.writeHead(found.statusCode!, found.headers);
       found.pipe(response);
     })
@@ -121,7 +121,7 @@ test('what somebody in between answers is lost, unless it says that nothing was 
     (response) => response.writeHead(status).end(),
   ];
   let answer = answers[0]!;
-  const link = await openLink(t, await gateway(t, host.port, (incoming, response) => incoming.resume().on('end', () => answer(response))));
+  const link = await openLink(t, await gateway(t, () => host.port, (incoming, response) => incoming.resume().on('end', () => answer(response))));
   for (answer of answers) {
     for (status of [400, 403, 404, 413, 429, 500, 502, 503, 504]) {
       for (const calls of [1, 2]) {
@@ -136,10 +136,26 @@ test('what somebody in between answers is lost, unless it says that nothing was 
 test('an answer that is none of ours is unreadable, and lost', async (t) => {
   const host = await httpHost(t, echo);
   for (const text of ['<html>', '', '{"n":0}\n{"n":99,"value":1}\n{"value":1}\nnull\n{"n":1,"fault":{"code":"toString"}}\n']) {
-    const link = await openLink(t, await gateway(t, host.port, (incoming, response) => incoming.resume().on('end', () => response.end(text))));
+    const link = await openLink(t, await gateway(t, () => host.port, (incoming, response) => incoming.resume().on('end', () => response.end(text))));
     const faults = [await faultOf(ask(link, callOf(1))), ...(await Promise.all([1, 2].map((n) => faultOf(ask(link, callOf(n))))))];
     for (const fault of faults) assert.deepEqual([fault.reason, fault.origin], ['unreadable_answer', 'lost'], text);
   }
+});
+
+test('another process behind the same connection is noticed', async (t) => {
+  const hosts = await Promise.all(['p1', 'p2'].map((process) => httpHost(t, echo, identityOf({ introduction: { host: 'callee', process, contracts: {} } }))));
+  let { port } = hosts[0]!;
+  const link = await openLink(t, await gateway(t, () => port, (_, response) => response.end()));
+  const changes: unknown[] = [];
+  const again = new Promise<void>((resolve) => {
+    link.onChange = () => {
+      changes.push([link.state, link.peer!.process]);
+      if (link.state === 'open') resolve();
+    };
+  });
+  port = hosts[1]!.port;
+  await again;
+  assert.deepEqual(changes, [['connecting', 'p1'], ['open', 'p2']]);
 });
 
 test('what is no host of ours is told apart', async (t) => {
@@ -215,6 +231,20 @@ test('stopping a link finishes what is under way, or fails it at the deadline', 
   await other.stop(50);
   assert.equal((await fails).origin, 'lost');
   assert.deepEqual([link.state, other.state], ['closed', 'closed']);
+
+  const third = await openLink(t, host.address);
+  const late = ask(third, callOf(4));
+  await held.count(3);
+  const ended = third.stop(10_000);
+  third.onChange = () => assert.fail(third.state);
+  const drained = host.server.stop(10_000);
+  // By the time that somebody else has been told, it has been told, too.
+  const witness = startedLink(t, host.address);
+  while (!/stopping/.test(witness.problem!)) await new Promise(setImmediate);
+  held.calls[2]!.answer({ value: 'late' });
+  assert.equal(await late, 'late');
+  await Promise.all([ended, drained]);
+  assert.equal(third.state, 'closed');
 });
 
 test('with TLS both ends show certificates of one authority, and strangers stay out', async (t) => {

@@ -23,6 +23,22 @@ test('a call arrives with all that belongs to it, and its answer comes back', as
   assert.equal(link.pending, 0);
 });
 
+test('what no header can hold crosses all the same', async (t) => {
+  const held = new Held();
+  const host = await httpHost(t, held.dispatch);
+  const link = await openLink(t, host.address);
+  for (const change of [{ id: 'half a character: \ud800' }, { idempotencyKey: 'k'.repeat(5_000) }, { workspace: '' }, { actor: { kind: 'source', id: '' } as const }]) {
+    held.calls.length = 0;
+    const call = callOf(1, change);
+    const answer = ask(link, call);
+    await held.count(1);
+    const { call: arrived } = held.calls[0]!;
+    for (const name of ['id', 'workspace', 'actor', 'idempotencyKey'] as const) assert.deepEqual(arrived[name], call[name], name);
+    held.calls[0]!.answer({ value: 'fine' });
+    assert.equal(await answer, 'fine');
+  }
+});
+
 test('a slow call of a batch does not hold back the others', async (t) => {
   const held = new Held();
   const host = await httpHost(t, async (call) => (call.request === 'slow' ? held.dispatch(call) : { value: call.request }));
