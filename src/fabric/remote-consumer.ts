@@ -1,4 +1,4 @@
-import type { EpochMs } from '../kernel/clock.ts';
+import type { Clock, EpochMs } from '../kernel/clock.ts';
 import { newId } from '../kernel/ids.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import type { Consumer, Handler, Incoming } from '../ports/bus.ts';
@@ -11,6 +11,9 @@ export interface ConsumerSession {
   /** Until the other side has what became of everything, or the time is over. */
   release(consumer: RemoteConsumer, until: EpochMs): Promise<void>;
 }
+
+/** How long a message waits for handlers that outlived their session. */
+const PLACE_MS = 5_000;
 
 interface Flight {
   readonly message: Incoming;
@@ -34,19 +37,19 @@ export class RemoteConsumer implements Consumer {
   wasOpen = false;
   readonly #handler: Handler;
   readonly #session: ConsumerSession;
-  readonly #now: () => EpochMs;
+  readonly #clock: Clock;
   readonly #log: Log;
   /** By the message's id. */
   readonly #flights = new Map<string, Flight>();
   #running = 0;
   #stopping: Promise<void> | undefined;
 
-  constructor(queue: string, concurrency: number, handler: Handler, session: ConsumerSession, now: () => EpochMs, log: Log) {
+  constructor(queue: string, concurrency: number, handler: Handler, session: ConsumerSession, clock: Clock, log: Log) {
     this.queue = queue;
     this.concurrency = concurrency;
     this.#handler = handler;
     this.#session = session;
-    this.#now = now;
+    this.#clock = clock;
     this.#log = log;
   }
 
@@ -69,6 +72,12 @@ export class RemoteConsumer implements Consumer {
     const flight: Flight = { message, delivery, begun: false };
     this.#flights.set(message.id, flight);
     if (this.#mayBegin(flight)) void this.#handle(flight);
+    else this.#clock.at(this.#clock.now() + PLACE_MS, () => this.#giveBack(flight));
+  }
+
+  /** Whether a handler here speaks for this message, though it may come to another consumer of the queue. */
+  holds(id: string): boolean {
+    return this.#flights.has(id);
   }
 
   /** Its session is lost: what has not begun will come again. */
@@ -81,19 +90,23 @@ export class RemoteConsumer implements Consumer {
   }
 
   stop(deadlineMs: number): Promise<void> {
-    return (this.#stopping ??= this.#stop(this.#now() + deadlineMs));
+    return (this.#stopping ??= this.#stop(this.#clock.now() + deadlineMs));
   }
 
   async #stop(until: EpochMs): Promise<void> {
     // In the next turn, so that `isStopping` holds in all that follows.
     await undefined;
-    for (const [id, { begun, delivery }] of this.#flights) {
-      if (begun) continue;
-      this.#flights.delete(id);
-      if (delivery !== undefined) this.#session.settle(delivery, { kind: 'untried' });
-    }
+    for (const flight of this.#flights.values()) this.#giveBack(flight);
     await this.#session.release(this, until);
     this.#flights.clear();
+  }
+
+  /** One that waits for a place is not kept from other processes for as long as a handler may hang. */
+  #giveBack(flight: Flight): void {
+    const { begun, delivery, message } = flight;
+    if (begun || this.#flights.get(message.id) !== flight) return;
+    this.#flights.delete(message.id);
+    if (delivery !== undefined) this.#session.settle(delivery, { kind: 'untried' });
   }
 
   /** Beside handlers that outlived their session, new ones wait for a place, and for their key. */

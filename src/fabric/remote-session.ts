@@ -50,7 +50,7 @@ export class RemoteSession implements ConsumerSession {
   }
 
   async consume(queue: string, concurrency: number, handler: Handler, stopped: AbortSignal): Promise<RemoteConsumer> {
-    const consumer = new RemoteConsumer(queue, concurrency, handler, this, () => this.#caller.clock.now(), this.#log);
+    const consumer = new RemoteConsumer(queue, concurrency, handler, this, this.#caller.clock, this.#log);
     this.#consumers.set(consumer.id, consumer);
     try {
       await this.#exclusive(() => this.#openAll(stopped, consumer));
@@ -193,8 +193,14 @@ export class RemoteSession implements ConsumerSession {
     for (const { delivery, consumer, message } of messages) {
       const owner = this.#consumers.get(consumer);
       if (owner === undefined) this.#refuse(consumer, delivery);
-      else owner.arrive(delivery, message as Incoming);
+      else this.#speakerOf(message.id, owner).arrive(delivery, message as Incoming);
     }
+  }
+
+  /** The consumer whose handler has outlived the session that brought it the message; else the one it came to. */
+  #speakerOf(id: string, owner: RemoteConsumer): RemoteConsumer {
+    for (const other of this.#consumers.values()) if (other !== owner && other.queue === owner.queue && other.holds(id)) return other;
+    return owner;
   }
 
   /** Its consumer has ended here, and the other side has not heard of it. */
