@@ -8,8 +8,8 @@ export const MAX_DEPTH = 1_000;
 /** Names and values of a request's headers together; Node answers 431 beyond it. */
 export const MAX_HEADER_BYTES = 16 * 1024;
 export const MAX_BATCH_CALLS = 256;
-/** Beyond it a caller is told to come back, or to split the work: no host means to wait so long for one call. */
-export const MAX_TIMEOUT_MS = 24 * 60 * 60 * 1_000;
+/** Some thirty years; a deadline that is farther away, or never, crosses as this. */
+export const MAX_TIMEOUT_MS = 1e12;
 /** For whoever says nothing of a deadline, e.g. curl. */
 export const DEFAULT_TIMEOUT_MS = 10_000;
 

@@ -119,6 +119,7 @@ export class HttpLink implements Link {
     let late = false;
     const timer = setTimeout(() => {
       late = true;
+      resolve({ error: new Error('late'), begun: true });
       exchange.abort();
     }, DESCRIBE_MS);
     const outcome = await promise.finally(() => clearTimeout(timer));
