@@ -3,8 +3,10 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { test, type TestContext as Test } from 'node:test';
 import { FrameReader } from '../../../../../adapters/transport/rpc/frame-reader.ts';
-import { PREAMBLE, handshakeFrame } from '../../../../../adapters/transport/rpc/frames.ts';
+import { handshakeFrame, KIND_HANDSHAKE, PREAMBLE } from '../../../../../adapters/transport/rpc/frames.ts';
 import { CallerHandshake, ServerHandshake } from '../../../../../adapters/transport/rpc/handshake.ts';
+import { Incoming } from '../../../../../adapters/transport/rpc/incoming.ts';
+import { GO_AWAY, type Message } from '../../../../../adapters/transport/rpc/messages.ts';
 import { Outgoing } from '../../../../../adapters/transport/rpc/outgoing.ts';
 import { DEFAULTS } from '../../../../../adapters/transport/rpc/settings.ts';
 import { rpcWith } from '../../../../../adapters/transport/rpc/transport.ts';
@@ -12,32 +14,45 @@ import { ask, callOf, echo, faultOf, Held, identityOf, linkState, transportUnder
 
 const QUICK = { beatMs: 100, silentBeats: 5, firstPauseMs: 5, mostPauseMs: 20, handshakeMs: 1_000 };
 
-/** A caller that has introduced itself, and then writes what the test wants. */
-async function badCaller(t: Test, at: object): Promise<{ readonly socket: Socket; readonly out: Outgoing }> {
+interface BadCaller {
+  readonly socket: Socket;
+  readonly out: Outgoing;
+  /** Reads on, from where it stopped after the handshake; resolves with the first message. */
+  listen(): Promise<Message>;
+}
+
+/** A caller that has introduced itself, and then writes what the test wants and reads nothing. */
+async function badCaller(t: Test, at: object): Promise<BadCaller> {
   const socket = connect(at as { port: number });
   t.after(() => socket.destroy());
   socket.on('error', () => {});
   await once(socket, 'connect');
   socket.write(PREAMBLE);
   let frames = 0;
+  const welcomed = Promise.withResolvers<void>();
+  const heard = Promise.withResolvers<Message>();
   const handshake = new CallerHandshake(identityOf(), DEFAULTS, (content) => socket.write(handshakeFrame(content, frames++)));
-  const reader = new FrameReader(DEFAULTS.maxFrameBytes, false, (body) => handshake.take(JSON.parse(body.toString('utf8', 1))) === undefined);
+  const incoming = new Incoming();
+  const reader = new FrameReader(DEFAULTS.maxFrameBytes, false, (body) => {
+    if (body[0] !== KIND_HANDSHAKE) incoming.read(body, heard.resolve);
+    else if (handshake.take(JSON.parse(body.toString('utf8', 1))) !== undefined) welcomed.resolve();
+    return true;
+  });
   socket.on('data', (chunk: Buffer) => reader.push(chunk));
-  while (frames < 2) await once(socket, 'data');
-  await once(socket, 'data');
-  socket.removeAllListeners('data').pause();
-  return { socket, out: new Outgoing(DEFAULTS.maxFrameBytes, frames) };
+  await welcomed.promise;
+  socket.pause();
+  return { socket, out: new Outgoing(DEFAULTS.maxFrameBytes, frames), listen: () => (socket.resume(), heard.promise) };
 }
 
-/** A server that introduces itself, and then reads and says nothing. */
-async function muteServer(t: Test, window: { windowCalls: number; windowBytes: number }): Promise<number> {
+/** A server that introduces itself, and then reads and does what the test wants with what comes: nothing, unless told. */
+async function badServer(t: Test, window: { windowCalls: number; windowBytes: number }, heard: (socket: Socket, out: Outgoing) => void = () => {}): Promise<number> {
   const listener = createServer((socket) => {
     let frames = 0;
     socket.on('error', () => {});
     const handshake = new ServerHandshake(identityOf(), { ...DEFAULTS, ...window }, (content) => socket.write(handshakeFrame(content, frames++)));
     const reader = new FrameReader(DEFAULTS.maxFrameBytes, true, (body) => {
       const done = handshake.take(JSON.parse(body.toString('utf8', 1))) !== undefined;
-      if (done) socket.removeAllListeners('data').resume();
+      if (done) socket.removeAllListeners('data').on('data', () => heard(socket, new Outgoing(DEFAULTS.maxFrameBytes, frames)));
       return !done;
     });
     socket.on('data', (chunk: Buffer) => reader.push(chunk));
@@ -89,7 +104,7 @@ test('a call that waits and is cancelled never leaves, and a cancelled one keeps
 });
 
 test('a server that does not answer makes a link hold a bounded amount, in calls and in bytes', async (t) => {
-  const port = await muteServer(t, { windowCalls: 100, windowBytes: 1_000_000 });
+  const port = await badServer(t, { windowCalls: 100, windowBytes: 1_000_000 });
   const under = transportUnderTest('rpc', rpcWith({ queueCalls: 1_000, queueBytes: 1_000_000 }));
   const link = await under.openLink(t, { at: { host: '127.0.0.1', port } });
   const outcomes = Array.from({ length: 400 }, () => faultOf(ask(link, callOf('x'.repeat(10_000)))));
@@ -98,6 +113,20 @@ test('a server that does not answer makes a link hold a bounded amount, in calls
   await link.stop(0);
   const origins = (await Promise.all(outcomes)).map(({ origin }) => origin);
   assert.ok(origins.filter((origin) => origin === 'lost').length <= 101);
+});
+
+test('of the calls on a connection that breaks, those that never left are unsent and the others lost', async (t) => {
+  const garbage = Buffer.alloc(12, 0xff);
+  const port = await badServer(t, { windowCalls: 10, windowBytes: 1_000 }, (socket, out) => {
+    out.answer(0, 'first');
+    socket.write(Buffer.concat([...out.take(), garbage]));
+  });
+  const under = transportUnderTest('rpc', rpcWith(QUICK));
+  const link = await under.openLink(t, { at: { host: '127.0.0.1', port } });
+  const late = Promise.withResolvers<unknown>();
+  link.send(callOf('first'), { succeed: () => link.send(callOf('sent by the answer'), { succeed: late.resolve, fail: late.reject }), fail: late.reject });
+  const lost = faultOf(ask(link, callOf('second')));
+  assert.deepEqual([(await faultOf(late.promise)).origin, (await lost).origin], ['unsent', 'lost']);
 });
 
 test('a caller that does not read makes a server hold a bounded amount, and is given up', async (t) => {
@@ -145,6 +174,22 @@ test('a caller that breaks the rules is closed, and nobody else is', async (t) =
   held.calls[before]!.answer({ value: 'served' });
   assert.equal(await answer, 'served');
   assert.equal(host.server.connections, 1);
+});
+
+test('a call that was on its way when the server began to stop is not run', async (t) => {
+  const held = new Held();
+  const under = transportUnderTest('rpc', rpcWith({}));
+  const host = await under.host(t, held.dispatch);
+  const [told, late] = [await badCaller(t, host.address.at), await badCaller(t, host.address.at)];
+  const stopped = host.server.stop(5_000);
+  assert.deepEqual(await told.listen(), [GO_AWAY]);
+  told.socket.destroy();
+  late.out.call(0, 1_000, callOf('late'));
+  for (const frame of late.out.take()) late.socket.write(frame);
+  assert.deepEqual(await late.listen(), [GO_AWAY]);
+  late.socket.end();
+  await within(5_000, stopped, () => 'the server did not stop');
+  assert.equal(held.calls.length, 0);
 });
 
 test('each side proves the secret without showing it, and a proof cannot be used again', () => {
