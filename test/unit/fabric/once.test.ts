@@ -240,7 +240,7 @@ test('keys are forgotten after a week, not before', async (t) => {
   await clock.advance(5 * 86_400_000 + 1);
   await pruner.start();
   await clock.advance(600_000);
-  while ((await noted(storage)).length > 1) await new Promise(setImmediate);
+  for (let turn = 0; turn < 1_000 && (await noted(storage)).length > 1; turn++) await new Promise(setImmediate);
   assert.deepEqual((await noted(storage)).map(({ key }) => key), ['young']);
   await purse.pay(PAYMENT, purseCall('young'));
   assert.equal(service.runs, 2);
