@@ -7,6 +7,7 @@ export const areas = {
   bus: async () => (await import('./bus.ts')).benchBus(),
   rpc: async () => (await import('./rpc.ts')).benchRpc(),
   http: async () => (await import('./http.ts')).benchHttp(),
+  thread: async () => (await import('./thread.ts')).benchThread(),
   cache: async () => (await import('./cache.ts')).benchCache(),
   ingest: async () => (await import('./ingest.ts')).benchIngest(),
   rules: async () => (await import('./rules.ts')).benchRules(),

@@ -5,8 +5,10 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { MessageChannel } from 'node:worker_threads';
 import { httpTransport } from '../../adapters/transport/http/transport.ts';
-import { rpc } from '../../adapters/transport/rpc/transport.ts';
+import { rpc, rpcLinkOver } from '../../adapters/transport/rpc/transport.ts';
+import { PortStream } from '../../adapters/transport/thread/port-stream.ts';
 import type { Call } from '../../src/kernel/call.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
 import type { Contract } from '../../src/kernel/contract.ts';
@@ -35,6 +37,7 @@ export const places: Readonly<Record<string, Place>> = {
   'inline-strict': within('inline-strict'),
   'rpc over TCP': across(rpc, 'tcp'),
   'rpc over a Unix socket': across(rpc, 'unix'),
+  'thread, over a MessagePort': overPort,
   'http, each call in a request of its own': across(httpTransport({ batches: false }), 'tcp'),
   'http, calls of one turn together': across(httpTransport({ batches: true }), 'tcp'),
   'http over a Unix socket': across(httpTransport({ batches: true }), 'unix'),
@@ -88,6 +91,25 @@ function fromCache(place: Place): Place {
         return close();
       },
     };
+  };
+}
+
+/** Both ends in this thread, so that the suite sees both; a module in a worker is test/unit/app/thread's matter. */
+async function overPort<T>(target: Target, contract: Contract<T>, log: Log): Promise<Placed<T>> {
+  const serving = new Serving([target], log);
+  const server = rpc.serve({ introduction: { host: 'callee', process: 'callee-1', contracts: { [contract.name]: contract.hash } }, offers: serving.offers, secret: null }, serving);
+  const connect = (): PortStream => {
+    const { port1, port2 } = new MessageChannel();
+    server.accept(new PortStream(port2));
+    return new PortStream(port1);
+  };
+  const caller: Identity = { introduction: { host: 'caller', process: 'caller-1', contracts: {} }, offers: [], secret: null };
+  const replicas = new Replicas({ host: 'callee', contracts: [contract], newLink: () => rpcLinkOver({ name: 'the thread', connect }, caller), log: silent });
+  replicas.update(['callee']);
+  while (!replicas.ready) await new Promise<void>((resolve) => replicas.onceChanged(resolve));
+  return {
+    stub: bindRemote(contract, replicas, new Edge()),
+    close: async () => void (await Promise.all([replicas.stop(1_000), server.stop(1_000)])),
   };
 }
 

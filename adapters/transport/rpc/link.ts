@@ -8,6 +8,14 @@ import { CallingConnection, failSoon, notConnected } from './calling-connection.
 import { pauseMs } from './pause.ts';
 import type { RpcSettings } from './settings.ts';
 
+/** How a link gets to the other side. */
+export interface Way {
+  /** For people. */
+  readonly name: string;
+  /** A new stream, on its way to the other side or there already; one that is destroyed when there is no way now. */
+  connect(): Duplex;
+}
+
 /**
  * The calling end towards one process. At most one connection takes new calls; those whose peer is stopping stay until
  * their calls are answered. `connecting` covers the attempts and the pauses between them.
@@ -15,7 +23,7 @@ import type { RpcSettings } from './settings.ts';
 export class RpcLink implements Link {
   onChange: (() => void) | undefined;
   readonly #identity: Identity;
-  readonly #to: PeerAddress;
+  readonly #to: Way;
   readonly #settings: RpcSettings;
   readonly #life = new StartStop(
     () => this.#connect(),
@@ -34,7 +42,7 @@ export class RpcLink implements Link {
   #closedSent = 0;
   #closedReceived = 0;
 
-  constructor(identity: Identity, to: PeerAddress, settings: RpcSettings) {
+  constructor(identity: Identity, to: Way, settings: RpcSettings) {
     this.#identity = identity;
     this.#to = to;
     this.#settings = settings;
@@ -101,7 +109,7 @@ export class RpcLink implements Link {
   #connect(): void {
     if (this.#isStopped) return;
     this.#timer = undefined;
-    const connection: CallingConnection = new CallingConnection(streamTo(this.#to), this.#identity, this.#settings, {
+    const connection: CallingConnection = new CallingConnection(this.#to.connect(), this.#identity, this.#settings, {
       opened: (peer) => this.#opened(peer),
       leaving: () => this.#away(connection, 'The host is stopping.'),
       closed: (problem) => this.#closed(connection, problem),
@@ -123,7 +131,7 @@ export class RpcLink implements Link {
     this.#current = undefined;
     if (this.#isStopped) return;
     this.#timer = setTimeout(() => this.#connect(), pauseMs(this.#attempts++, this.#settings));
-    this.#become('connecting', `${nameOf(this.#to)}: ${problem}`);
+    this.#become('connecting', `${this.#to.name}: ${problem}`);
   }
 
   #closed(connection: CallingConnection, problem: string): void {
@@ -154,6 +162,10 @@ export class RpcLink implements Link {
     await empty;
     clearTimeout(timer);
   }
+}
+
+export function wayTo(to: PeerAddress): Way {
+  return { name: nameOf(to), connect: () => streamTo(to) };
 }
 
 function streamTo({ at, tls }: PeerAddress): Duplex {
