@@ -145,6 +145,21 @@ test('a caller that does not read makes a server hold a bounded amount, and is g
   assert.equal(await ask(other, callOf('and after')), 'and after');
 });
 
+test('answers that come faster than they are read wait their turn, and beyond a bound become faults', async (t) => {
+  const held = new Held();
+  const under = transportUnderTest('rpc', rpcWith({ highWaterBytes: 100_000, queueBytes: 1_000_000 }));
+  const host = await under.host(t, held.dispatch);
+  const link = await under.openLink(t, host.address);
+  const text = 'x'.repeat(50_000);
+  const outcomes = Array.from({ length: 100 }, (_, n) => ask(link, callOf(n)).catch(({ reason }) => reason));
+  await held.count(100);
+  for (const { answer } of held.calls) answer({ value: text });
+  const all = await within(5_000, Promise.all(outcomes), () => 'answers were forgotten');
+  const arrived = all.filter((outcome) => outcome === text).length;
+  assert.ok(arrived >= 20 && arrived <= 25, `${arrived} arrived`);
+  assert.equal(all.filter((outcome) => outcome === 'answers_not_read').length, 100 - arrived);
+});
+
 test('a caller that breaks the rules is closed, and nobody else is', async (t) => {
   const held = new Held();
   const under = transportUnderTest('rpc', rpcWith({ windowCalls: 8 }));
