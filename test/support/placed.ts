@@ -97,7 +97,7 @@ function fromCache(place: Place): Place {
 /** Both ends in this thread, so that the suite sees both; a module in a worker is test/unit/app/thread's matter. */
 async function overPort<T>(target: Target, contract: Contract<T>, log: Log): Promise<Placed<T>> {
   const serving = new Serving([target], log);
-  const server = rpc.serve({ introduction: { host: 'callee', process: 'callee-1', contracts: { [contract.name]: contract.hash } }, offers: serving.offers, secret: null }, serving);
+  const server = rpc.serve({ introduction: { host: 'callee', process: 'callee-1', contracts: { [contract.name]: contract.hash } }, offers: [offerOf(contract)], secret: null }, serving);
   const connect = (): PortStream => {
     const { port1, port2 } = new MessageChannel();
     server.accept(new PortStream(port2));
