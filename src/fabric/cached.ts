@@ -1,5 +1,6 @@
 import type { Clock } from '../kernel/clock.ts';
-import type { Contract, Query } from '../kernel/contract.ts';
+import type { Contract, Descriptor, Query } from '../kernel/contract.ts';
+import { Fault } from '../kernel/fault.ts';
 import type { Log, Metrics } from '../kernel/telemetry.ts';
 import type { LocalCache, SharedCache } from '../ports/cache.ts';
 import { type CacheCounts, CacheTally } from './cache-tally.ts';
@@ -18,7 +19,7 @@ export interface CacheParts {
 }
 
 /** An entry that has become outdated: one of `method`'s, under the key that its rule's `keyBy` gives. */
-export interface CacheDrop {
+interface CacheDrop {
   readonly method: string;
   readonly key: string;
 }
@@ -31,8 +32,6 @@ export interface Cached<T> {
    * drops every entry of those operations. Events that no rule names, and twice the same, do no harm. Never throws.
    */
   drop(eventName: string, workspace: string | null, payload: unknown): void;
-  /** The same by what `dropsFor` gave on the serving side: with a command's reply, so that its caller reads its own write. */
-  applyDrops(workspace: string | null, drops: readonly CacheDrop[]): void;
   /** Events may have been missed: forgets all, and believes nothing that the shared tier was given before now. */
   dropAll(): void;
   /** By method; cached ones only. */
@@ -63,6 +62,9 @@ export interface Cached<T> {
  *   each host's own memory of recent drops refuses what the shared tier has from before (clocks of hosts may be a second
  *   apart). What remains: a host that was started after such a drop, or for which the server evicted the tombstone, may
  *   be given the outdated answer until its ttl ends.
+ * - **Own writes**: what a command may have changed is known only to its events, which take their time. So from the reply
+ *   to a command, or from not knowing what became of it, this process believes no answer from before, of any query whose
+ *   entries events can drop.
  * - **Answers are frozen**: whoever writes into one gets a TypeError instead of changing it for everybody. What the stub
  *   answers must therefore be the caller's own, as it is when it comes over a wire.
  */
@@ -70,17 +72,6 @@ export function cached<T>(contract: Contract<T>, stub: T, { local, shared, clock
   const queries = new Map<string, CachedQuery>();
   const tallies = new Map<string, CacheTally>();
   const inner = stub as Implementation;
-  const outer = stubOf(contract, (method, descriptor) => {
-    const callee = inner[method]!;
-    if (!isCached(descriptor)) return callee;
-    const tally = new CacheTally({ contract: contract.name, method }, metrics, clock);
-    const answers = shared === undefined ? undefined : new SharedAnswers(shared, descriptor.output);
-    const name = `${contract.name}.${method}@${contract.hash}`;
-    const query = new CachedQuery({ name, query: descriptor, rule: descriptor.cache, callee, local, shared: answers, tally, clock });
-    tallies.set(method, tally);
-    queries.set(method, query);
-    return (request, call) => query.ask(request, call);
-  });
   const applyDrops = (workspace: string | null, drops: readonly CacheDrop[]): void => {
     for (const { method, key } of drops) {
       if (workspace === null) queries.get(method)?.dropAll();
@@ -91,6 +82,17 @@ export function cached<T>(contract: Contract<T>, stub: T, { local, shared, clock
     for (const query of queries.values()) query.dropAll();
     local.clear();
   };
+  const outer = stubOf(contract, (method, descriptor) => {
+    const callee = inner[method]!;
+    if (!isCached(descriptor)) return descriptor.kind === 'command' && outdates(contract) ? (request, call) => afterwards(callee(request, call), dropAll) : callee;
+    const tally = new CacheTally({ contract: contract.name, method }, metrics, clock);
+    const answers = shared === undefined ? undefined : new SharedAnswers(shared, descriptor.output);
+    const name = `${contract.name}.${method}@${contract.hash}`;
+    const query = new CachedQuery({ name, query: descriptor, rule: descriptor.cache, callee, local, shared: answers, tally, clock });
+    tallies.set(method, tally);
+    queries.set(method, query);
+    return (request, call) => query.ask(request, call);
+  });
   return {
     stub: outer,
     drop(eventName, workspace, payload) {
@@ -102,7 +104,6 @@ export function cached<T>(contract: Contract<T>, stub: T, { local, shared, clock
         dropAll();
       }
     },
-    applyDrops,
     dropAll,
     stats: () => ({ entries: local.size, operations: Object.fromEntries([...tallies].map(([method, { counts }]) => [method, counts])) }),
     close() {
@@ -111,15 +112,29 @@ export function cached<T>(contract: Contract<T>, stub: T, { local, shared, clock
   };
 }
 
-/**
- * Which entries an event outdates, by the contract's `dropOn` rules: on the serving side, for the events that a command
- * has published, to send along with its reply.
- */
-export function dropsFor(contract: Contract<any>, eventName: string, payload: unknown): CacheDrop[] {
+/** Which entries an event outdates, by the contract's `dropOn` rules. */
+function dropsFor(contract: Contract<any>, eventName: string, payload: unknown): CacheDrop[] {
   return Object.entries(contract.operations).flatMap(([method, descriptor]) => {
     const rules = isCached(descriptor) ? (descriptor.cache.dropOn ?? []) : [];
     return rules.filter(([{ name }]) => name === eventName).map(([, keyOf]) => ({ method, key: keyOf(payload) }));
   });
+}
+
+/** Whether anything that a module does makes kept answers of its contract wrong. */
+function outdates({ operations }: Contract<any>): boolean {
+  return Object.values<Descriptor>(operations).some((descriptor) => isCached(descriptor) && (descriptor.cache.dropOn ?? []).length > 0);
+}
+
+/** Before whoever waits for the answer goes on. A command that was refused has changed nothing. */
+async function afterwards(answer: Promise<unknown>, act: () => void): Promise<unknown> {
+  try {
+    const value = await answer;
+    act();
+    return value;
+  } catch (thrown) {
+    if (!Fault.is(thrown) || thrown.origin === 'lost') act();
+    throw thrown;
+  }
 }
 
 type CachedDescriptor = Query<any, any> & Required<Pick<Query<any, any>, 'cache'>>;

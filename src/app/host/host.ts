@@ -100,6 +100,7 @@ export class Host implements Lifecycle {
     await peers.start({ targets: this.#composition.targets, bus: this.#bus, status: () => this.#hostStatus() });
     for (const channel of this.#channels.values()) await channel.start();
     await this.#composition.start();
+    peers.watch(this.#bus);
     if (peers.remoteBus === undefined) this.#metrics.watchQueues(this.#bus);
     if (this.#http !== undefined) this.#http.surfaces = [this.#health, ...this.#composition.http];
     this.#health.phase = 'ready';

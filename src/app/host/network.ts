@@ -1,18 +1,20 @@
-import type { Clock } from '../../kernel/clock.ts';
 import type { Contract } from '../../kernel/contract.ts';
+import type { DriverContext } from '../../kernel/driver.ts';
 import { Fault } from '../../kernel/fault.ts';
 import { type Lifecycle, StartStop } from '../../kernel/lifecycle.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
 import { type EdgeStatus, hostDesk } from '../../kernel/system.ts';
-import type { Log, Metrics } from '../../kernel/telemetry.ts';
 import type { Registry } from '../../ports/registry.ts';
 import type { Identity, StreamTransport } from '../../ports/transport.ts';
 import { busContract } from '../../fabric/bus-contract.ts';
+import type { Bus } from '../../ports/bus.ts';
 import { Edge } from '../../fabric/edge.ts';
 import { bindRemote } from '../../fabric/remote.ts';
 import { Replicas } from '../../fabric/replicas.ts';
+import { Caches } from './caches.ts';
 import type { Config } from '../config/config.ts';
 import { parseListen } from '../config/listen.ts';
+import type { Parts } from '../config/parts.ts';
 import { hostOfModule, viaBetween, type Via } from '../config/placement.ts';
 
 export interface NetworkOptions {
@@ -24,9 +26,8 @@ export interface NetworkOptions {
   readonly identity: Identity;
   readonly registry: Registry;
   readonly transports: Readonly<Record<string, StreamTransport>>;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly metrics: Metrics;
+  readonly parts: Parts;
+  readonly context: DriverContext;
 }
 
 /** One contract that is called over the network. */
@@ -48,12 +49,14 @@ export class Network implements Lifecycle {
   readonly #replicas: ReadonlyMap<string, Replicas>;
   readonly #edges = new Map<string, Edge>();
   readonly #stubs = new Map<string, unknown>();
+  readonly #caches: Caches;
   #unwatch: (() => void) | undefined;
 
   constructor(options: NetworkOptions) {
     this.#options = options;
     this.#called = calledFrom(options);
     this.#replicas = new Map([...groups(this.#called)].map(([key, contracts]) => [key, this.#replicasOf(key, contracts)]));
+    this.#caches = new Caches(options);
     this.#life = new StartStop(
       () => this.#start(),
       (deadlineMs) => this.#stop(deadlineMs),
@@ -67,6 +70,11 @@ export class Network implements Lifecycle {
 
   stop(deadlineMs: number): Promise<void> {
     return this.#life.stop(deadlineMs);
+  }
+
+  /** From now on caches hear of what outdates their answers. */
+  watch(bus: Bus): void {
+    this.#caches.watch(bus);
   }
 
   /** The stub of a contract that another host serves; undefined when none does. */
@@ -91,12 +99,12 @@ export class Network implements Lifecycle {
   edges(): EdgeStatus[] {
     return this.#called
       .filter(({ contract }) => contract !== hostDesk)
-      .map(({ contract, host, via }) => ({ to: contract.name, host, via, ...this.#edge(contract.name, host).figures(), replicas: this.#replicas.get(keyOf(host, via))!.states(), cache: null }));
+      .map(({ contract, host, via }) => ({ to: contract.name, host, via, ...this.#edge(contract.name, host).figures(), replicas: this.#replicas.get(keyOf(host, via))!.states(), cache: this.#caches.figures(contract.name) }));
   }
 
   #stub<T>({ contract, host, via }: Called): T {
     const key = `${contract.name} ${host}`;
-    if (!this.#stubs.has(key)) this.#stubs.set(key, bindRemote(contract, this.#replicas.get(keyOf(host, via))!, this.#edge(contract.name, host)));
+    if (!this.#stubs.has(key)) this.#stubs.set(key, this.#caches.inFrontOf(contract, bindRemote(contract, this.#replicas.get(keyOf(host, via))!, this.#edge(contract.name, host))));
     return this.#stubs.get(key) as T;
   }
 
@@ -108,7 +116,7 @@ export class Network implements Lifecycle {
   }
 
   #replicasOf(key: string, contracts: readonly Contract<any>[]): Replicas {
-    const { config, identity, log, transports } = this.#options;
+    const { config, context: { log }, identity, transports } = this.#options;
     const [host, via] = key.split(' ') as [string, Via];
     const { tls } = config.peers;
     return new Replicas({
@@ -121,7 +129,7 @@ export class Network implements Lifecycle {
 
   async #start(): Promise<void> {
     const { registry } = this.#options;
-    await registry.start();
+    await Promise.all([registry.start(), this.#caches.start()]);
     this.#unwatch = registry.watch(({ announcements }) => {
       for (const replicas of this.#replicas.values()) replicas.update(announcements.filter(({ host }) => host === replicas.host).map(({ address }) => address));
     });
@@ -132,12 +140,13 @@ export class Network implements Lifecycle {
     const until = Date.now() + WARM_UP_MS;
     for (const replicas of this.#replicas.values()) {
       while (!replicas.ready && Date.now() < until && this.#life.state === 'starting') await changeOf(replicas, until - Date.now());
-      if (!replicas.ready) this.#options.log.warn({ peer: replicas.host }, 'a host that is called from here is away; this one starts without it');
+      if (!replicas.ready) this.#options.context.log.warn({ peer: replicas.host }, 'a host that is called from here is away; this one starts without it');
     }
   }
 
   async #stop(deadlineMs: number): Promise<void> {
     this.#unwatch?.();
+    await this.#caches.stop(deadlineMs);
     await Promise.all([...this.#replicas.values()].map((replicas) => replicas.stop(deadlineMs)));
     await this.#options.registry.stop(deadlineMs);
   }

@@ -59,7 +59,7 @@ export class Peers {
     const hosts = Object.entries(config.hosts).map(([name, { listen, addresses }]) => ({ host: name, addresses: [...(addresses ?? [listen!])] }));
     const { replicas } = config.hosts[host]!;
     this.#registry = createRegistry(config.registry, parts, { ...context, hosts, host, replicas });
-    this.#network = new Network({ config, host, modules: parts.modules, identity: this.#identity, registry: this.#registry, transports: streamTransports, ...context });
+    this.#network = new Network({ config, host, modules: parts.modules, identity: this.#identity, registry: this.#registry, transports: streamTransports, parts, context });
     const stub = this.#network.contract(busContract);
     this.remoteBus = stub && new RemoteBus({ stub, clock: context.clock, log: context.log });
   }
@@ -100,6 +100,11 @@ export class Peers {
     this.#server = new PeerServer(parseListen(listen!)!, config.peers.tls, spoken, context.log);
     await this.#server.start();
     await this.#network.start();
+  }
+
+  /** Once the bus runs. */
+  watch(bus: Bus): void {
+    this.#network?.watch(bus);
   }
 
   /** Tells the others that this process is ready for them. */

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Call } from '../../../src/kernel/call.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
-import { dropsFor } from '../../../src/fabric/cached.ts';
 import type { Labels, Metrics } from '../../../src/kernel/telemetry.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { rejectsWith } from '../../support/faults.ts';
-import { away, cachedPantry, callAt, itemOf, localCache, pantry, PantryCallee, SharedMap, STALE_MS, TIMEOUT_MS, TTL_MS } from '../../support/pantry.ts';
+import { away, cachedPantry, callAt, itemOf, localCache, PantryCallee, SharedMap, STALE_MS, TIMEOUT_MS, TTL_MS } from '../../support/pantry.ts';
 
 function rig(parts: Parameters<typeof cachedPantry>[2] = {}) {
   const clock = new FakeClock();
@@ -46,10 +45,9 @@ describe('a cached query', () => {
     assert.equal(callee.asked.length, 2);
   });
 
-  it('leaves commands, and queries without a rule, to the stub itself', async () => {
+  it('leaves queries without a rule to the stub itself', async () => {
     const { callee, cache, call } = rig();
     assert.equal(cache.stub.list, callee.stub.list);
-    assert.equal(cache.stub.put, callee.stub.put);
     await cache.stub.list({ id: 'a' }, call());
     await cache.stub.list({ id: 'a' }, call());
     assert.equal(callee.asked.length, 2);
@@ -385,7 +383,6 @@ describe('a drop', () => {
       (cache) => cache.drop('pantry.item-changed', null, { id: 'other' }),
       (cache) => cache.drop('pantry.item-changed', 'w1', null),
       (cache) => cache.dropAll(),
-      (cache) => cache.applyDrops(null, [{ method: 'get', key: 'other' }]),
     ];
     for (const shot of shots) {
       const { cache, get, callee } = rig();
@@ -398,13 +395,19 @@ describe('a drop', () => {
     }
   });
 
-  it('is what a reply carries for the events that its command has published', async () => {
-    const { cache, get } = rig();
-    assert.deepEqual(dropsFor(pantry, 'pantry.item-changed', { id: 'a' }), [{ method: 'get', key: 'a' }, { method: 'getStrictly', key: 'a' }]);
-    assert.deepEqual(dropsFor(pantry, 'pantry.something-else', { id: 'a' }), []);
-    await get();
-    cache.applyDrops('w1', [...dropsFor(pantry, 'pantry.item-changed', { id: 'a' }), { method: 'of-a-newer-callee', key: 'a' }]);
-    assert.equal(await get(), 2);
+  it('happens with the reply to an own command, or when its fate is not known, and not when it was refused', async () => {
+    const { cache, callee, call, get } = rig();
+    assert.equal(await get(), 1);
+    await cache.stub.put({ id: 'a' }, call());
+    assert.equal(await get(), 3);
+    callee.auto = () => Promise.reject(new Fault('conflict', 'No.'));
+    await rejectsWith('conflict', cache.stub.put({ id: 'a' }, call()));
+    assert.equal(await get(), 3);
+    callee.auto = () => Promise.reject(new Fault('unavailable', 'Cut off.', { origin: 'lost' }));
+    await rejectsWith('unavailable', cache.stub.put({ id: 'a' }, call()));
+    const asked = callee.asked.length;
+    await get().catch(() => {});
+    assert.equal(callee.asked.length, asked + 1);
   });
 
   it('leaves those who were waiting with their answer, which nobody is given who asks after it', async () => {
