@@ -7,7 +7,7 @@ import { Publisher } from '../kernel/message.ts';
 import { type HttpSurface, type Injectable, Installation, type ModuleDefinition, Settings } from '../kernel/module.ts';
 import { System } from '../kernel/system.ts';
 import { Log, Metrics } from '../kernel/telemetry.ts';
-import type { Bus } from '../ports/bus.ts';
+import type { Bus, QueueSettings } from '../ports/bus.ts';
 import { Channels } from '../ports/channel.ts';
 import { DeadLetters } from '../ports/dead-letters.ts';
 import { Store, type Storage } from '../ports/storage.ts';
@@ -37,6 +37,8 @@ export interface CompositionOptions {
   /** One database per module, by the module's name. */
   readonly openStorage: (module: string) => Storage;
   readonly bus: Bus;
+  /** Queues of modules that run elsewhere and consume from this bus: declared before anybody publishes, like those of the modules here. */
+  readonly queuesElsewhere?: readonly QueueSettings[];
   readonly channels: Channels;
   /** Each module's section of the configuration, parsed. */
   readonly settings: Readonly<Record<string, unknown>>;
@@ -87,7 +89,7 @@ export function compose(options: CompositionOptions): Composition {
   for (const { definition, container, once } of placed) targets.get(definition.contract.name)!.serve(once.guard(definition.contract, container.get<object>(definition.implementation as never)));
 
   const life = new StartStop(
-    () => start(placed, options.bus),
+    () => start(placed, options.bus, options.queuesElsewhere ?? []),
     (deadlineMs) => stop(placed, targets, options.bus, deadlineMs),
   );
   return {
@@ -151,12 +153,13 @@ function classesOf(definition: ModuleDefinition): Set<Injectable<unknown>> {
   ]);
 }
 
-async function start(placed: readonly Placed[], bus: Bus): Promise<void> {
+async function start(placed: readonly Placed[], bus: Bus, queuesElsewhere: readonly QueueSettings[]): Promise<void> {
   for (const { storage, definition } of placed) {
     await storage.start();
     await storage.migrate([...fabricMigrations, ...definition.migrations]);
   }
   await bus.start();
+  for (const queue of queuesElsewhere) await bus.declare(queue);
   const subscribers = placed.flatMap((p) => p.subscribers);
   for (const subscriber of subscribers) await subscriber.declare();
   for (const { lifecycles } of placed) for (const part of lifecycles) await part.start();

@@ -3,7 +3,7 @@ import { storageDrivers } from '../../adapters/storage/catalog.ts';
 import type { Clock } from '../../src/kernel/clock.ts';
 import type { ModuleDefinition } from '../../src/kernel/module.ts';
 import type { Log } from '../../src/kernel/telemetry.ts';
-import type { Bus } from '../../src/ports/bus.ts';
+import type { Bus, QueueSettings } from '../../src/ports/bus.ts';
 import type { Channels } from '../../src/ports/channel.ts';
 import type { Placement } from '../../src/fabric/placements.ts';
 import { type Composition, compose } from '../../src/app/container.ts';
@@ -23,6 +23,7 @@ export interface TestCompositionOptions {
   readonly clock?: Clock;
   readonly log?: Log;
   readonly channels?: Channels;
+  readonly queuesElsewhere?: readonly QueueSettings[];
   /** Unparsed sections of the configuration, by module. Default: each module's own defaults. */
   readonly settings?: Readonly<Record<string, object>>;
   /** To start again on what an earlier composition left; the caller removes it. */
@@ -42,6 +43,7 @@ export function composeForTest(options: TestCompositionOptions): TestComposition
     system: { status: async () => ({ hosts: [], unreachable: [] }) },
     openStorage,
     bus,
+    queuesElsewhere: options.queuesElsewhere ?? [],
     channels: options.channels ?? new Map(),
     settings: Object.fromEntries(options.modules.map((m) => [m.name, m.settings.parse(options.settings?.[m.name] ?? {})])),
   });

@@ -3,10 +3,12 @@ import { systemClock } from '../../kernel/clock.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
 import { newId } from '../../kernel/ids.ts';
 import { StartStop, type Lifecycle } from '../../kernel/lifecycle.ts';
+import type { ModuleDefinition } from '../../kernel/module.ts';
 import type { HostStatus } from '../../kernel/system.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Storage } from '../../ports/storage.ts';
+import { queueSettings } from '../../fabric/envelope.ts';
 import type { Placement } from '../../fabric/placements.ts';
 import type { Config } from '../config/config.ts';
 import { urlOf } from '../config/listen.ts';
@@ -32,6 +34,8 @@ export class Host implements Lifecycle {
   readonly #process = newId();
   readonly #config: Config;
   readonly #parts: Parts;
+  /** Modules of the topology that run on other hosts. */
+  readonly #elsewhere: readonly ModuleDefinition[];
   readonly #log: HostLog;
   readonly #life: StartStop;
   readonly #health: HealthSurface;
@@ -47,6 +51,8 @@ export class Host implements Lifecycle {
     this.#name = name;
     this.#config = config;
     this.#parts = { ...parts, modules: parts.modules.filter((module) => config.hosts[name]!.modules.includes(module.name)) };
+    const deployed = new Set(Object.values(config.hosts).flatMap(({ modules }) => modules));
+    this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#parts.modules.includes(module));
     this.#log = log;
     this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => this.#peers?.problems() ?? []);
     this.#http = this.#parts.modules.some(({ http }) => http !== undefined) ? new HttpServer(config.http, log, this.#metrics) : undefined;
@@ -145,6 +151,8 @@ export class Host implements Lifecycle {
       system: { status: (call) => this.#peers!.system(this.#hostStatus(), call) },
       openStorage: (module) => this.#openStorage(module),
       bus,
+      // An event that comes before its subscriber's host has ever started would be kept by nobody.
+      queuesElsewhere: config.bus.host === this.#name ? this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))) : [],
       channels: this.#channels,
       settings: config.modules,
     });

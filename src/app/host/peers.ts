@@ -118,12 +118,13 @@ export class Peers {
     await this.#registry?.withdraw();
   }
 
+  /** First who consumes from here, whose outcomes still have to come in and whose questions wait for messages; then all calls. */
   async stopServing(deadlineMs: number): Promise<void> {
-    await this.#server?.stop(deadlineMs);
+    await this.#busService?.stop(deadlineMs / 2);
+    await this.#server?.stop(deadlineMs / 2);
   }
 
   async stop(deadlineMs: number): Promise<void> {
-    await this.#busService?.stop(deadlineMs);
     await this.#network?.stop(deadlineMs);
   }
 

@@ -4,6 +4,7 @@ import { afterEach, describe, it } from 'node:test';
 import { inject, injectable } from 'inversify';
 import type { Kysely } from 'kysely';
 import { z } from 'zod';
+import { queueSettings } from '../../../src/fabric/envelope.ts';
 import { type Call, systemCall } from '../../../src/kernel/call.ts';
 import { command, contract } from '../../../src/kernel/contract.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
@@ -122,6 +123,13 @@ describe('messages between modules', () => {
     await until(() => seen.mails.length === 50);
     assert.equal((await rows()).length, 50);
     assert.equal(new Set(seen.notes).size, 50);
+  });
+
+  it('wait for a subscriber whose host has never started', async () => {
+    composed = composeForTest({ modules: [writerModule], queuesElsewhere: [queueSettings(noted, 'reader')] });
+    await composed.start();
+    await composed.contract(writer).write({ text: 'early', then: 'commit' }, call());
+    await until(async () => (await composed.bus.browse('reader.writer.noted', { dead: false, limit: 10 })).messages.length === 1);
   });
 
   it('do not leave when the transaction rolls back', async () => {
