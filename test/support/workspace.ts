@@ -13,7 +13,7 @@ export class TestWorkspace {
   }
 
   /** Takes the one-time link that the start printed, as the newcomer does, and makes a key. */
-  static async create(multilith: Multilith): Promise<TestWorkspace> {
+  static async create(multilith: Pick<Multilith, 'url' | 'output'>): Promise<TestWorkspace> {
     const link = /http:\S+\/setup\/\S+/.exec(multilith.output)?.[0];
     if (link === undefined) throw new Error(`no set-up link was printed:\n${multilith.output}`);
     const owner = new URLSearchParams({ email: 'owner@agency.example', password: 'correct horse battery', workspace: 'Agency' });

@@ -1,0 +1,161 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Multilith } from './multilith.ts';
+import { freePort } from './server-process.ts';
+import { TcpProxy } from './tcp-proxy.ts';
+
+/** Which modules share a process, and how they reach each other. The first host keeps the messages. */
+export interface Layout {
+  readonly hosts: Readonly<Record<string, readonly string[]>>;
+  readonly calls?: Readonly<Record<string, object>>;
+}
+
+const apart = { web: ['portal'], rules: ['trigger'], mailer: ['notification'] };
+const everywhere = (rule: object) => ({ portal: rule, trigger: rule, notification: rule });
+
+/** Every way to lay the modules out that must make no difference. */
+export const layouts = {
+  'one process': { hosts: { app: ['portal', 'trigger', 'notification'] } },
+  'notification over rpc': { hosts: { app: ['portal', 'trigger'], mailer: ['notification'] } },
+  'trigger over rpc': { hosts: { app: ['portal', 'notification'], rules: ['trigger'] } },
+  'trigger and notification together over rpc': { hosts: { web: ['portal'], work: ['trigger', 'notification'] } },
+  'each module on its own host over rpc': { hosts: apart },
+  'each module on its own host over http': { hosts: apart, calls: everywhere({ via: 'http' }) },
+  'notification over rpc with caches': { hosts: { app: ['portal', 'trigger'], mailer: ['notification'] }, calls: { portal: { cache: { entries: 1_000 } }, notification: { cache: { entries: 1_000 } } } },
+} as const satisfies Record<string, Layout>;
+export type LayoutName = keyof typeof layouts;
+
+/** Every process with its answers in order, and one that is split as far as it goes. */
+export const extremes = ['one process', 'each module on its own host over rpc'] as const satisfies readonly LayoutName[];
+
+export interface SystemOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** Default: a new folder, removed by `dispose`. */
+  readonly dataDir?: string;
+  /** Puts a proxy in front of every host, through which the others reach it. */
+  readonly proxied?: boolean;
+}
+
+/** Where a host takes calls, and where the others are told that it does. */
+interface Place {
+  readonly port: number;
+  readonly proxy: TcpProxy | undefined;
+}
+
+/** All processes of a topology, each a real `multilith start`, on ports and with data that they keep over restarts. */
+export class TestSystem {
+  readonly dataDir: string;
+  /** The portal's: where people and programs reach the system. */
+  readonly url: string;
+  readonly topology: string;
+  readonly #layout: Layout;
+  readonly #places: ReadonlyMap<string, Place>;
+  readonly #options: SystemOptions;
+  readonly #folder: string;
+  readonly #running = new Map<string, Multilith>();
+  readonly #ended: Multilith[] = [];
+
+  private constructor(layout: Layout, places: ReadonlyMap<string, Place>, httpPort: number, options: SystemOptions) {
+    this.#layout = layout;
+    this.#places = places;
+    this.#options = options;
+    this.#folder = mkdtempSync(join(tmpdir(), 'multilith-'));
+    this.dataDir = options.dataDir ?? join(this.#folder, 'data');
+    this.url = `http://127.0.0.1:${httpPort}`;
+    this.topology = join(this.#folder, 'topology.yaml');
+    writeFileSync(this.topology, topologyOf(layout, places, httpPort, this.dataDir));
+  }
+
+  /** Resolves when every host is ready; rejects with what the one printed that is not. */
+  static async start(layout: Layout, options: SystemOptions = {}): Promise<TestSystem> {
+    const system = await TestSystem.prepare(layout, options);
+    try {
+      // At once, since each waits for the others a while.
+      await Promise.all(system.hosts.map((host) => system.startHost(host)));
+      return system;
+    } catch (error) {
+      await system.dispose();
+      throw error;
+    }
+  }
+
+  /** With nothing running yet. */
+  static async prepare(layout: Layout, options: SystemOptions = {}): Promise<TestSystem> {
+    const places = new Map<string, Place>();
+    for (const host of Object.keys(layout.hosts)) {
+      const port = await freePort();
+      places.set(host, { port, proxy: options.proxied === true ? await TcpProxy.start(port) : undefined });
+    }
+    return new TestSystem(layout, places, await freePort(), options);
+  }
+
+  get hosts(): string[] {
+    return Object.keys(this.#layout.hosts);
+  }
+
+  /** The host that runs a module. */
+  hostOf(module: string): string {
+    return this.hosts.find((host) => this.#layout.hosts[host]!.includes(module))!;
+  }
+
+  /** The process of a host as it was started last; a host that never started is a mistake of the test. */
+  host(name: string): Multilith {
+    return this.#running.get(name)!;
+  }
+
+  /** Through which the others reach a host. */
+  proxy(host: string): TcpProxy {
+    return this.#places.get(host)!.proxy!;
+  }
+
+  /** Where a host takes calls itself. */
+  port(host: string): number {
+    return this.#places.get(host)!.port;
+  }
+
+  /** Resolves when it is ready. */
+  async startHost(name: string): Promise<Multilith> {
+    const before = this.#running.get(name);
+    if (before !== undefined) this.#ended.push(before);
+    const host = await Multilith.start({
+      dataDir: this.dataDir,
+      args: ['--topology', this.topology, '--host', name],
+      env: { ...this.#options.env, MULTILITH_HTTP_LISTEN: new URL(this.url).host },
+    });
+    this.#running.set(name, host);
+    return host;
+  }
+
+  /** Stops all hosts in order and at once, as an operator does; answers their exit codes. */
+  stop(): Promise<(number | null)[]> {
+    return Promise.all([...this.#running.values()].map((host) => host.stop()));
+  }
+
+  /** All that was printed, by all hosts and those that have ended. */
+  get output(): string {
+    return [...this.#ended, ...this.#running.values()].map(({ output }) => output).join('');
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all([...this.#running.values()].map((host) => host.kill()));
+    for (const { proxy } of this.#places.values()) await proxy?.stop();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** JSON, which is YAML too. */
+function topologyOf({ hosts, calls = {} }: Layout, places: ReadonlyMap<string, Place>, httpPort: number, data: string): string {
+  const names = Object.keys(hosts);
+  const reached = (host: string) => {
+    const { port, proxy } = places.get(host)!;
+    return { listen: `127.0.0.1:${port}`, ...(proxy && { addresses: [`127.0.0.1:${proxy.port}`] }) };
+  };
+  return JSON.stringify({
+    data,
+    http: { listen: `127.0.0.1:${httpPort}` },
+    hosts: Object.fromEntries(names.map((host) => [host, { modules: hosts[host], ...(names.length > 1 && reached(host)) }])),
+    calls,
+    ...(names.length > 1 && { bus: { driver: 'embedded', host: names[0] } }),
+  });
+}
