@@ -42,6 +42,7 @@ export const places: Readonly<Record<string, Place>> = {
   'http, calls of one turn together': across(httpTransport({ batches: true }), 'tcp'),
   'http over a Unix socket': across(httpTransport({ batches: true }), 'unix'),
   'rpc over TCP, from a cache': fromCache(across(rpc, 'tcp')),
+  'http, from a cache': fromCache(across(httpTransport({ batches: true }), 'tcp')),
 };
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
