@@ -84,9 +84,14 @@ function untilStopped(host: Host, config: Config, log: HostLog, io: Io): { reado
 }
 
 async function welcome(host: Host, config: Config): Promise<string> {
-  const channels = Object.entries(config.channels).map(([name, { driver }]) => `${name} by ${driver}${driver === 'outbox' ? ' (kept for reading; MULTILITH_SMTP_URL sends it out)' : ''}`);
+  const channels = host.channels.map(({ name, driver }) => `${name} by ${driver}${driver === 'outbox' ? ' (kept for reading; MULTILITH_SMTP_URL sends it out)' : ''}`);
   const greetings = await host.greetings();
-  return ['', `Multilith is ready: ${host.localUrl}`, `  data      ${config.dataDir}`, `  channels  ${channels.join(', ')}`, ...(greetings.length > 0 ? ['', ...greetings] : []), ''].join('\n');
+  const about = [
+    ...(Object.keys(config.hosts).length > 1 ? [`  host      ${host.name}: ${config.hosts[host.name]!.modules.join(', ')}`] : []),
+    `  data      ${config.dataDir}`,
+    ...(channels.length > 0 ? [`  channels  ${channels.join(', ')}`] : []),
+  ];
+  return ['', `Multilith is ready: ${host.localUrl}`, ...about, ...(greetings.length > 0 ? ['', ...greetings] : []), ''].join('\n');
 }
 
 /** Faults of adapters carry the operator's remedy in their details. */

@@ -30,7 +30,7 @@ const ANSWERING_SHARE = 0.4;
 
 /** One process of a topology, from its lock to its web server. */
 export class Host implements Lifecycle {
-  readonly #name: string;
+  readonly name: string;
   readonly #process = newId();
   readonly #config: Config;
   readonly #parts: Parts;
@@ -48,7 +48,7 @@ export class Host implements Lifecycle {
   #composition: Composition | undefined;
 
   constructor(config: Config, name: string, parts: Parts, log: HostLog) {
-    this.#name = name;
+    this.name = name;
     this.#config = config;
     this.#parts = { ...parts, modules: parts.modules.filter((module) => config.hosts[name]!.modules.includes(module.name)) };
     const deployed = new Set(Object.values(config.hosts).flatMap(({ modules }) => modules));
@@ -81,6 +81,11 @@ export class Host implements Lifecycle {
     return this.#http === undefined ? urlOf(this.#peers!.address!) : urlOf(this.#http.address);
   }
 
+  /** The ways out of the house that the modules here use. */
+  get channels(): { readonly name: string; readonly driver: string }[] {
+    return [...this.#channels.keys()].map((name) => ({ name, driver: this.#config.channels[name]!.driver }));
+  }
+
   /** What the modules have to say to whoever started this. */
   async greetings(): Promise<string[]> {
     const lines = await Promise.all(this.#parts.modules.map(async ({ name, greeting }) => (greeting === undefined ? [] : this.#composition!.part(name, greeting).lines())));
@@ -91,13 +96,13 @@ export class Host implements Lifecycle {
   async #start(): Promise<void> {
     const { dataDir } = this.#config;
     prepareDataDir(dataDir);
-    this.#control = await takeDataDir(dataDir, this.#name);
+    this.#control = await takeDataDir(dataDir, this.name);
     const secret = installationSecret(dataDir);
     if (this.#http !== undefined) {
       this.#http.surfaces = [this.#health];
       await this.#http.start();
     }
-    const peers = new Peers({ config: this.#config, host: this.#name, process: this.#process, parts: this.#parts, health: this.#health, context: this.#context });
+    const peers = new Peers({ config: this.#config, host: this.name, process: this.#process, parts: this.#parts, health: this.#health, context: this.#context });
     this.#peers = peers;
     this.#bus = peers.remoteBus ?? createBus(this.#config.bus, this.#parts, this.#context);
     this.#channels = this.#createChannels();
@@ -152,7 +157,7 @@ export class Host implements Lifecycle {
       openStorage: (module) => this.#openStorage(module),
       bus,
       // An event that comes before its subscriber's host has ever started would be kept by nobody.
-      queuesElsewhere: config.bus.host === this.#name ? this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))) : [],
+      queuesElsewhere: config.bus.host === this.name ? this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))) : [],
       channels: this.#channels,
       settings: config.modules,
     });
@@ -175,14 +180,14 @@ export class Host implements Lifecycle {
   /** For the command line on this machine. */
   #status(): object {
     const { topology, dataDir, publicUrl, channels } = this.#config;
-    return { pid: process.pid, host: this.#name, phase: this.#health.phase, topology, dataDir, url: this.localUrl, publicUrl, modules: this.#parts.modules.map(({ name }) => name), channels: Object.fromEntries(Object.entries(channels).map(([name, { driver }]) => [name, driver])), uptimeSeconds: Math.round(process.uptime()) };
+    return { pid: process.pid, host: this.name, phase: this.#health.phase, topology, dataDir, url: this.localUrl, publicUrl, modules: this.#parts.modules.map(({ name }) => name), channels: Object.fromEntries(Object.entries(channels).map(([name, { driver }]) => [name, driver])), uptimeSeconds: Math.round(process.uptime()) };
   }
 
   /** For the other hosts, and through them for staff. */
   async #hostStatus(): Promise<HostStatus> {
     const states = this.#peers?.remoteBus === undefined ? await this.#bus!.inspect() : null;
     return {
-      host: this.#name,
+      host: this.name,
       process: this.#process,
       address: this.#peers?.announcedAddress ?? null,
       phase: this.#health.phase,

@@ -44,6 +44,8 @@ function create(dataDir: string, path: string): Uint8Array {
     syncFolder(dataDir);
     return secret;
   } catch (error) {
+    // Another host of this machine, started at the same moment, was quicker.
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return installationSecret(dataDir);
     throw dataDirProblem(dataDir, error);
   } finally {
     rmSync(draft, { force: true });
