@@ -26,7 +26,7 @@ export const layouts = {
 } as const satisfies Record<string, Layout>;
 export type LayoutName = keyof typeof layouts;
 
-/** Every process with its answers in order, and one that is split as far as it goes. */
+/** As little apart as can be, and as much. */
 export const extremes = ['one process', 'each module on its own host over rpc'] as const satisfies readonly LayoutName[];
 
 export interface SystemOptions {
