@@ -30,7 +30,7 @@ const Ending = z.discriminatedUnion('kind', [
 const Filter = z.object({ workspace: z.string().optional(), ids: z.array(z.string()).optional(), name: z.string().optional(), reason: z.string().optional(), before: z.number().optional() });
 
 const Consume = z.object({
-  /** Chosen by the caller, one per process and connection of minds: everything it consumes belongs to it. */
+  /** Chosen by the caller: all that one process consumes belongs to it, until it is lost and another one begins. */
   session: z.string().min(1).max(64),
   /** The session is to begin with this consumer; else it must be there. */
   begins: z.boolean(),
