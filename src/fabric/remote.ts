@@ -118,7 +118,7 @@ class CallUnderWay implements Deadline, Reply {
 
   /** Nobody can be called now. */
   #wait(fault: Fault): void {
-    if (!this.#replicas.isJustAway || fault.reason !== 'not_connected') return this.#end(fault);
+    if (!this.#replicas.mayWait || fault.reason !== 'not_connected') return this.#end(fault);
     this.#failedAt = undefined;
     this.#takeBack = this.#replicas.onceChanged(() => this.#try());
   }

@@ -45,6 +45,8 @@ export interface ReplicasOptions {
 
 /** A callee that was there a moment ago is waited for, within the deadline; one that has been away longer is not. */
 const AWAY_MS = 10_000;
+/** Calls that wait for it at a time; what comes on top fails at once. */
+const MOST_WAITING = 4_096;
 const LEAVE_MS = 30_000;
 const JUDGE_AGAIN_MS = 1_000;
 
@@ -110,9 +112,9 @@ export class Replicas implements Lifecycle {
     return best;
   }
 
-  /** Whether somebody could be called there moments ago, so that waiting for a change may be worth it. */
-  get isJustAway(): boolean {
-    return !this.#stopped && this.#now() - this.#lastOpen < AWAY_MS;
+  /** Whether somebody could be called there moments ago, so that waiting for a change may be worth it, and there is room to. */
+  get mayWait(): boolean {
+    return !this.#stopped && this.#now() - this.#lastOpen < AWAY_MS && this.#waiting.size < MOST_WAITING;
   }
 
   /** Calls `listener` once, at the next change of who can be called. Answers what takes it back. */

@@ -298,6 +298,18 @@ test('waiting for a callee ends at the deadline, unsent, and leaves nothing behi
   assert.equal(a!.sent.length, 0);
 });
 
+test('no more calls wait for a callee than there is room for', async (t) => {
+  const rig = new Rig(t);
+  const [a] = await rig.open('a');
+  a!.become('connecting', 'a is away.');
+  const answers = Array.from({ length: 5_000 }, (_, n) => outcomeOf(rig.stub.look({ n }, call())));
+  assert.equal(await answers.at(-1), 'unavailable/not_connected unsent');
+  a!.answer = echo;
+  a!.open(introduction('a'));
+  const outcomes = await Promise.all(answers);
+  assert.deepEqual([outcomes.filter((one) => typeof one === 'object').length, outcomes.filter((one) => typeof one === 'string').length], [4_096, 904]);
+});
+
 test('a callee that has been away for long is not waited for, and its fault says why', async (t) => {
   const rig = new Rig(t);
   const [a] = await rig.open('a');
