@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
+import { auditMails } from '../support/mail-audit.ts';
 import { Multilith } from '../support/multilith.ts';
 import { seeded } from '../support/seed.ts';
-import { type ReceivedMail, MailServer } from '../support/smtp-server.ts';
+import { MailServer } from '../support/smtp-server.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
 const KILLS = process.env.MULTILITH_FAULTS === 'long' ? 40 : 6;
@@ -13,17 +14,6 @@ const PEOPLE = 50;
 const BATCH = 10;
 const SENDERS = 3;
 
-interface Delivery {
-  readonly state: string;
-  readonly messageId: string;
-  readonly mayBeRepeated: boolean;
-  readonly source: { readonly eventId: string };
-}
-
-/**
- * The ledger: what was accepted = what was sent, once each; a mail comes twice only where the process died between
- * handing it over and hearing the answer, and then the delivery says so.
- */
 it('a process killed again and again under load loses nothing and repeats nothing unmarked', { timeout: 300_000 }, async (t) => {
   const random = seeded((line) => t.diagnostic(line));
   const server = await MailServer.start();
@@ -70,33 +60,6 @@ it('a process killed again and again under load loses nothing and repeats nothin
   assert.equal(accepted.size, next);
 
   const workspace = new TestWorkspace(multilith.url, first.key);
-  const counts = await workspace.until(`/api/v1/automations/${automationId}/deliveries/counts`, (c) => c.audience >= next && c.pending === 0, 120_000);
-  assert.equal(counts.audience, next, 'every accepted event has its effect once');
-  assert.equal(counts.sent + counts.uncertain, next);
-  const deliveries = await allDeliveries(workspace, automationId);
-  assert.equal(new Set(deliveries.map((d) => d.source.eventId)).size, next);
-
-  const mails = Map.groupBy(server.mails, messageIdOf);
-  for (const { messageId, state, mayBeRepeated } of deliveries) {
-    const times = mails.get(messageId.replace(/^<|>$/g, ''))?.length ?? 0;
-    const marked = mayBeRepeated || state === 'uncertain';
-    assert.ok(times >= 1 || state === 'uncertain', `the mail ${messageId} counts as ${state} and never came`);
-    assert.ok(times <= 1 || (times === 2 && marked), `a mail came ${times} times and is ${marked ? 'marked' : 'not marked'}`);
-  }
-  const repeated = [...mails.values()].filter((copies) => copies.length > 1).length;
+  const repeated = await auditMails(workspace, automationId, server, next, 120_000);
   t.diagnostic(`${next} events, ${KILLS} kills, ${server.mails.length} mails, ${repeated} of them twice`);
 });
-
-function messageIdOf({ raw }: ReceivedMail): string {
-  return /^Message-ID:\s*<?([^\s>]+)/im.exec(raw)![1]!;
-}
-
-async function allDeliveries(workspace: TestWorkspace, automationId: string): Promise<Delivery[]> {
-  const all: Delivery[] = [];
-  for (let after = ''; ; ) {
-    const page = await workspace.ask('GET', `/api/v1/deliveries?sourceId=${automationId}&limit=200${after && `&after=${encodeURIComponent(after)}`}`);
-    all.push(...page.items);
-    if (page.next === null) return all;
-    after = page.next;
-  }
-}

@@ -127,6 +127,15 @@ export class TestSystem {
     return host;
   }
 
+  /** Resolves when every host says that it reaches all others. */
+  async healed(deadlineMs = 15_000): Promise<void> {
+    for (const end = Date.now() + deadlineMs; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
+      const problems = (await Promise.all([...this.#running.values()].map(problemsOf))).flat();
+      if (problems.length === 0) return;
+      if (Date.now() > end) throw new Error(`The hosts have not found each other again within ${deadlineMs} ms: ${problems.join('; ')}\n${this.output.slice(-10_000)}`);
+    }
+  }
+
   /** Stops all hosts in order and at once, as an operator does; answers their exit codes. */
   stop(): Promise<(number | null)[]> {
     return Promise.all([...this.#running.values()].map((host) => host.stop()));
@@ -142,6 +151,11 @@ export class TestSystem {
     for (const { proxy } of this.#places.values()) await proxy?.stop();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+async function problemsOf({ url }: Multilith): Promise<string[]> {
+  const answer = (await (await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(5_000) })).json()) as { ready: boolean; phase: string; problems: string[] };
+  return answer.ready ? answer.problems : [`${url} is ${answer.phase}`];
 }
 
 /** JSON, which is YAML too. */

@@ -1,0 +1,31 @@
+import { it } from 'node:test';
+import { seeded } from '../support/seed.ts';
+import { MailServer } from '../support/smtp-server.ts';
+import { SplitLoad } from '../support/split-load.ts';
+import { layouts, TestSystem } from '../support/topologies.ts';
+
+const KILLS = process.env.MULTILITH_FAULTS === 'long' ? 60 : 4;
+
+it('any host of a split system killed again and again under load: nothing is lost, nothing done twice, the portal answers', { timeout: 900_000 }, async (t) => {
+  const random = seeded((line) => t.diagnostic(line));
+  const server = await MailServer.start();
+  const system = await TestSystem.start(layouts['each module on its own host over rpc'], { env: { MULTILITH_SMTP_URL: server.url } });
+  const load = await SplitLoad.start(system, server);
+  t.after(async () => {
+    await load.stop();
+    await system.dispose();
+    await server.stop();
+  });
+  for (let kill = 0; kill < KILLS; kill++) {
+    await load.more(50);
+    await new Promise((resolve) => setTimeout(resolve, random.whole(1_000)));
+    const host = system.hosts[random.whole(system.hosts.length)]!;
+    const again = async () => {
+      await system.host(host).kill();
+      await system.startHost(host);
+    };
+    await (host === system.hostOf('portal') ? load.unvisited(again) : again());
+  }
+  t.diagnostic(await load.finish());
+  load.assertAnswered();
+});

@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict';
+import { Analytics } from '@segment/analytics-node';
+import { auditMails } from './mail-audit.ts';
+import { MailServer } from './smtp-server.ts';
+import type { TestSystem } from './topologies.ts';
+import { TestWorkspace } from './workspace.ts';
+
+const PEOPLE = 50;
+const EVENTS_A_TICK = 5;
+const TICK_MS = 25;
+/** Not yet accepted: what a client keeps for a server that is away. */
+const MOST_OPEN = 500;
+/** The longest that an operation which a page asks of another module may take. */
+const OPERATION_MS = 2_000;
+/** For the way there and back, and for a machine that does other things too. */
+const SLACK_MS = 1_500;
+
+/** One question at the portal and its answer; status 0: none came. */
+export interface Visit {
+  readonly path: string;
+  readonly status: number;
+  readonly ms: number;
+  readonly problem: string;
+}
+
+/**
+ * What goes on while hosts break: a real client sends events of which each makes one mail, and somebody looks at pages
+ * of every module. `finish` holds the ledger against what should have come of it.
+ */
+export class SplitLoad {
+  readonly visits: Visit[] = [];
+  readonly #system: TestSystem;
+  readonly #server: MailServer;
+  readonly #workspace: TestWorkspace;
+  readonly #analytics: Analytics;
+  readonly #automationId: string;
+  readonly #givenUp: unknown[] = [];
+  #next = 0;
+  #accepted = 0;
+  #sending: NodeJS.Timeout | undefined;
+  #visiting: Promise<unknown> | undefined;
+  #isVisiting = false;
+
+  private constructor(system: TestSystem, server: MailServer, workspace: TestWorkspace, automationId: string) {
+    this.#system = system;
+    this.#server = server;
+    this.#workspace = workspace;
+    this.#automationId = automationId;
+    this.#analytics = new Analytics({ writeKey: workspace.key, host: system.url, flushAt: 20, flushInterval: 100, maxRetries: 1_000 });
+  }
+
+  static async start(system: TestSystem, server: MailServer): Promise<SplitLoad> {
+    const workspace = await TestWorkspace.create(system);
+    await workspace.send(Array.from({ length: PEOPLE }, (_, i) => ({ type: 'identify', userId: `u${i}`, traits: { email: `u${i}@customer.example`, firstName: `P${i}` } })));
+    await workspace.until('/api/v1/people?limit=200', (page) => page.items.length === PEOPLE);
+    const templateId = await workspace.template({ subject: 'Claim {{ event.number }}', body: '<p>Hello {{ person.firstName }}</p>' });
+    const load = new SplitLoad(system, server, workspace, await workspace.automation('Claim Opened', templateId));
+    load.#sending = setInterval(() => load.#send(), TICK_MS);
+    load.visit();
+    return load;
+  }
+
+  /** Events whose acceptance the client was told of. */
+  get accepted(): number {
+    return this.#accepted;
+  }
+
+  /** Resolves when so many more events were accepted. */
+  async more(events: number, deadlineMs = 30_000): Promise<void> {
+    const wanted = this.#accepted + events;
+    for (const end = Date.now() + deadlineMs; this.#accepted < wanted; ) {
+      if (Date.now() > end) throw new Error(`${wanted - this.#accepted} of ${events} events were not accepted within ${deadlineMs} ms\n${this.#system.output.slice(-10_000)}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Looks at pages from now on. */
+  visit(): void {
+    this.#isVisiting = true;
+    const paths = ['/api/v1/people?limit=1', '/api/v1/templates', '/api/v1/automations', '/api/v1/agenda', '/api/v1/deliveries?limit=1', `/api/v1/automations/${this.#automationId}/deliveries/counts`];
+    this.#visiting = Promise.all(paths.map((path) => this.#visitOften(path)));
+  }
+
+  /** Looks at none while the portal itself is broken. */
+  async unvisited<T>(work: () => Promise<T>): Promise<T> {
+    await this.#leave();
+    try {
+      return await work();
+    } finally {
+      this.visit();
+    }
+  }
+
+  /** Every question at a portal that runs is answered in time: by it alone always well, by others well or with the word that they are away. */
+  assertAnswered(): void {
+    assert.ok(this.visits.length > 0);
+    const bad = this.visits.filter(({ path, status, ms }) => ms > OPERATION_MS + SLACK_MS || !(status === 200 || (!/people|templates/.test(path) && (status === 503 || status === 504))));
+    assert.deepEqual(bad.slice(0, 10), [], `${bad.length} of ${this.visits.length}`);
+  }
+
+  /** Everything comes to rest, and then nothing is lost and nothing done twice. Answers a line about the run. */
+  async finish(deadlineMs = 90_000): Promise<string> {
+    clearInterval(this.#sending);
+    await this.#leave();
+    await this.#system.healed();
+    await this.#analytics.closeAndFlush({ timeout: deadlineMs });
+    assert.deepEqual([this.#accepted, this.#givenUp.slice(0, 3)], [this.#next, []]);
+    const repeated = await auditMails(this.#workspace, this.#automationId, this.#server, this.#accepted, deadlineMs);
+    const memory = this.#system.hosts.map((host) => `${host} ${Math.round(this.#system.host(host).residentMb)} MB`).join(', ');
+    for (const host of this.#system.hosts) assert.ok(this.#system.host(host).residentMb < 450, memory);
+    const slowest = Math.round(Math.max(...this.visits.map(({ ms }) => ms)));
+    return `${this.#accepted} events, ${repeated} mails twice, ${this.visits.length} pages, ${this.visits.filter(({ status }) => status !== 200).length} of them degraded, the slowest ${slowest} ms; ${memory}`;
+  }
+
+  /** Ends what still goes on, for a test that failed. */
+  async stop(): Promise<void> {
+    clearInterval(this.#sending);
+    await this.#leave();
+    await this.#analytics.closeAndFlush({ timeout: 1 });
+  }
+
+  #send(): void {
+    for (let n = 0; n < EVENTS_A_TICK && this.#next - this.#accepted < MOST_OPEN; n++) {
+      const number = this.#next++;
+      this.#analytics.track({ userId: `u${number % PEOPLE}`, event: 'Claim Opened', messageId: `claim-${number}`, properties: { number } }, (error) => {
+        if (error === undefined) this.#accepted++;
+        else this.#givenUp.push(error);
+      });
+    }
+  }
+
+  async #leave(): Promise<void> {
+    this.#isVisiting = false;
+    await this.#visiting;
+  }
+
+  async #visitOften(path: string): Promise<void> {
+    while (this.#isVisiting) {
+      const began = performance.now();
+      const { status, problem } = await fetch(`${this.#system.url}${path}`, { headers: { authorization: `Bearer ${this.#workspace.key}` }, signal: AbortSignal.timeout(15_000) }).then(
+        async (response) => ({ status: response.status, problem: response.ok ? (await response.arrayBuffer(), '') : await response.text() }),
+        (error: Error) => ({ status: 0, problem: String(error.cause ?? error) }),
+      );
+      this.visits.push({ path, status, problem, ms: performance.now() - began });
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
