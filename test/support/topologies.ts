@@ -17,6 +17,8 @@ const everywhere = (rule: object) => ({ portal: rule, trigger: rule, notificatio
 /** Every way to lay the modules out that must make no difference. */
 export const layouts = {
   'one process': { hosts: { app: ['portal', 'trigger', 'notification'] } },
+  'notification on a thread': { hosts: { app: ['portal', 'trigger', 'notification'] }, calls: { notification: { via: 'thread' } } },
+  'trigger and notification on a thread each': { hosts: { app: ['portal', 'trigger', 'notification'] }, calls: { trigger: { via: 'thread' }, notification: { via: 'thread' } } },
   'notification over rpc': { hosts: { app: ['portal', 'trigger'], mailer: ['notification'] } },
   'trigger over rpc': { hosts: { app: ['portal', 'notification'], rules: ['trigger'] } },
   'trigger and notification together over rpc': { hosts: { web: ['portal'], work: ['trigger', 'notification'] } },

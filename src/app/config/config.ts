@@ -34,6 +34,7 @@ export interface Config {
   readonly hosts: Readonly<Record<string, HostConfig>>;
   readonly calls: ConfigShape['calls'];
   readonly peers: ConfigShape['peers'];
+  readonly threads: ConfigShape['threads'];
   readonly registry: Chosen;
   readonly caches: Readonly<Record<string, Chosen>>;
   /** By module. */
@@ -99,7 +100,7 @@ function salvage(tree: Tree): ConfigShape {
 }
 
 function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts, checking: Checking): Config {
-  const { data, http, publicUrl, hosts, calls, peers, log, shutdown } = shape;
+  const { data, http, publicUrl, hosts, calls, peers, threads, log, shutdown } = shape;
   const listen = parseListen(http.listen)!;
   const before = checking.problems.filter(isError).length;
   const { host: keeper, ...busSection } = shape.bus;
@@ -116,6 +117,7 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
     hosts: hosts as Config['hosts'],
     calls,
     peers,
+    threads,
     registry,
     caches: mapEntries(shape.caches, (section, name) => choose(section, ['caches', name], parts.cache, checking)),
     storage,

@@ -26,6 +26,8 @@ export interface Parts {
   readonly registry: Catalog<Registry>;
   /** The second tier. */
   readonly cache: Catalog<SharedCache>;
+  /** The file that a thread with one module runs; it must know the same parts. Left out: that of the product. */
+  readonly thread?: URL;
 }
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };

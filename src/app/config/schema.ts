@@ -54,6 +54,14 @@ const Peers = z.strictObject({
   tls: z.strictObject({ cert: z.string().min(1), key: z.string().min(1), ca: z.string().min(1) }).optional(),
 });
 
+/** Modules that are called via thread. */
+const Threads = z.strictObject({
+  /** The heap of each, in MB; a module that needs more is started again. Buffers and the database's cache come on top. */
+  heapMb: z.int().min(64).max(65_536).default(512),
+  /** A module that has done nothing but compute for so long is ended and started again. */
+  silentMs: z.int().min(2_000).max(3_600_000).default(30_000),
+});
+
 /**
  * The whole of a configuration but for what drivers and modules define themselves. An empty file is one process with
  * everything embedded.
@@ -73,6 +81,7 @@ export const ConfigSchema = z.strictObject({
   peers: Peers.prefault({}),
   /** Caches that hosts have in common, by the name that `calls` uses. */
   caches: z.record(Name, DriverSection).default({ memcached: { driver: 'memcached' }, redis: { driver: 'redis' } }),
+  threads: Threads.prefault({}),
   registry: DriverSection.default({ driver: 'static' }),
   /** Databases by module; `default` is for those without a line of their own. */
   storage: z.record(Name, DriverSection).default({ default: { driver: 'sqlite' } }),

@@ -49,8 +49,9 @@ function checkCall(module: string, shape: ConfigShape, parts: Parts, checking: C
   if (via !== undefined && REACH[via as Via] === 'process' && across.length > 0) {
     reject(['calls', module, 'via'], `${across.join(' and ')} on another host than ${host} ${across.length === 1 ? 'calls' : 'call'} ${module}: must be rpc or http, or left out for rpc`, checking);
   }
-  if (via === 'thread' && parts.modules.find(({ name }) => name === module)?.http !== undefined) {
-    reject(['calls', module, 'via'], `${module} answers browsers and so stays on the main thread; put other modules on threads`, checking);
+  const definition = parts.modules.find(({ name }) => name === module);
+  if (via === 'thread' && [definition?.http, definition?.greeting, definition?.operator].some((face) => face !== undefined)) {
+    reject(['calls', module, 'via'], `${module} answers browsers or operators and so stays on the main thread; put other modules on threads`, checking);
   }
   if (cache === undefined) return;
   if (across.length === 0 && via !== 'thread') reject(['calls', module, 'cache'], 'only calls that leave the process are cached; leave it out', checking);

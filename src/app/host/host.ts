@@ -3,8 +3,8 @@ import { systemClock } from '../../kernel/clock.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
 import { newId } from '../../kernel/ids.ts';
 import { StartStop, type Lifecycle } from '../../kernel/lifecycle.ts';
-import type { ModuleDefinition } from '../../kernel/module.ts';
-import type { HostStatus } from '../../kernel/system.ts';
+import type { Installation, ModuleDefinition } from '../../kernel/module.ts';
+import type { HostStatus, ModuleStatus, System } from '../../kernel/system.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Storage } from '../../ports/storage.ts';
@@ -13,9 +13,11 @@ import type { Placement } from '../../fabric/placements.ts';
 import type { Config } from '../config/config.ts';
 import { urlOf } from '../config/listen.ts';
 import type { Parts } from '../config/parts.ts';
+import { isOnThread } from '../config/placement.ts';
 import { compose, type Composition } from '../container.ts';
 import { controlListener } from '../control/desk.ts';
 import { takeDataDir } from '../control/socket.ts';
+import { ModuleThreads } from '../thread/module-threads.ts';
 import { prepareDataDir } from './data-dir.ts';
 import { createBus, createChannel } from './drivers.ts';
 import { HealthSurface } from './health.ts';
@@ -27,6 +29,8 @@ import { Peers } from './peers.ts';
 
 /** Of the time that a stop may take, what the web server and the other hosts get to be answered; the modules get the rest. */
 const ANSWERING_SHARE = 0.4;
+/** Of what is left then, what modules on threads get: while they finish, the others and the bus must still be there. */
+const THREADS_SHARE = 0.5;
 
 /** One process of a topology, from its lock to its web server. */
 export class Host implements Lifecycle {
@@ -34,7 +38,9 @@ export class Host implements Lifecycle {
   readonly #process = newId();
   readonly #config: Config;
   readonly #parts: Parts;
-  /** Modules of the topology that run on other hosts. */
+  /** Those that run on the main thread. */
+  readonly #modules: readonly ModuleDefinition[];
+  /** Modules of the topology that run on other hosts, or on threads of this one. */
   readonly #elsewhere: readonly ModuleDefinition[];
   readonly #log: HostLog;
   readonly #life: StartStop;
@@ -44,6 +50,7 @@ export class Host implements Lifecycle {
   #control: Server | undefined;
   #peers: Peers | undefined;
   #bus: Bus | undefined;
+  #threads: ModuleThreads | undefined;
   #channels: ReadonlyMap<string, Channel> = new Map();
   #composition: Composition | undefined;
 
@@ -51,10 +58,11 @@ export class Host implements Lifecycle {
     this.name = name;
     this.#config = config;
     this.#parts = { ...parts, modules: parts.modules.filter((module) => config.hosts[name]!.modules.includes(module.name)) };
+    this.#modules = this.#parts.modules.filter(({ name }) => !isOnThread(name, config));
     const deployed = new Set(Object.values(config.hosts).flatMap(({ modules }) => modules));
-    this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#parts.modules.includes(module));
+    this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#modules.includes(module));
     this.#log = log;
-    this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => this.#peers?.problems() ?? []);
+    this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => [...(this.#threads?.problems() ?? []), ...(this.#peers?.problems() ?? [])]);
     this.#http = this.#parts.modules.some(({ http }) => http !== undefined) ? new HttpServer(config.http, log, this.#metrics) : undefined;
     this.#life = new StartStop(
       () => this.#start(),
@@ -83,12 +91,13 @@ export class Host implements Lifecycle {
 
   /** The ways out of the house that the modules here use. */
   get channels(): { readonly name: string; readonly driver: string }[] {
-    return [...this.#channels.keys()].map((name) => ({ name, driver: this.#config.channels[name]!.driver }));
+    if (!this.#parts.modules.some(({ usesChannels }) => usesChannels)) return [];
+    return Object.entries(this.#config.channels).map(([name, { driver }]) => ({ name, driver }));
   }
 
   /** What the modules have to say to whoever started this. */
   async greetings(): Promise<string[]> {
-    const lines = await Promise.all(this.#parts.modules.map(async ({ name, greeting }) => (greeting === undefined ? [] : this.#composition!.part(name, greeting).lines())));
+    const lines = await Promise.all(this.#modules.map(async ({ name, greeting }) => (greeting === undefined ? [] : this.#composition!.part(name, greeting).lines())));
     return lines.flat();
   }
 
@@ -106,11 +115,13 @@ export class Host implements Lifecycle {
     this.#peers = peers;
     this.#bus = peers.remoteBus ?? createBus(this.#config.bus, this.#parts, this.#context);
     this.#channels = this.#createChannels();
+    this.#threads = this.#createThreads(this.#bus, secret);
     this.#composition = this.#compose(this.#bus, secret);
     this.#control.on('request', controlListener({ bus: this.#bus, log: this.#log, status: () => this.#status(), operator: (module, command) => this.#operator(module, command) }));
-    await peers.start({ targets: this.#composition.targets, bus: this.#bus, status: () => this.#hostStatus() });
+    await peers.start({ targets: [...this.#composition.targets, ...this.#threads.targets], bus: this.#bus, status: () => this.#hostStatus() });
     for (const channel of this.#channels.values()) await channel.start();
     await this.#composition.start();
+    await this.#threads.start();
     peers.watch(this.#bus);
     if (peers.remoteBus === undefined) this.#metrics.watchQueues(this.#bus);
     if (this.#http !== undefined) this.#http.surfaces = [this.#health, ...this.#composition.http];
@@ -128,9 +139,12 @@ export class Host implements Lifecycle {
     try {
       // First, since the consumers wait for their mails: a server that does not answer must not hold up the stop.
       for (const channel of this.#channels.values()) channel.quiesce?.();
+      const threadsStopped = this.#threads?.stop(leftMs() * THREADS_SHARE);
+      await Promise.allSettled([threadsStopped]);
       await this.#composition?.stop(leftMs());
       for (const channel of this.#channels.values()) await channel.stop(leftMs());
       await this.#peers?.stop(leftMs());
+      await threadsStopped;
     } finally {
       // Last, since with it the data directory is free for the next process.
       await closeServer(this.#control);
@@ -138,25 +152,48 @@ export class Host implements Lifecycle {
   }
 
   #createChannels(): ReadonlyMap<string, Channel> {
-    if (!this.#parts.modules.some(({ usesChannels }) => usesChannels)) return new Map();
+    if (!this.#modules.some(({ usesChannels }) => usesChannels)) return new Map();
     return new Map(Object.entries(this.#config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, this.#parts, this.#context)]));
   }
 
+  #createThreads(bus: Bus, secret: Uint8Array): ModuleThreads {
+    return new ModuleThreads({
+      ...this.#context,
+      metrics: this.#metrics,
+      modules: this.#parts.modules.filter((module) => !this.#modules.includes(module)),
+      entry: this.#parts.thread ?? new URL('../thread/main.js', import.meta.url),
+      config: this.#config,
+      introduction: { host: this.name, process: this.#process },
+      installation: this.#installation(secret),
+      stub: (contract) => this.#composition!.contract(contract),
+      system: this.#system,
+      bus,
+    });
+  }
+
+  #installation(secret: Uint8Array): Installation {
+    const { publicUrl, publicUrlGiven } = this.#config;
+    return { publicUrl: publicUrlGiven || this.#http === undefined ? publicUrl : this.localUrl, secret };
+  }
+
+  get #system(): System {
+    return { status: (call) => this.#peers!.system(this.#hostStatus(), call) };
+  }
+
   #compose(bus: Bus, secret: Uint8Array): Composition {
-    const { config } = { config: this.#config };
-    const publicUrl = config.publicUrlGiven || this.#http === undefined ? config.publicUrl : this.localUrl;
+    const config = this.#config;
     return compose({
-      modules: this.#parts.modules,
+      modules: this.#modules,
       placementOf: (module) => (config.calls[module]?.via === 'inline-strict' ? 'inline-strict' : 'inline') satisfies Placement,
-      elsewhere: (contract) => this.#peers!.contract(contract),
+      elsewhere: (contract) => this.#threads!.contract(contract) ?? this.#peers!.contract(contract),
       clock: systemClock,
       log: this.#log,
       metrics: this.#metrics,
-      installation: { publicUrl, secret },
-      system: { status: (call) => this.#peers!.system(this.#hostStatus(), call) },
+      installation: this.#installation(secret),
+      system: this.#system,
       openStorage: (module) => this.#openStorage(module),
       bus,
-      // An event that comes before its subscriber's host has ever started would be kept by nobody.
+      // An event that comes before its subscriber's host or thread has ever started would be kept by nobody.
       queuesElsewhere: config.bus.host === this.name ? this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))) : [],
       channels: this.#channels,
       settings: config.modules,
@@ -173,7 +210,7 @@ export class Host implements Lifecycle {
   }
 
   #operator(module: string, command: string) {
-    const part = this.#parts.modules.find(({ name }) => name === module)?.operator?.[command];
+    const part = this.#modules.find(({ name }) => name === module)?.operator?.[command];
     return part && this.#composition!.part(module, part);
   }
 
@@ -181,6 +218,11 @@ export class Host implements Lifecycle {
   #status(): object {
     const { topology, dataDir, publicUrl, channels } = this.#config;
     return { pid: process.pid, host: this.name, phase: this.#health.phase, topology, dataDir, url: this.localUrl, publicUrl, modules: this.#parts.modules.map(({ name }) => name), channels: Object.fromEntries(Object.entries(channels).map(([name, { driver }]) => [name, driver])), uptimeSeconds: Math.round(process.uptime()) };
+  }
+
+  #ownModules(): ModuleStatus[] {
+    const state = ({ starting: 'starting', ready: 'running', stopping: 'stopped' } as const)[this.#health.phase];
+    return this.#modules.map(({ name }) => ({ name, placement: 'inline', state, restarts: 0, problem: null }));
   }
 
   /** For the other hosts, and through them for staff. */
@@ -193,8 +235,8 @@ export class Host implements Lifecycle {
       phase: this.#health.phase,
       uptimeSeconds: Math.round(process.uptime()),
       memoryMb: Math.round(process.memoryUsage.rss() / 1e6),
-      modules: this.#parts.modules.map(({ name }) => ({ name, placement: 'inline', state: this.#health.phase === 'ready' ? 'running' : this.#health.phase === 'stopping' ? 'stopped' : 'starting', restarts: 0, problem: null })),
-      edges: this.#peers?.edges() ?? [],
+      modules: [...this.#ownModules(), ...(this.#threads?.statuses ?? [])],
+      edges: [...(this.#threads?.edges ?? []), ...(this.#peers?.edges() ?? [])],
       queues: states?.map(({ name, ready, waiting, inFlight, dead, oldestMs, paused }) => ({ name, ready: ready.urgent + ready.normal + ready.bulk, waiting, inFlight, dead, oldestMs: oldestMs === null ? null : Math.round(oldestMs), paused })) ?? null,
     };
   }

@@ -1,7 +1,9 @@
 import pino from 'pino';
 import type { Log } from '../../kernel/telemetry.ts';
 
-export type Level = 'debug' | 'info' | 'warn' | 'error';
+/** From the least to the most important. */
+export const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+export type Level = (typeof LEVELS)[number];
 
 /** The log of this process, and how to make sure that its last words are written. */
 export interface HostLog extends Log {

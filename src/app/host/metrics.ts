@@ -1,6 +1,10 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { AggregatorRegistry, collectDefaultMetrics, Counter, Gauge, Histogram, type MetricObjectWithValues, type MetricValue, Registry } from 'prom-client';
 import type { Metrics } from '../../kernel/telemetry.ts';
 import type { Bus, QueueState } from '../../ports/bus.ts';
+
+/** The metrics of one thread at one time. */
+export type Measured = readonly MetricObjectWithValues<MetricValue<string>>[];
 
 export interface HostMetrics extends Metrics {
   /** Prometheus' text format, version 0.0.4. A gauge that fails is left out, the rest is there. */
@@ -8,6 +12,17 @@ export interface HostMetrics extends Metrics {
   readonly contentType: string;
   /** From now on each scrape shows the depth of every queue. */
   watchQueues(bus: Pick<Bus, 'inspect'>): void;
+  /** Shows these too from now on: figures of the same name and labels are added up. `read` waits for nobody. */
+  include(read: () => Promise<Measured>): void;
+  /** Keeps what was counted by a thread that is no more, so that no count falls. */
+  bury(measured: Measured): void;
+}
+
+/** The metrics of a thread; what belongs to the whole process is the host's to show. */
+export interface ThreadMetrics extends Metrics {
+  json(): Promise<Measured>;
+  /** Closes what it measures with. */
+  stop(): void;
 }
 
 /** Seconds; from a call in the same process to a mail server that takes its time. */
@@ -19,6 +34,43 @@ export function createMetrics(): HostMetrics {
   const registry = new Registry();
   // Event-loop delay, resident memory, heap, garbage collection, open handles.
   collectDefaultMetrics({ register: registry });
+  const sources: (() => Promise<Measured>)[] = [];
+  let buried: Measured = [];
+  return {
+    ...instruments(registry),
+    render: async () => {
+      if (sources.length === 0) return registry.metrics();
+      const [own, ...others] = await Promise.all([registry.getMetricsAsJSON(), ...sources.map((read) => read())]);
+      return addedUp([own as Measured, buried, ...others]).metrics();
+    },
+    contentType: registry.contentType,
+    watchQueues: (bus) => watchQueues(registry, bus),
+    include: (read) => void sources.push(read),
+    bury: (measured) => {
+      const counts = measured.filter(({ type }) => ['counter', 'histogram'].includes(type as unknown as string));
+      if (counts.length > 0) buried = (addedUp([buried, counts]).getMetricsAsArray() as unknown as Measured).map((metric) => ({ ...metric, aggregator: 'sum' }));
+    },
+  };
+}
+
+export function createThreadMetrics(module: string): ThreadMetrics {
+  const registry = new Registry();
+  const delay = monitorEventLoopDelay({ resolution: 10 });
+  delay.enable();
+  new Gauge({
+    name: 'multilith_thread_eventloop_lag_p99_seconds',
+    help: "How late the event loop of a module's thread was since the last scrape.",
+    labelNames: ['module'],
+    registers: [registry],
+    collect() {
+      this.set({ module }, delay.percentile(99) / 1e9);
+      delay.reset();
+    },
+  });
+  return { ...instruments(registry), json: async () => (await registry.getMetricsAsJSON()) as Measured, stop: () => void delay.disable() };
+}
+
+function instruments(registry: Registry): Metrics {
   return {
     counter: (name, help, labelNames = []) => {
       const counter = (registry.getSingleMetric(name) as Counter | undefined) ?? new Counter({ name, help, labelNames: [...labelNames], registers: [registry] });
@@ -39,10 +91,13 @@ export function createMetrics(): HostMetrics {
         },
       });
     },
-    render: () => registry.metrics(),
-    contentType: registry.contentType,
-    watchQueues: (bus) => watchQueues(registry, bus),
   };
+}
+
+/** Metrics of several threads as one. What only one of them has stays as it is, whatever it says of adding up. */
+function addedUp(measured: readonly Measured[]): Registry {
+  const times = Map.groupBy(measured.flat(), ({ name }) => name);
+  return AggregatorRegistry.aggregate(measured.map((metrics) => metrics.map((metric) => (times.get(metric.name)!.length > 1 ? metric : { ...metric, aggregator: 'first' }))) as object[]);
 }
 
 function watchQueues(registry: Registry, bus: Pick<Bus, 'inspect'>): void {

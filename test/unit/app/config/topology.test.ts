@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { read } from './fixture.ts';
+import { readConfig } from '../../../../src/app/config/config.ts';
+import { parts as installed } from '../../../../src/app/parts.ts';
+import { folderWith, read } from './fixture.ts';
 
 const placesOf = (yaml: string) => read({ yaml }).problems.map(({ path }) => path);
 
@@ -75,4 +77,12 @@ test('a registry has its own settings', () => {
   assert.deepEqual(placesOf('registry: { driver: zookeeper, servers: ["127.0.0.1:2181"] }'), []);
   assert.deepEqual(placesOf('registry: { driver: zookeper }'), ['registry.driver']);
   assert.deepEqual(placesOf('registry: { driver: static, servers: [] }'), ['registry.servers']);
+});
+
+test('a module that answers browsers or operators stays on the main thread; others may have one', () => {
+  const problemsOf = (yaml: string) => readConfig({ topology: 'main.yaml', env: {}, cwd: folderWith({ 'main.yaml': yaml }) }, installed).problems;
+  assert.deepEqual(problemsOf('calls: { trigger: { via: thread }, notification: { via: thread, cache: { entries: 10 } } }'), []);
+  const [{ path, expected } = { path: '', expected: '' }, ...others] = problemsOf('calls: { portal: { via: thread } }');
+  assert.deepEqual([path, others], ['calls.portal.via', []]);
+  assert.match(expected, /answers browsers or operators/);
 });

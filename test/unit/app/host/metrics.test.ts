@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createMetrics } from '../../../../src/app/host/metrics.ts';
+import { createMetrics, createThreadMetrics } from '../../../../src/app/host/metrics.ts';
 import type { QueueState } from '../../../../src/ports/bus.ts';
 
 test('counters, histograms and gauges show in the scrape; the same name is the same instrument', async () => {
@@ -35,4 +35,33 @@ test('queues show what their messages wait for, and one that is gone leaves', as
   assert.equal(reads, 1);
   queues = [];
   assert.ok(!(await metrics.render()).includes('queue="q"'));
+});
+
+test('what threads count is added up with what the host counts, and stays when a thread is gone', async (t) => {
+  const metrics = createMetrics();
+  const thread = createThreadMetrics('mailer');
+  t.after(() => thread.stop());
+  const both = [metrics, thread] as const;
+  both.forEach((one, n) => one.counter('a_total', 'A.', ['kind']).add(n + 1, { kind: 'x' }));
+  both.forEach((one) => one.histogram('b_seconds', 'B.', [], [0.1, 1]).observe(0.5));
+  thread.gauge('c', 'C.', () => 7);
+  let measured = await thread.json();
+  metrics.include(async () => measured);
+  const shown = async (...lines: string[]) => {
+    const text = await metrics.render();
+    for (const line of lines) assert.ok(text.includes(`${line}\n`), `${line} in ${text}`);
+    assert.match(text, /^process_start_time_seconds \d/m, "the host's own figures stay as they are");
+    return text;
+  };
+  const text = await shown('a_total{kind="x"} 3', 'b_seconds_bucket{le="1"} 2', 'b_seconds_count 2', 'c 7');
+  assert.match(text, /^multilith_thread_eventloop_lag_p99_seconds\{module="mailer"\} /m);
+  // It ends, and a new one begins to count; then that one ends.
+  for (const already of [3, 5]) {
+    metrics.bury(measured);
+    measured = [];
+    const left = await shown(`a_total{kind="x"} ${already}`, `b_seconds_count ${(already + 1) / 2}`);
+    assert.doesNotMatch(left, /^c 7$/m);
+    measured = await thread.json();
+    await shown(`a_total{kind="x"} ${already + 2}`);
+  }
 });

@@ -1,0 +1,173 @@
+import { MessageChannel, type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { systemClock } from '../../kernel/clock.ts';
+import type { Contract } from '../../kernel/contract.ts';
+import type { DriverContext } from '../../kernel/driver.ts';
+import { Fault } from '../../kernel/fault.ts';
+import { newId } from '../../kernel/ids.ts';
+import { StartStop } from '../../kernel/lifecycle.ts';
+import type { ModuleDefinition } from '../../kernel/module.ts';
+import type { System } from '../../kernel/system.ts';
+import type { Log } from '../../kernel/telemetry.ts';
+import type { Channel } from '../../ports/channel.ts';
+import type { Identity } from '../../ports/transport.ts';
+import { busContract } from '../../fabric/bus-contract.ts';
+import { Edge } from '../../fabric/edge.ts';
+import { bindRemote } from '../../fabric/remote.ts';
+import { RemoteBus } from '../../fabric/remote-bus.ts';
+import { Replicas } from '../../fabric/replicas.ts';
+import { offerOf, Serving } from '../../fabric/serve.ts';
+import { rpcLinkOver, rpcWith } from '../../../adapters/transport/rpc/transport.ts';
+import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
+import type { Parts } from '../config/parts.ts';
+import { compose, type Composition } from '../container.ts';
+import { createChannel } from '../host/drivers.ts';
+import { createThreadMetrics } from '../host/metrics.ts';
+import { BETWEEN_THREADS } from './between-threads.ts';
+import { logTo } from './log-lines.ts';
+import type { FromThread, ThreadData, ToThread } from './protocol.ts';
+import { Pulse } from './pulse.ts';
+import { startProblemOf } from './start-problem.ts';
+import { systemContract } from './system-contract.ts';
+
+const BEAT_MS = 250;
+/** Of the time that a stop may take, what calls under way get to be answered. */
+const ANSWERING_SHARE = 0.4;
+
+/** The inside of a thread with one module: the same composition as on the main thread, with the rest of the host behind a port. */
+export async function runInThread(parts: Parts): Promise<void> {
+  const data = workerData as ThreadData;
+  const pulse = new Pulse(data.pulse);
+  const beating = setInterval(() => pulse.beat(), BEAT_MS);
+  const host = parentPort!;
+  const tell = (message: FromThread, transfer: readonly MessagePort[] = []) => host.postMessage(message, transfer);
+  const metrics = createThreadMetrics(data.module);
+  const log = logTo(tell, data.config.log.level, pulse);
+  const module = new ThreadModule(data, parts, { clock: systemClock, log, metrics, dataDir: data.config.dataDir }, tell);
+  const end = () => {
+    clearInterval(beating);
+    metrics.stop();
+    host.close();
+  };
+  host.on('message', (message: ToThread) => {
+    if (message.kind === 'connection') module.accept(message.port);
+    else if (message.kind === 'measure') void metrics.json().then((json) => tell({ kind: 'measured', metrics: json }));
+    else void module.stop(message.deadlineMs).then((problem) => tell({ kind: 'stopped', problem })).finally(end);
+  });
+  try {
+    await module.start();
+    tell({ kind: 'started' });
+  } catch (error) {
+    log.error({ err: Fault.is(error) ? (error.cause ?? error) : error }, 'the module could not start');
+    tell({ kind: 'refused', problem: startProblemOf(error) });
+    await module.stop(0);
+    end();
+  }
+}
+
+/** The module with what it needs: its own storage, its own channels, links to the rest. */
+class ThreadModule {
+  readonly #context: DriverContext;
+  readonly #data: ThreadData;
+  readonly #parts: Parts;
+  readonly #definition: ModuleDefinition;
+  readonly #replicas: Replicas;
+  readonly #bus: RemoteBus;
+  readonly #channels: ReadonlyMap<string, Channel>;
+  readonly #composition: Composition;
+  readonly #server;
+  readonly #life: StartStop;
+
+  constructor(data: ThreadData, parts: Parts, context: DriverContext, tell: (message: FromThread, transfer: readonly MessagePort[]) => void) {
+    this.#data = data;
+    this.#parts = parts;
+    this.#context = context;
+    this.#definition = parts.modules.find(({ name }) => name === data.module)!;
+    const offer = offerOf(this.#definition.contract);
+    const identity: Identity = { introduction: { host: data.module, process: newId(), contracts: { [offer.name]: offer.hash } }, offers: [offer], secret: null };
+    this.#replicas = new Replicas({
+      host: data.host,
+      contracts: [...this.#definition.calls, busContract, systemContract],
+      newLink: () => rpcLinkOver({ name: 'the main thread', connect: () => newStream(tell) }, identity, BETWEEN_THREADS),
+      log: context.log.child({ module: data.module }),
+    });
+    const { clock, log } = context;
+    this.#bus = new RemoteBus({ stub: this.#elsewhere(busContract), clock, log });
+    this.#channels = this.#definition.usesChannels ? new Map(Object.entries(data.config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, parts, context)])) : new Map();
+    this.#composition = this.#compose();
+    this.#server = rpcWith(BETWEEN_THREADS).serve(identity, new Serving(this.#composition.targets, log as Log));
+    this.#life = new StartStop(
+      () => this.#start(),
+      (deadlineMs) => this.#stop(deadlineMs),
+    );
+  }
+
+  start(): Promise<void> {
+    return this.#life.start();
+  }
+
+  /** Answers what did not go in order. */
+  async stop(deadlineMs: number): Promise<string | null> {
+    return this.#life.stop(deadlineMs).then(
+      () => null,
+      (error: unknown) => {
+        this.#context.log.error({ module: this.#data.module, err: error }, 'Not everything stopped in order');
+        return error instanceof Error ? error.message : String(error);
+      },
+    );
+  }
+
+  accept(port: MessagePort): void {
+    this.#server.accept(new PortStream(port));
+  }
+
+  async #start(): Promise<void> {
+    this.#replicas.update(['main thread']);
+    while (!this.#replicas.ready) await new Promise<void>((resolve) => this.#replicas.onceChanged(resolve));
+    for (const channel of this.#channels.values()) await channel.start();
+    await this.#composition.start();
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    const until = Date.now() + deadlineMs;
+    const leftMs = () => Math.max(until - Date.now(), 0);
+    await this.#server.stop(deadlineMs * ANSWERING_SHARE);
+    try {
+      for (const channel of this.#channels.values()) channel.quiesce?.();
+      await this.#composition.stop(leftMs());
+      for (const channel of this.#channels.values()) await channel.stop(leftMs());
+    } finally {
+      await this.#replicas.stop(leftMs());
+    }
+  }
+
+  #elsewhere<T>(contract: Contract<T>): T {
+    return bindRemote(contract, this.#replicas, new Edge());
+  }
+
+  #compose(): Composition {
+    const { config, installation } = this.#data;
+    const access = this.#elsewhere(systemContract);
+    const system: System = { status: (call) => access.status({}, call) };
+    return compose({
+      ...this.#context,
+      modules: [this.#definition],
+      placementOf: () => 'inline',
+      elsewhere: (contract) => this.#elsewhere(contract),
+      installation,
+      system,
+      openStorage: (name) => {
+        const { driver, settings } = config.storage[name]!;
+        return this.#parts.storage[driver]!.create(settings, { ...this.#context, name });
+      },
+      bus: this.#bus,
+      channels: this.#channels,
+      settings: config.modules,
+    });
+  }
+}
+
+function newStream(tell: (message: FromThread, transfer: readonly MessagePort[]) => void): PortStream {
+  const { port1, port2 } = new MessageChannel();
+  tell({ kind: 'connection', port: port2 }, [port2]);
+  return new PortStream(port1);
+}

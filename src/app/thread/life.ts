@@ -1,0 +1,194 @@
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { Duplex } from 'node:stream';
+import type { Log } from '../../kernel/telemetry.ts';
+import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
+import type { Measured } from '../host/metrics.ts';
+import { writeLine } from './log-lines.ts';
+import type { FromThread, ThreadData, ToThread } from './protocol.ts';
+import { Pulse } from './pulse.ts';
+import type { ServedToThread } from './served-to-thread.ts';
+import { errorOf } from './start-problem.ts';
+
+export interface ThreadLimits {
+  /** Of its heap; a thread that needs more ends. */
+  readonly heapMb: number;
+  /** After so long without a turn of its event loop it is ended. */
+  readonly silentMs: number;
+}
+
+export interface ThreadLifeOptions {
+  /** The file that the thread runs. */
+  readonly entry: URL;
+  readonly data: Omit<ThreadData, 'pulse'>;
+  readonly limits: ThreadLimits;
+  /** What the module calls, for this life alone. */
+  readonly served: ServedToThread;
+  readonly log: Log;
+}
+
+/** Why a thread is no more. Its words hold nothing of the module's data. */
+export interface ThreadEnd {
+  readonly reason: string;
+  /** What it threw, for the log. */
+  readonly error?: unknown;
+}
+
+const LOOK_MS = 1_000;
+/** Less than this is what a busy module needs now and then. */
+const NOTICEABLE_MS = 3_000;
+/** No thread may hold up a scrape for longer. */
+const MEASURE_MS = 1_000;
+/** What a thread that has stopped gets to end by itself. */
+const EXIT_MS = 1_000;
+const YOUNG_MB = 16;
+
+/** One worker thread with a module in it, from its start to its end, whichever way that comes. */
+export class ThreadLife {
+  /** When the module is ready. Rejects with why it is not, as it would on the main thread. */
+  readonly started: Promise<void>;
+  /** When the thread is gone. Never rejects. */
+  readonly ended: Promise<ThreadEnd>;
+  /** By `performance.now()`; undefined while it has not started. */
+  startedAt: number | undefined;
+  readonly #worker: Worker;
+  readonly #options: ThreadLifeOptions;
+  readonly #pulse = new Pulse();
+  readonly #streams = new Set<Duplex>();
+  readonly #watch: NodeJS.Timeout;
+  readonly #start = Promise.withResolvers<void>();
+  #seenBeats = 0;
+  #silentMs = 0;
+  #reason: string | undefined;
+  #error: unknown;
+  #stopped: PromiseWithResolvers<string | null> | undefined;
+  #measuring: PromiseWithResolvers<Measured | undefined> | undefined;
+  #isGone = false;
+
+  constructor(options: ThreadLifeOptions) {
+    const { entry, data, limits } = options;
+    this.#options = options;
+    this.#worker = new Worker(entry, {
+      name: data.module,
+      workerData: { ...data, pulse: this.#pulse.shared } satisfies ThreadData,
+      resourceLimits: { maxOldGenerationSizeMb: limits.heapMb, maxYoungGenerationSizeMb: YOUNG_MB },
+      stdin: false,
+    });
+    this.started = this.#start.promise;
+    // Whoever waits for the end alone hears of it there.
+    this.started.catch(() => {});
+    this.#worker.on('message', (message: FromThread) => this.#take(message));
+    this.#worker.on('error', (error: NodeJS.ErrnoException) => this.#broke(error));
+    this.ended = new Promise((resolve) => this.#worker.once('exit', (code) => resolve(this.#ended(code))));
+    this.#watch = setInterval(() => this.#look(), LOOK_MS);
+  }
+
+  /** How long its event loop has not turned, when that is long enough to speak of. */
+  get silence(): string | null {
+    return this.#silentMs >= NOTICEABLE_MS && !this.#isGone ? `has not answered for ${Math.round(this.#silentMs / 1_000)} s` : null;
+  }
+
+  /** A stream to the module, for calls; one that is destroyed when there is nobody. */
+  connect(): Duplex {
+    if (this.startedAt === undefined || this.#isGone || this.#stopped !== undefined) return new Duplex().destroy(new Error('The thread is not running.'));
+    const { port1, port2 } = new MessageChannel();
+    this.#tell({ kind: 'connection', port: port2 }, [port2]);
+    return this.#kept(new PortStream(port1));
+  }
+
+  /** Its metrics now; undefined when it does not say so in time. */
+  async measure(): Promise<Measured | undefined> {
+    if (this.startedAt === undefined || this.#isGone) return undefined;
+    if (this.#measuring === undefined) {
+      this.#measuring = Promise.withResolvers();
+      this.#tell({ kind: 'measure' });
+    }
+    const { promise } = this.#measuring;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, MEASURE_MS, undefined)));
+    return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+  }
+
+  /** Lets the module finish what is under way, then ends the thread; at the deadline ends it all the same. Answers what did not go in order. */
+  async stop(deadlineMs: number): Promise<string | null> {
+    if (this.#isGone) return null;
+    if (this.startedAt === undefined) return this.kill('it was stopped');
+    this.#stopped = Promise.withResolvers();
+    this.#reason = 'it was stopped';
+    this.#tell({ kind: 'stop', deadlineMs });
+    const problem = await within(Promise.race([this.#stopped.promise, this.ended.then(() => null)]), deadlineMs, 'it did not stop in time');
+    await within<unknown>(this.ended, problem === null ? EXIT_MS : 0, undefined);
+    await this.kill('it was stopped');
+    return problem;
+  }
+
+  async kill(reason: string): Promise<null> {
+    this.#reason ??= reason;
+    await this.#worker.terminate();
+    await this.ended;
+    return null;
+  }
+
+  #take(message: FromThread): void {
+    switch (message.kind) {
+      case 'started':
+        this.startedAt = performance.now();
+        return this.#start.resolve();
+      case 'refused':
+        this.#error = errorOf(message.problem);
+        this.#reason = 'it could not start';
+        return this.#start.reject(this.#error);
+      case 'stopped':
+        return this.#stopped?.resolve(message.problem);
+      case 'connection':
+        return this.#options.served.accept(this.#kept(new PortStream(message.port)));
+      case 'measured':
+        this.#measuring?.resolve(message.metrics);
+        this.#measuring = undefined;
+        return;
+      case 'log':
+        this.#pulse.lineTaken();
+        return writeLine(this.#options.log, message);
+    }
+  }
+
+  #broke(error: NodeJS.ErrnoException): void {
+    this.#error = error;
+    this.#reason ??= error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? `it ran out of memory (threads.heapMb: ${this.#options.limits.heapMb})` : 'it threw an error that nobody caught';
+  }
+
+  /** Counts looks, not time: after the process itself stood still, one look finds a beat. */
+  #look(): void {
+    const { beats } = this.#pulse;
+    this.#silentMs = beats === this.#seenBeats ? this.#silentMs + LOOK_MS : 0;
+    this.#seenBeats = beats;
+    if (this.#silentMs >= this.#options.limits.silentMs) void this.kill(`it did not answer for ${Math.round(this.#silentMs / 1_000)} s (threads.silentMs)`);
+  }
+
+  #ended(code: number): ThreadEnd {
+    this.#isGone = true;
+    clearInterval(this.#watch);
+    const end: ThreadEnd = { reason: this.#reason ?? `it ended by itself (exit code ${code})`, ...(this.#error !== undefined && { error: this.#error }) };
+    // The ports tell of the end too, each in its time; calls are not to wait for that.
+    for (const stream of this.#streams) stream.destroy(new Error(`The thread is gone: ${end.reason}.`));
+    this.#measuring?.resolve(undefined);
+    this.#start.reject(this.#error instanceof Error ? this.#error : new Error(`The thread of ${this.#options.data.module} ended before it was ready: ${end.reason}.`));
+    void this.#options.served.close();
+    return end;
+  }
+
+  #kept(stream: PortStream): PortStream {
+    this.#streams.add(stream);
+    return stream.once('close', () => this.#streams.delete(stream));
+  }
+
+  #tell(message: ToThread, transfer: readonly Transferable[] = []): void {
+    this.#worker.postMessage(message, transfer as never);
+  }
+}
+
+type Transferable = MessageChannel['port1'];
+
+async function within<T>(work: Promise<T>, ms: number, late: T): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  return Promise.race([work, new Promise<T>((resolve) => (timer = setTimeout(resolve, ms, late)))]).finally(() => clearTimeout(timer));
+}

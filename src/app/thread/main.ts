@@ -1,0 +1,4 @@
+import { parts } from '../parts.ts';
+import { runInThread } from './inside.ts';
+
+await runInThread(parts);

@@ -1,0 +1,108 @@
+import type { Contract } from '../../kernel/contract.ts';
+import type { Clock } from '../../kernel/clock.ts';
+import { type Lifecycle, StartStop } from '../../kernel/lifecycle.ts';
+import type { Installation, ModuleDefinition } from '../../kernel/module.ts';
+import type { EdgeStatus, ModuleStatus, System } from '../../kernel/system.ts';
+import type { Log } from '../../kernel/telemetry.ts';
+import type { Bus } from '../../ports/bus.ts';
+import type { Introduction } from '../../ports/transport.ts';
+import { Target } from '../../fabric/target.ts';
+import type { Config } from '../config/config.ts';
+import type { HostMetrics } from '../host/metrics.ts';
+import { ModuleThread } from './module-thread.ts';
+import { ServedToThread } from './served-to-thread.ts';
+
+export interface ModuleThreadsOptions {
+  /** Those that run on a thread each. */
+  readonly modules: readonly ModuleDefinition[];
+  /** The file that each thread runs: one with the same parts as this host. */
+  readonly entry: URL;
+  readonly config: Config;
+  readonly introduction: Pick<Introduction, 'host' | 'process'>;
+  readonly installation: Installation;
+  /** The stub of a contract that a module on the main thread or another host offers. */
+  readonly stub: <T>(contract: Contract<T>) => T;
+  readonly bus: Bus;
+  readonly system: System;
+  readonly metrics: HostMetrics;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The modules of a host that run on threads of their own. */
+export class ModuleThreads implements Lifecycle {
+  readonly #options: ModuleThreadsOptions;
+  readonly #threads: ReadonlyMap<string, ModuleThread>;
+  readonly #stubs = new Map<string, unknown>();
+  readonly #life = new StartStop(
+    () => this.#start(),
+    (deadlineMs) => this.#stop(deadlineMs),
+  );
+
+  constructor(options: ModuleThreadsOptions) {
+    this.#options = options;
+    this.#threads = new Map(options.modules.map((module) => [module.contract.name, this.#threadOf(module)]));
+    for (const thread of this.#threads.values()) options.metrics.include(() => thread.measure());
+  }
+
+  /** Resolves when all of them are ready; rejects when one cannot start. */
+  start(): Promise<void> {
+    return this.#life.start();
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    return this.#life.stop(deadlineMs);
+  }
+
+  /** The stub of a contract that one of these modules offers. */
+  contract<T>(contract: Contract<T>): T | undefined {
+    const { name } = contract;
+    if (!this.#stubs.has(name)) this.#stubs.set(name, this.#threads.get(name)?.stub(contract));
+    return this.#stubs.get(name) as T | undefined;
+  }
+
+  /** The modules' contracts, for whoever serves them to others. */
+  get targets(): readonly Target[] {
+    return this.#options.modules.map(({ contract }) => {
+      const target = new Target(contract);
+      target.serve(this.contract<object>(contract)!);
+      return target;
+    });
+  }
+
+  get statuses(): ModuleStatus[] {
+    return [...this.#threads.values()].map(({ status }) => status);
+  }
+
+  get edges(): EdgeStatus[] {
+    return [...this.#threads.values()].map(({ edge }) => edge);
+  }
+
+  /** What does not work just now, for people. */
+  problems(): string[] {
+    return this.statuses.flatMap(({ name, problem }) => (problem === null ? [] : [`${name}: ${problem}`]));
+  }
+
+  #threadOf({ name, contract, calls }: ModuleDefinition): ModuleThread {
+    const { entry, config, introduction, installation, bus, system, metrics, clock, log } = this.#options;
+    return new ModuleThread({
+      contract,
+      entry,
+      data: { config, host: introduction.host, module: name, installation: { ...installation, secret: Uint8Array.from(installation.secret) } },
+      limits: config.threads,
+      newServed: () => new ServedToThread({ introduction, calls, stub: (one) => this.contract(one) ?? this.#options.stub(one), bus, system, clock, log }),
+      bury: (last) => metrics.bury(last),
+      log,
+    });
+  }
+
+  async #start(): Promise<void> {
+    await Promise.all([...this.#threads.values()].map((thread) => thread.start()));
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    const results = await Promise.allSettled([...this.#threads.values()].map((thread) => thread.stop(deadlineMs)));
+    const problems = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+    if (problems.length > 0) throw new AggregateError(problems, 'Some threads did not stop as they should.');
+  }
+}

@@ -1,0 +1,52 @@
+import type { MessagePort } from 'node:worker_threads';
+import type { FaultRecord } from '../../kernel/fault.ts';
+import type { Installation } from '../../kernel/module.ts';
+import type { Config } from '../config/config.ts';
+import type { Level } from '../host/log.ts';
+import type { Measured } from '../host/metrics.ts';
+
+/** What a thread is started with: plain data. */
+export interface ThreadData {
+  readonly config: Config;
+  /** By the topology. */
+  readonly host: string;
+  /** The one that runs in this thread. */
+  readonly module: string;
+  readonly installation: Installation;
+  readonly pulse: SharedArrayBuffer;
+}
+
+/** What the host tells the thread. */
+export type ToThread =
+  /** The host calls the module over it from now on. */
+  | { readonly kind: 'connection'; readonly port: MessagePort }
+  | { readonly kind: 'measure' }
+  /** Finish what is under way, close everything, end. */
+  | { readonly kind: 'stop'; readonly deadlineMs: number };
+
+/** What the thread tells the host. */
+export type FromThread =
+  /** The module is ready for calls. */
+  | { readonly kind: 'started' }
+  /** It cannot start; the thread ends. */
+  | { readonly kind: 'refused'; readonly problem: StartProblem }
+  /** It has stopped, with what did not go in order; the thread ends. */
+  | { readonly kind: 'stopped'; readonly problem: string | null }
+  /** The module calls the host over it. */
+  | { readonly kind: 'connection'; readonly port: MessagePort }
+  | { readonly kind: 'measured'; readonly metrics: Measured }
+  | LogLine;
+
+export interface LogLine {
+  readonly kind: 'log';
+  readonly level: Level;
+  /** JSON text. */
+  readonly fields: string;
+  readonly message: string;
+}
+
+/** Why a module could not start, as it crosses: the kinds of error that say what to do, and the rest as words. */
+export type StartProblem =
+  | { readonly kind: 'boot'; readonly message: string; readonly remedy: string }
+  | { readonly kind: 'fault'; readonly record: FaultRecord }
+  | { readonly kind: 'error'; readonly message: string; readonly stack: string | undefined };

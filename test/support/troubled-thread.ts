@@ -1,0 +1,4 @@
+import { runInThread } from '../../src/app/thread/inside.ts';
+import { troubledParts } from './troubled.ts';
+
+await runInThread(troubledParts);

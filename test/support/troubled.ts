@@ -1,0 +1,188 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { threadId } from 'node:worker_threads';
+import { inject, injectable } from 'inversify';
+import type { Kysely } from 'kysely';
+import { z } from 'zod';
+import { busDrivers } from '../../adapters/bus/catalog.ts';
+import { sharedCacheDrivers } from '../../adapters/cache/catalog.ts';
+import { channelDrivers } from '../../adapters/channel/catalog.ts';
+import { registryDrivers } from '../../adapters/registry/catalog.ts';
+import { storageDrivers } from '../../adapters/storage/catalog.ts';
+import type { Parts } from '../../src/app/config/parts.ts';
+import { type Call, systemCall } from '../../src/kernel/call.ts';
+import { command, contract, query } from '../../src/kernel/contract.ts';
+import { Fault, FAULT_STATUS, toFault } from '../../src/kernel/fault.ts';
+import { job, Publisher, type Received } from '../../src/kernel/message.ts';
+import { defineModule, type HttpSurface, Settings, type TransactionalHandler } from '../../src/kernel/module.ts';
+import { System } from '../../src/kernel/system.ts';
+import { type Counter, Log, Metrics } from '../../src/kernel/telemetry.ts';
+import { Store, type Transaction } from '../../src/ports/storage.ts';
+
+const Nothing = z.object({});
+type Nothing = z.infer<typeof Nothing>;
+const TROUBLES = ['throw', 'reject', 'exit', 'memory'] as const;
+
+/** What tests ask of a module on a thread: some work, and every kind of trouble. */
+interface Troubled {
+  where(request: Nothing, call: Call): Promise<{ threadId: number; hosts: number; greeting: string }>;
+  /** Keeps its thread busy. */
+  block(request: { ms: number }, call: Call): Promise<object>;
+  /** Breaks its thread a moment after it has answered. */
+  trouble(request: { kind: (typeof TROUBLES)[number] }, call: Call): Promise<object>;
+  /** How often each message was handled, by number. */
+  marks(request: Nothing, call: Call): Promise<{ marks: Record<string, number> }>;
+}
+const troubled = contract<Troubled>('troubled', {
+  where: query({ input: Nothing, output: z.object({ threadId: z.int(), hosts: z.int(), greeting: z.string() }), timeoutMs: 5_000 }),
+  block: command({ input: z.object({ ms: z.int() }), output: Nothing, timeoutMs: 500 }),
+  trouble: command({ input: z.object({ kind: z.enum(TROUBLES) }), output: Nothing, timeoutMs: 5_000 }),
+  marks: query({ input: Nothing, output: z.object({ marks: z.record(z.string(), z.int()) }), timeoutMs: 5_000 }),
+});
+
+/** What the module on the thread calls on the main thread. */
+interface Front {
+  greet(request: { name: string }, call: Call): Promise<{ greeting: string }>;
+}
+const front = contract<Front>('front', { greet: query({ input: z.object({ name: z.string() }), output: z.object({ greeting: z.string() }), timeoutMs: 2_000 }) });
+
+const mark = job('troubled.mark', z.object({ n: z.int() }), { backoff: { firstMs: 50, mostMs: 200 } });
+interface Tables {
+  marks: { n: number; times: number };
+}
+
+@injectable()
+class TroubledService implements Troubled {
+  readonly #store: Store<Tables>;
+  readonly #front: Front;
+  readonly #system: System;
+  readonly #log: Log;
+  readonly #asked: Counter;
+
+  constructor(@inject(Store) store: Store<Tables>, @inject(front.id) callee: Front, @inject(System) system: System, @inject(Log) log: Log, @inject(Metrics) metrics: Metrics) {
+    this.#store = store;
+    this.#front = callee;
+    this.#system = system;
+    this.#log = log;
+    this.#asked = metrics.counter('troubled_asked_total', 'Questions where it runs.');
+  }
+
+  async where(_: object, call: Call): Promise<{ threadId: number; hosts: number; greeting: string }> {
+    this.#asked.add();
+    this.#log.info({ threadId, err: new RangeError('of no consequence') }, 'asked');
+    const { greeting } = await this.#front.greet({ name: 'thread' }, call);
+    return { threadId, hosts: (await this.#system.status(call)).hosts.length, greeting };
+  }
+
+  async block({ ms }: { ms: number }): Promise<object> {
+    for (const until = Date.now() + ms; Date.now() < until; );
+    return {};
+  }
+
+  async trouble({ kind }: { kind: (typeof TROUBLES)[number] }): Promise<object> {
+    setTimeout(() => {
+      if (kind === 'throw') throw new Error('thrown where nobody catches');
+      if (kind === 'exit') process.exit(3);
+      if (kind === 'reject') void Promise.reject(new Error('rejected where nobody looks'));
+      if (kind === 'memory') for (const hoard: object[] = []; ; ) hoard.push(Array.from({ length: 1_000 }, (_, i) => ({ i })));
+    }, 20);
+    return {};
+  }
+
+  async marks(): Promise<{ marks: Record<string, number> }> {
+    const rows = await this.#store.db.selectFrom('marks').selectAll().execute();
+    return { marks: Object.fromEntries(rows.map(({ n, times }) => [n, times])) };
+  }
+}
+
+@injectable()
+class MarkHandler implements TransactionalHandler<{ n: number }, Transaction<Tables>> {
+  async handle({ payload: { n } }: Received<{ n: number }>, tx: Transaction<Tables>): Promise<void> {
+    await tx.db.insertInto('marks').values({ n, times: 1 }).onConflict((conflict) => conflict.column('n').doUpdateSet((eb) => ({ times: eb('marks.times', '+', 1) }))).execute();
+  }
+}
+
+/** What cannot start where its settings say so. */
+@injectable()
+class Start {
+  readonly #fails: boolean;
+
+  constructor(@inject(Settings) settings: { readonly fails: boolean }) {
+    this.#fails = settings.fails;
+  }
+
+  async start(): Promise<void> {
+    if (this.#fails) throw new Fault('unavailable', 'There is no coal.', { reason: 'no_coal', details: { remedy: 'Shovel some.' } });
+  }
+
+  async stop(): Promise<void> {}
+}
+
+@injectable()
+class FrontService implements Front {
+  async greet({ name }: { name: string }): Promise<{ greeting: string }> {
+    return { greeting: `hello ${name}` };
+  }
+}
+
+/** `/page` answers by itself; `/<method>?<request as JSON>` calls the other module; `/publish?<count>` sends it messages. */
+@injectable()
+class Surface implements HttpSurface {
+  readonly #troubled: Troubled;
+  readonly #publisher: Publisher;
+  #published = 0;
+
+  constructor(@inject(troubled.id) callee: Troubled, @inject(Publisher) publisher: Publisher) {
+    this.#troubled = callee;
+    this.#publisher = publisher;
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): boolean {
+    const [path, query = ''] = request.url!.slice(1).split('?');
+    const answer = (status: number, body: object): void => void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    this.#answer(path!, decodeURIComponent(query)).then(
+      (body) => answer(200, body),
+      (thrown: unknown) => {
+        const { code, reason, origin } = toFault(thrown);
+        answer(FAULT_STATUS[code], { code, reason, origin });
+      },
+    );
+    return true;
+  }
+
+  async #answer(path: string, query: string): Promise<object> {
+    if (path === 'page') return { page: 1 };
+    if (path === 'publish') return this.#publish(Number(query));
+    const method = this.#troubled[path as keyof Troubled] as (request: unknown, call: Call) => Promise<object>;
+    return method(query === '' ? {} : JSON.parse(query), systemCall('test', null, Date.now() + 5_000));
+  }
+
+  async #publish(count: number): Promise<object> {
+    for (let i = 0; i < count; i++) await this.#publisher.publish(mark, { n: this.#published++ }, { workspace: null });
+    return { published: this.#published };
+  }
+}
+
+/** Two modules: one that shows pages, and one that gets into trouble. */
+export const troubledParts: Parts = {
+  modules: [
+    defineModule({ name: 'front', contract: front, implementation: FrontService, calls: [troubled], migrations: [], subscriptions: [], publishes: [mark], settings: z.strictObject({}), parts: [], lifecycles: [], http: Surface }),
+    defineModule({
+      name: 'troubled',
+      contract: troubled,
+      implementation: TroubledService,
+      calls: [front],
+      migrations: [{ name: '0001-marks', up: (db: Kysely<Tables>) => db.schema.createTable('marks').addColumn('n', 'integer', (column) => column.primaryKey()).addColumn('times', 'integer', (column) => column.notNull()).execute() }],
+      subscriptions: [{ message: mark, concurrency: 8, transactional: MarkHandler }],
+      publishes: [],
+      settings: z.strictObject({ fails: z.boolean().default(false) }),
+      parts: [],
+      lifecycles: [Start],
+    }),
+  ],
+  storage: storageDrivers,
+  bus: busDrivers,
+  channel: channelDrivers,
+  registry: registryDrivers,
+  cache: sharedCacheDrivers,
+  thread: new URL('./troubled-thread.js', import.meta.url),
+};
