@@ -155,8 +155,12 @@ class CallUnderWay implements Deadline, Reply {
   }
 }
 
+/** What a process says that is not ready yet, or not any more: it is there, and will be again. */
+const IN_PASSING = new Set(['not_running', 'stopping', 'stopped']);
+
 /** What a fault says of the replica that it came from, or that the call did not get to. */
-function outcomeOf({ origin, code }: Fault): CallOutcome {
+function outcomeOf({ origin, code, reason }: Fault): CallOutcome {
+  if (code === 'unavailable' && IN_PASSING.has(reason)) return 'left';
   if (origin === 'reply') return code === 'unavailable' ? 'failed' : 'answered';
   // Refused on this side: a request that cannot cross, or too much under way.
   return origin === 'unsent' && code !== 'unavailable' ? 'left' : 'failed';
