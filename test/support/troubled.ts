@@ -14,29 +14,34 @@ import { command, contract, query } from '../../src/kernel/contract.ts';
 import { Fault, FAULT_STATUS, toFault } from '../../src/kernel/fault.ts';
 import { job, Publisher, type Received } from '../../src/kernel/message.ts';
 import { defineModule, type HttpSurface, Settings, type TransactionalHandler } from '../../src/kernel/module.ts';
-import { System } from '../../src/kernel/system.ts';
+import { System, SystemStatus } from '../../src/kernel/system.ts';
 import { type Counter, Log, Metrics } from '../../src/kernel/telemetry.ts';
 import { Store, type Transaction } from '../../src/ports/storage.ts';
 
 const Nothing = z.object({});
 type Nothing = z.infer<typeof Nothing>;
+const Whereabouts = z.object({ threadId: z.int(), greeting: z.string(), system: SystemStatus });
+type Whereabouts = z.infer<typeof Whereabouts>;
 const TROUBLES = ['throw', 'reject', 'exit', 'memory'] as const;
 
 /** What tests ask of a module on a thread: some work, and every kind of trouble. */
 interface Troubled {
-  where(request: Nothing, call: Call): Promise<{ threadId: number; hosts: number; greeting: string }>;
+  where(request: Nothing, call: Call): Promise<Whereabouts>;
   /** Keeps its thread busy. */
   block(request: { ms: number }, call: Call): Promise<object>;
   /** Breaks its thread a moment after it has answered. */
   trouble(request: { kind: (typeof TROUBLES)[number] }, call: Call): Promise<object>;
   /** How often each message was handled, by number. */
   marks(request: Nothing, call: Call): Promise<{ marks: Record<string, number> }>;
+  /** Another answer each time, which may be cached. */
+  now(request: Nothing, call: Call): Promise<{ now: number }>;
 }
 const troubled = contract<Troubled>('troubled', {
-  where: query({ input: Nothing, output: z.object({ threadId: z.int(), hosts: z.int(), greeting: z.string() }), timeoutMs: 5_000 }),
+  where: query({ input: Nothing, output: Whereabouts, timeoutMs: 5_000 }),
   block: command({ input: z.object({ ms: z.int() }), output: Nothing, timeoutMs: 500 }),
   trouble: command({ input: z.object({ kind: z.enum(TROUBLES) }), output: Nothing, timeoutMs: 5_000 }),
   marks: query({ input: Nothing, output: z.object({ marks: z.record(z.string(), z.int()) }), timeoutMs: 5_000 }),
+  now: query({ input: Nothing, output: z.object({ now: z.number() }), timeoutMs: 5_000, cache: { ttlMs: 60_000, keyBy: () => 'now' } }),
 });
 
 /** What the module on the thread calls on the main thread. */
@@ -66,11 +71,11 @@ class TroubledService implements Troubled {
     this.#asked = metrics.counter('troubled_asked_total', 'Questions where it runs.');
   }
 
-  async where(_: object, call: Call): Promise<{ threadId: number; hosts: number; greeting: string }> {
+  async where(_: object, call: Call): Promise<Whereabouts> {
     this.#asked.add();
     this.#log.info({ threadId, err: new RangeError('of no consequence') }, 'asked');
     const { greeting } = await this.#front.greet({ name: 'thread' }, call);
-    return { threadId, hosts: (await this.#system.status(call)).hosts.length, greeting };
+    return { threadId, greeting, system: await this.#system.status(call) };
   }
 
   async block({ ms }: { ms: number }): Promise<object> {
@@ -91,6 +96,10 @@ class TroubledService implements Troubled {
   async marks(): Promise<{ marks: Record<string, number> }> {
     const rows = await this.#store.db.selectFrom('marks').selectAll().execute();
     return { marks: Object.fromEntries(rows.map(({ n, times }) => [n, times])) };
+  }
+
+  async now(): Promise<{ now: number }> {
+    return { now: performance.now() };
   }
 }
 
@@ -153,7 +162,7 @@ class Surface implements HttpSurface {
     if (path === 'page') return { page: 1 };
     if (path === 'publish') return this.#publish(Number(query));
     const method = this.#troubled[path as keyof Troubled] as (request: unknown, call: Call) => Promise<object>;
-    return method(query === '' ? {} : JSON.parse(query), systemCall('test', null, Date.now() + 5_000));
+    return method(query === '' ? {} : JSON.parse(query), systemCall('test', 'w1', Date.now() + 5_000));
   }
 
   async #publish(count: number): Promise<object> {

@@ -160,6 +160,7 @@ export class Host implements Lifecycle {
     return new ModuleThreads({
       ...this.#context,
       metrics: this.#metrics,
+      parts: this.#parts,
       modules: this.#parts.modules.filter((module) => !this.#modules.includes(module)),
       entry: this.#parts.thread ?? new URL('../thread/main.js', import.meta.url),
       config: this.#config,

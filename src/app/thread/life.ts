@@ -36,6 +36,8 @@ export interface ThreadEnd {
 const LOOK_MS = 1_000;
 /** Less than this is what a busy module needs now and then. */
 const NOTICEABLE_MS = 3_000;
+/** Loading code is computing, and takes its time on a busy machine. */
+const LOADING_MS = 60_000;
 /** No thread may hold up a scrape for longer. */
 const MEASURE_MS = 1_000;
 /** What a thread that has stopped gets to end by itself. */
@@ -82,9 +84,9 @@ export class ThreadLife {
     this.#watch = setInterval(() => this.#look(), LOOK_MS);
   }
 
-  /** How long its event loop has not turned, when that is long enough to speak of. */
+  /** How long its event loop has not turned since it started, when that is long enough to speak of. */
   get silence(): string | null {
-    return this.#silentMs >= NOTICEABLE_MS && !this.#isGone ? `has not answered for ${Math.round(this.#silentMs / 1_000)} s` : null;
+    return this.#silentMs >= NOTICEABLE_MS && this.startedAt !== undefined && !this.#isGone ? `has not answered for ${Math.round(this.#silentMs / 1_000)} s` : null;
   }
 
   /** A stream to the module, for calls; one that is destroyed when there is nobody. */
@@ -161,7 +163,8 @@ export class ThreadLife {
     const { beats } = this.#pulse;
     this.#silentMs = beats === this.#seenBeats ? this.#silentMs + LOOK_MS : 0;
     this.#seenBeats = beats;
-    if (this.#silentMs >= this.#options.limits.silentMs) void this.kill(`it did not answer for ${Math.round(this.#silentMs / 1_000)} s (threads.silentMs)`);
+    const { silentMs } = this.#options.limits;
+    if (this.#silentMs >= (this.startedAt === undefined ? Math.max(silentMs, LOADING_MS) : silentMs)) void this.kill(`it did not answer for ${Math.round(this.#silentMs / 1_000)} s (threads.silentMs)`);
   }
 
   #ended(code: number): ThreadEnd {

@@ -1,23 +1,25 @@
 import type { Contract } from '../../kernel/contract.ts';
-import type { Clock } from '../../kernel/clock.ts';
+import type { DriverContext } from '../../kernel/driver.ts';
 import { type Lifecycle, StartStop } from '../../kernel/lifecycle.ts';
 import type { Installation, ModuleDefinition } from '../../kernel/module.ts';
 import type { EdgeStatus, ModuleStatus, System } from '../../kernel/system.ts';
-import type { Log } from '../../kernel/telemetry.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { Introduction } from '../../ports/transport.ts';
 import { Target } from '../../fabric/target.ts';
 import type { Config } from '../config/config.ts';
+import type { Parts } from '../config/parts.ts';
+import { Caches } from '../host/caches.ts';
 import type { HostMetrics } from '../host/metrics.ts';
 import { ModuleThread } from './module-thread.ts';
 import { ServedToThread } from './served-to-thread.ts';
 
-export interface ModuleThreadsOptions {
+export interface ModuleThreadsOptions extends DriverContext {
   /** Those that run on a thread each. */
   readonly modules: readonly ModuleDefinition[];
   /** The file that each thread runs: one with the same parts as this host. */
   readonly entry: URL;
   readonly config: Config;
+  readonly parts: Parts;
   readonly introduction: Pick<Introduction, 'host' | 'process'>;
   readonly installation: Installation;
   /** The stub of a contract that a module on the main thread or another host offers. */
@@ -25,15 +27,15 @@ export interface ModuleThreadsOptions {
   readonly bus: Bus;
   readonly system: System;
   readonly metrics: HostMetrics;
-  readonly clock: Clock;
-  readonly log: Log;
 }
 
 /** The modules of a host that run on threads of their own. */
 export class ModuleThreads implements Lifecycle {
   readonly #options: ModuleThreadsOptions;
   readonly #threads: ReadonlyMap<string, ModuleThread>;
-  readonly #stubs = new Map<string, unknown>();
+  readonly #caches: Caches;
+  /** By contract. */
+  readonly #stubs: ReadonlyMap<string, unknown>;
   readonly #life = new StartStop(
     () => this.#start(),
     (deadlineMs) => this.#stop(deadlineMs),
@@ -42,6 +44,8 @@ export class ModuleThreads implements Lifecycle {
   constructor(options: ModuleThreadsOptions) {
     this.#options = options;
     this.#threads = new Map(options.modules.map((module) => [module.contract.name, this.#threadOf(module)]));
+    this.#caches = new Caches({ config: options.config, parts: options.parts, context: options });
+    this.#stubs = new Map(options.modules.map(({ contract }) => [contract.name, this.#caches.inFrontOf(contract, this.#threads.get(contract.name)!.stub(contract))]));
     for (const thread of this.#threads.values()) options.metrics.include(() => thread.measure());
   }
 
@@ -55,9 +59,7 @@ export class ModuleThreads implements Lifecycle {
   }
 
   /** The stub of a contract that one of these modules offers. */
-  contract<T>(contract: Contract<T>): T | undefined {
-    const { name } = contract;
-    if (!this.#stubs.has(name)) this.#stubs.set(name, this.#threads.get(name)?.stub(contract));
+  contract<T>({ name }: Contract<T>): T | undefined {
     return this.#stubs.get(name) as T | undefined;
   }
 
@@ -75,7 +77,7 @@ export class ModuleThreads implements Lifecycle {
   }
 
   get edges(): EdgeStatus[] {
-    return [...this.#threads.values()].map(({ edge }) => edge);
+    return [...this.#threads.values()].map(({ edge }) => ({ ...edge, cache: this.#caches.figures(edge.to) }));
   }
 
   /** What does not work just now, for people. */
@@ -97,11 +99,12 @@ export class ModuleThreads implements Lifecycle {
   }
 
   async #start(): Promise<void> {
-    await Promise.all([...this.#threads.values()].map((thread) => thread.start()));
+    await Promise.all([this.#caches.start(), ...[...this.#threads.values()].map((thread) => thread.start())]);
+    this.#caches.watch(this.#options.bus);
   }
 
   async #stop(deadlineMs: number): Promise<void> {
-    const results = await Promise.allSettled([...this.#threads.values()].map((thread) => thread.stop(deadlineMs)));
+    const results = await Promise.allSettled([...this.#threads.values(), this.#caches].map((part) => part.stop(deadlineMs)));
     const problems = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
     if (problems.length > 0) throw new AggregateError(problems, 'Some threads did not stop as they should.');
   }

@@ -88,7 +88,10 @@ test('a module on a thread is called, calls, stores, handles messages, logs and 
   const it = await Running.start();
   const { status, body } = await it.ask('where');
   assert.equal(status, 200);
-  assert.deepEqual([body.threadId > 0, body.hosts, body.greeting], [true, 1, 'hello thread']);
+  assert.deepEqual([body.threadId > 0, body.greeting], [true, 'hello thread']);
+  const [{ modules, edges }] = body.system.hosts;
+  assert.deepEqual(modules.map(({ name, placement, restarts, problem }: any) => [name, placement, restarts, problem]), [['front', 'inline', 0, null], ['troubled', 'thread', 0, null]]);
+  assert.deepEqual(edges.map(({ to, via, replicas }: any) => [to, via, replicas[0].state, replicas[0].bytesSent > 0]), [['troubled', 'thread', 'open', true]]);
   await it.get('publish?50');
   await it.pagesUntil(async () => Object.keys((await it.ask('marks')).body.marks).length === 50);
   const { body: metrics } = await it.get('metrics');
@@ -113,6 +116,16 @@ test('while it blocks its thread for seconds, pages are answered and its calls r
   assert.equal(it.line(BROKEN), undefined, 'a busy thread is left alone');
 });
 
+test('answers may be kept in front of a thread', { timeout: 60_000 }, async () => {
+  const it = await Running.start('calls.troubled.cache.entries=10');
+  const { now } = (await it.ask('now')).body;
+  await it.ask('trouble', { kind: 'exit' });
+  await it.pagesUntil(async () => it.line(BROKEN) !== undefined);
+  assert.equal((await it.ask('now')).body.now, now);
+  const [edge] = (await it.ask('where')).body.system.hosts[0].edges;
+  assert.deepEqual([edge.cache.hits, edge.cache.misses], [1, 1]);
+});
+
 for (const [kind, reason] of [['throw', /nobody caught/], ['reject', /nobody caught/], ['exit', /exit code 3/], ['memory', /ran out of memory/]] as const) {
   test(`when it breaks its thread by ${kind}, pages are answered, and it works again on a new one`, { timeout: 60_000 }, async () => {
     const it = await Running.start();
@@ -130,6 +143,7 @@ for (const [kind, reason] of [['throw', /nobody caught/], ['reject', /nobody cau
     assert.deepEqual([restarts, pauseMs, module], [1, 1_000, 'troubled']);
     const { status, body } = await it.ask('where');
     assert.deepEqual([status, body.threadId > before], [200, true]);
+    assert.deepEqual(body.system.hosts[0].modules[1], { name: 'troubled', placement: 'thread', state: 'running', restarts: 1, problem: null });
     assert.match((await it.get('metrics')).body, /^troubled_asked_total [12]$/m);
   });
 }
