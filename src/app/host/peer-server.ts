@@ -81,11 +81,14 @@ export class PeerServer implements Lifecycle {
       socket.removeListener('close', decided);
       socket.removeListener('error', ignore);
     };
+    let beginning = Buffer.alloc(0);
     const look = () => {
-      const beginning = socket.read() as Buffer | null;
-      if (beginning === null) return;
-      socket.unshift(beginning);
+      const more = socket.read() as Buffer | null;
+      if (more === null) return;
+      beginning = Buffer.concat([beginning, more]);
       if (beginning.length < ENOUGH_BYTES) return;
+      // Once, at the end: what is put back counts as having just arrived, without a turn of the event loop between.
+      socket.unshift(beginning);
       decided();
       const speaker = this.#spoken.find(({ transport }) => transport.recognises(beginning.subarray(0, 8)));
       if (speaker === undefined) return void socket.destroy();
