@@ -126,7 +126,6 @@ export class Host implements Lifecycle {
     if (peers.remoteBus === undefined) this.#metrics.watchQueues(this.#bus);
     if (this.#http !== undefined) this.#http.surfaces = [this.#health, ...this.#composition.http];
     this.#health.phase = 'ready';
-    await peers.announce();
   }
 
   async #stop(deadlineMs: number): Promise<void> {

@@ -129,7 +129,7 @@ export class Network implements Lifecycle {
 
   async #start(): Promise<void> {
     const { registry } = this.#options;
-    await Promise.all([registry.start(), this.#caches.start()]);
+    await this.#caches.start();
     this.#unwatch = registry.watch(({ announcements }) => {
       for (const replicas of this.#replicas.values()) replicas.update(announcements.filter(({ host }) => host === replicas.host).map(({ address }) => address));
     });
@@ -148,7 +148,6 @@ export class Network implements Lifecycle {
     this.#unwatch?.();
     await this.#caches.stop(deadlineMs);
     await Promise.all([...this.#replicas.values()].map((replicas) => replicas.stop(deadlineMs)));
-    await this.#options.registry.stop(deadlineMs);
   }
 }
 

@@ -56,7 +56,7 @@ export class Peers {
     const offers = contracts.map(offerOf);
     this.#identity = { introduction: { host, process, contracts: Object.fromEntries(offers.map(({ name, hash }) => [name, hash])) }, offers, secret: config.peers.secret ?? null };
     if (isAlone(config)) return;
-    const hosts = Object.entries(config.hosts).map(([name, { listen, addresses }]) => ({ host: name, addresses: [...(addresses ?? [listen!])] }));
+    const hosts = Object.entries(config.hosts).map(([name, { listen, addresses }]) => ({ host: name, addresses: (addresses ?? [listen!]).filter((address) => !address.endsWith(':0')) }));
     const { replicas } = config.hosts[host]!;
     this.#registry = createRegistry(config.registry, parts, { ...context, hosts, host, replicas });
     this.#network = new Network({ config, host, modules: parts.modules, identity: this.#identity, registry: this.#registry, transports: streamTransports, parts, context });
@@ -99,18 +99,15 @@ export class Peers {
     const spoken = Object.values(streamTransports).map((transport) => ({ transport, server: transport.serve(this.#identity, serving, health) }));
     this.#server = new PeerServer(parseListen(listen!)!, config.peers.tls, spoken, context.log);
     await this.#server.start();
+    await this.#registry!.start();
+    // Before the others are waited for, who wait for this one: calls to what has not started yet are held back by whoever makes them.
+    await this.#announce();
     await this.#network.start();
   }
 
   /** Once the bus runs. */
   watch(bus: Bus): void {
     this.#network?.watch(bus);
-  }
-
-  /** Tells the others that this process is ready for them. */
-  async announce(): Promise<void> {
-    const { host, process } = this.#options;
-    await this.#registry?.announce({ host, process, address: this.announcedAddress!, contracts: this.#identity.introduction.contracts, load: 0 });
   }
 
   /** Tells the others to turn elsewhere. */
@@ -126,6 +123,7 @@ export class Peers {
 
   async stop(deadlineMs: number): Promise<void> {
     await this.#network?.stop(deadlineMs);
+    await this.#registry?.stop(deadlineMs);
   }
 
   /** Hosts that are called from here and cannot be reached, with the reason. */
@@ -135,6 +133,11 @@ export class Peers {
 
   edges(): EdgeStatus[] {
     return this.#network?.edges() ?? [];
+  }
+
+  async #announce(): Promise<void> {
+    const { host, process } = this.#options;
+    await this.#registry!.announce({ host, process, address: this.announcedAddress!, contracts: this.#identity.introduction.contracts, load: 0 });
   }
 
   /** Every host's own word, asked at once. */
