@@ -86,10 +86,10 @@ export function compose(options: CompositionOptions): Composition {
     return stubs.get(contract.name) as T;
   };
   const placed = options.modules.map((definition) => place(definition, options, stub));
-  for (const { definition, container, once } of placed) targets.get(definition.contract.name)!.serve(once.guard(definition.contract, container.get<object>(definition.implementation as never)));
+  const implementations = new Map(placed.map(({ definition, container, once }) => [definition, once.guard(definition.contract, container.get<object>(definition.implementation as never))]));
 
   const life = new StartStop(
-    () => start(placed, options.bus, options.queuesElsewhere ?? []),
+    () => start(placed, (definition) => targets.get(definition.contract.name)!.serve(implementations.get(definition)!), options.bus, options.queuesElsewhere ?? []),
     (deadlineMs) => stop(placed, targets, options.bus, deadlineMs),
   );
   return {
@@ -153,7 +153,7 @@ function classesOf(definition: ModuleDefinition): Set<Injectable<unknown>> {
   ]);
 }
 
-async function start(placed: readonly Placed[], bus: Bus, queuesElsewhere: readonly QueueSettings[]): Promise<void> {
+async function start(placed: readonly Placed[], serve: (module: ModuleDefinition) => void, bus: Bus, queuesElsewhere: readonly QueueSettings[]): Promise<void> {
   for (const { storage, definition } of placed) {
     await storage.start();
     await storage.migrate([...fabricMigrations, ...definition.migrations]);
@@ -162,7 +162,11 @@ async function start(placed: readonly Placed[], bus: Bus, queuesElsewhere: reado
   for (const queue of queuesElsewhere) await bus.declare(queue);
   const subscribers = placed.flatMap((p) => p.subscribers);
   for (const subscriber of subscribers) await subscriber.declare();
-  for (const { lifecycles } of placed) for (const part of lifecycles) await part.start();
+  for (const { definition, lifecycles } of placed) {
+    for (const part of lifecycles) await part.start();
+    // Warm from here on: whoever calls before is told that the module is not running.
+    serve(definition);
+  }
   for (const { relay, pruner } of placed) {
     await relay.start();
     await pruner.start();

@@ -6,7 +6,7 @@ import type { RemoteCall, Reply } from '../ports/transport.ts';
 import type { Edge } from './edge.ts';
 import type { CallOutcome, Replica } from './replica.ts';
 import type { Replicas } from './replicas.ts';
-import { stubOf } from './target.ts';
+import { NOT_RUNNING, stubOf } from './target.ts';
 
 /** Tries of one call, the first included. */
 const MOST_TRIES = 3;
@@ -14,7 +14,8 @@ const FIRST_WAIT_MS = 20;
 
 /**
  * Calls that leave the process: to the least busy process of the callee's host, again or elsewhere when that is safe,
- * and never beyond the deadline. A callee that was there a moment ago is waited for; one that is away is not.
+ * and never beyond the deadline. A callee that was there a moment ago, or is starting, is waited for; one that is away is
+ * not.
  */
 export function bindRemote<T>(contract: Contract<T>, replicas: Replicas, edge: Edge): T {
   return stubOf(contract, (method, descriptor) => (request, call) => {
@@ -41,6 +42,8 @@ class CallUnderWay implements Deadline, Reply {
   #tries = 0;
   /** A try may have had its effect. */
   #mayHaveRun = false;
+  /** While the callee's module is waited for: what was said last. */
+  #notRunning: Fault | undefined;
   #replica: Replica | undefined;
   #era = 0;
   #failedAt: Set<Replica> | undefined;
@@ -75,6 +78,7 @@ class CallUnderWay implements Deadline, Reply {
 
   succeed(value: unknown): void {
     this.#left('answered');
+    this.#replicas.answered(this.#record.contract);
     if (this.#settle(false)) this.#resolve(value);
   }
 
@@ -82,6 +86,7 @@ class CallUnderWay implements Deadline, Reply {
     const replica = this.#replica;
     this.#left(outcomeOf(fault));
     if (!this.#open) return;
+    if (isNotRunning(fault)) return this.#awaitStart(fault, replica);
     if (fault.origin !== 'unsent') this.#mayHaveRun = true;
     if (!isWorthAnother(fault) || !mayRetry(fault, this.#isRepeatable) || this.#tries >= MOST_TRIES) return this.#end(fault);
     if (replica !== undefined) (this.#failedAt ??= new Set()).add(replica);
@@ -97,6 +102,7 @@ class CallUnderWay implements Deadline, Reply {
     const chosen = this.#replicas.choose(this.#record.contract, this.#failedAt);
     if (Fault.is(chosen)) return this.#wait(chosen);
     this.#tries++;
+    this.#notRunning = undefined;
     this.#replica = chosen;
     this.#era = chosen.begin();
     this.#takeBack = undefined;
@@ -116,6 +122,17 @@ class CallUnderWay implements Deadline, Reply {
     this.#takeBack = () => clearTimeout(timer);
   }
 
+  /** Elsewhere at once; where there is nobody else, again soon, without this counting as a try. */
+  #awaitStart(fault: Fault, replica: Replica | undefined): void {
+    this.#tries--;
+    if (replica !== undefined) (this.#failedAt ??= new Set()).add(replica);
+    if (!Fault.is(this.#replicas.choose(this.#record.contract, this.#failedAt))) return this.#try();
+    this.#failedAt = undefined;
+    if (!this.#replicas.isStarting(this.#record.contract)) return this.#end(fault);
+    this.#takeBack = this.#replicas.onceChanged(() => this.#try());
+    this.#notRunning = fault;
+  }
+
   /** Nobody can be called now. */
   #wait(fault: Fault): void {
     if (!this.#replicas.mayWait || fault.reason !== 'not_connected') return this.#end(fault);
@@ -127,6 +144,8 @@ class CallUnderWay implements Deadline, Reply {
     const isOwnLimit = fault.code === 'deadline' && this.#record.deadline < this.#call.deadline;
     const isUnderWay = this.#replica !== undefined;
     this.#takeBack?.();
+    // That says more than that time is up.
+    if (fault.code === 'deadline' && !isUnderWay && this.#notRunning !== undefined) return this.#end(this.#notRunning);
     this.#left(isOwnLimit ? 'failed' : 'left');
     if (isUnderWay || this.#mayHaveRun) return this.#end(fault);
     this.#end(new Fault(fault.code, fault.message, { reason: fault.reason, details: fault.details, origin: 'unsent' }));
@@ -156,7 +175,7 @@ class CallUnderWay implements Deadline, Reply {
 }
 
 /** What a process says that is not ready yet, or not any more: it is there, and will be again. */
-const IN_PASSING = new Set(['not_running', 'stopping', 'stopped']);
+const IN_PASSING = new Set([NOT_RUNNING, 'stopping', 'stopped']);
 
 /** What a fault says of the replica that it came from, or that the call did not get to. */
 function outcomeOf({ origin, code, reason }: Fault): CallOutcome {
@@ -164,6 +183,10 @@ function outcomeOf({ origin, code, reason }: Fault): CallOutcome {
   if (origin === 'reply') return code === 'unavailable' ? 'failed' : 'answered';
   // Refused on this side: a request that cannot cross, or too much under way.
   return origin === 'unsent' && code !== 'unavailable' ? 'left' : 'failed';
+}
+
+function isNotRunning({ reason, origin }: Fault): boolean {
+  return reason === NOT_RUNNING && origin === 'unsent';
 }
 
 /** A request that cannot cross here cannot cross elsewhere, and a deadline does not come back. */

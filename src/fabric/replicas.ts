@@ -49,6 +49,8 @@ const AWAY_MS = 10_000;
 const MOST_WAITING = 4_096;
 const LEAVE_MS = 30_000;
 const JUDGE_AGAIN_MS = 1_000;
+/** How often those who wait for a module that starts ask whether it has. */
+const STARTING_MS = 100;
 
 /** The processes of one host of the topology, and which of them gets the next call. */
 export class Replicas implements Lifecycle {
@@ -61,6 +63,10 @@ export class Replicas implements Lifecycle {
   #chosen = -1;
   readonly #leaving = new Set<Member>();
   readonly #waiting = new Set<() => void>();
+  /** By contract, since when nothing is heard but that its module does not run. */
+  readonly #startingSince = new Map<string, number>();
+  /** Until those who wait for a module that starts ask again. */
+  #asking: NodeJS.Timeout | undefined;
   #lastOpen: number;
   #stopped = false;
 
@@ -76,6 +82,7 @@ export class Replicas implements Lifecycle {
   /** Lets calls under way finish, then closes every connection. */
   async stop(deadlineMs: number): Promise<void> {
     this.#stopped = true;
+    clearTimeout(this.#asking);
     const all = [...this.#row, ...this.#leaving];
     this.#members.clear();
     this.#row = [];
@@ -115,6 +122,27 @@ export class Replicas implements Lifecycle {
   /** Whether somebody could be called there moments ago, so that waiting for a change may be worth it, and there is room to. */
   get mayWait(): boolean {
     return !this.#stopped && this.#now() - this.#lastOpen < AWAY_MS && this.#waiting.size < MOST_WAITING;
+  }
+
+  /**
+   * A process has answered that the contract's module does not run, as it does while it starts. Answers whether waiting
+   * for a change may be worth it, which then comes soon: not when nothing else has been heard for long.
+   */
+  isStarting(contract: string): boolean {
+    const now = this.#now();
+    const since = this.#startingSince.get(contract) ?? now;
+    this.#startingSince.set(contract, since);
+    if (!this.mayWait || now - since >= AWAY_MS) return false;
+    this.#asking ??= setTimeout(() => {
+      this.#asking = undefined;
+      this.#wake();
+    }, STARTING_MS);
+    return true;
+  }
+
+  /** It has answered a call. */
+  answered(contract: string): void {
+    if (this.#startingSince.size > 0) this.#startingSince.delete(contract);
   }
 
   /** Calls `listener` once, at the next change of who can be called. Answers what takes it back. */
@@ -184,6 +212,7 @@ export class Replicas implements Lifecycle {
     const { host, log } = { host: this.host, log: this.#options.log };
     if (link.state === 'open') {
       member.replica.opened();
+      this.#startingSince.clear();
       if (member.judged !== link.peer?.process) void this.#judge(member);
       log.info({ host, at: address, process: link.peer?.process }, 'connected');
     } else if (member.openedBefore) {

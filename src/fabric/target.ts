@@ -36,9 +36,12 @@ export class Target {
 
   /** What whoever calls then is told. */
   notRunning(): Fault {
-    return new Fault('unavailable', `Module ${this.contract.name} is not running.`, { reason: 'not_running', origin: 'unsent' });
+    return new Fault('unavailable', `Module ${this.contract.name} is not running.`, { reason: NOT_RUNNING, origin: 'unsent' });
   }
 }
+
+/** The reason of a refusal because the module has not started yet, or has stopped. */
+export const NOT_RUNNING = 'not_running';
 
 /** Makes what a caller injects: one function per operation of the contract. */
 export function stubOf<T>(contract: Contract<T>, make: (method: string, descriptor: Descriptor) => Implementation[string]): T {
