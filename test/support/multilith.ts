@@ -16,40 +16,54 @@ export interface MultilithOptions {
   readonly execArgv?: readonly string[];
   /** Where the program lies that starts it all, e.g. `['strace', '-f']`. */
   readonly wrapper?: readonly string[];
+  /** The program, when it is another build. */
+  readonly main?: string;
 }
 
 /** A real `multilith start` in a process of its own, on a port that was free. */
 export class Multilith {
   readonly dataDir: string;
-  readonly url: string;
   readonly process: ChildProcess;
-  readonly #output: string[];
+  readonly #output: string[] = [];
   readonly #ownsData: boolean;
+  #url: string | undefined;
 
-  private constructor(process: ChildProcess, url: string, dataDir: string, ownsData: boolean, output: string[]) {
-    this.process = process;
-    this.url = url;
-    this.dataDir = dataDir;
-    this.#ownsData = ownsData;
-    this.#output = output;
+  private constructor({ dataDir, env, args, execArgv, wrapper, main }: MultilithOptions) {
+    this.#ownsData = dataDir === undefined;
+    this.dataDir = dataDir ?? mkdtempSync(join(tmpdir(), 'multilith-'));
+    const [command, ...rest] = [...(wrapper ?? []), process.execPath, ...(execArgv ?? []), main ?? MAIN, 'start', ...(args ?? [])];
+    const child = spawn(command!, rest, {
+      env: { PATH: process.env.PATH, HOME: process.env.HOME, MULTILITH_DATA: this.dataDir, MULTILITH_HTTP_LISTEN: '127.0.0.1:0', ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => this.#output.push(text));
+    this.process = child;
   }
 
   /** Resolves when it is ready for work; rejects with what it printed when it ends first or takes too long. */
   static async start(options: MultilithOptions = {}): Promise<Multilith> {
-    const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'multilith-'));
-    const [command, ...args] = [...(options.wrapper ?? []), process.execPath, ...(options.execArgv ?? []), MAIN, 'start', ...(options.args ?? [])];
-    const child = spawn(command!, args, {
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, MULTILITH_DATA: dataDir, MULTILITH_HTTP_LISTEN: '127.0.0.1:0', ...options.env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    const output: string[] = [];
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => output.push(text));
-    const url = await listening(child, output).catch((error: unknown) => {
-      child.kill('SIGKILL');
-      if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true });
+    const multilith = Multilith.launch(options);
+    try {
+      await multilith.untilReady();
+      return multilith;
+    } catch (error) {
+      await multilith.dispose();
       throw error;
-    });
-    return new Multilith(child, url, dataDir, options.dataDir === undefined, output);
+    }
+  }
+
+  /** At once, with the start under way. */
+  static launch(options: MultilithOptions = {}): Multilith {
+    return new Multilith(options);
+  }
+
+  async untilReady(): Promise<void> {
+    this.#url = await listening(this.process, this.#output);
+  }
+
+  /** Known when it is ready. */
+  get url(): string {
+    return this.#url!;
   }
 
   /** Everything that it has printed, standard error included. */

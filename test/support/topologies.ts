@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Multilith } from './multilith.ts';
+import { Multilith, type MultilithOptions } from './multilith.ts';
 import { freePort } from './server-process.ts';
 import { TcpProxy } from './tcp-proxy.ts';
 
@@ -9,6 +9,8 @@ import { TcpProxy } from './tcp-proxy.ts';
 export interface Layout {
   readonly hosts: Readonly<Record<string, readonly string[]>>;
   readonly calls?: Readonly<Record<string, object>>;
+  /** Other sections of the topology. */
+  readonly settings?: Readonly<Record<string, object>>;
 }
 
 const apart = { web: ['portal'], rules: ['trigger'], mailer: ['notification'] };
@@ -37,7 +39,12 @@ export interface SystemOptions {
   readonly dataDir?: string;
   /** Puts a proxy in front of every host, through which the others reach it. */
   readonly proxied?: boolean;
+  /** Hosts listen at any port that is free, so that only a registry knows where they are. */
+  readonly anyPort?: boolean;
 }
+
+/** What one start of a host does differently. */
+export type HostOptions = Pick<MultilithOptions, 'env' | 'main'>;
 
 /** Where a host takes calls, and where the others are told that it does. */
 interface Place {
@@ -66,7 +73,7 @@ export class TestSystem {
     this.dataDir = options.dataDir ?? join(this.#folder, 'data');
     this.url = `http://127.0.0.1:${httpPort}`;
     this.topology = join(this.#folder, 'topology.yaml');
-    writeFileSync(this.topology, topologyOf(layout, places, httpPort, this.dataDir));
+    writeFileSync(this.topology, topologyOf(layout, places, httpPort, this.dataDir, options));
   }
 
   /** Resolves when every host is ready; rejects with what the one printed that is not. */
@@ -117,13 +124,21 @@ export class TestSystem {
   }
 
   /** Resolves when it is ready. */
-  async startHost(name: string): Promise<Multilith> {
+  async startHost(name: string, options: HostOptions = {}): Promise<Multilith> {
+    const host = this.launchHost(name, options);
+    await host.untilReady();
+    return host;
+  }
+
+  /** At once, with its start under way. */
+  launchHost(name: string, { env, ...options }: HostOptions = {}): Multilith {
     const before = this.#running.get(name);
     if (before !== undefined) this.#ended.push(before);
-    const host = await Multilith.start({
+    const host = Multilith.launch({
+      ...options,
       dataDir: this.dataDir,
       args: ['--topology', this.topology, '--host', name],
-      env: { ...this.#options.env, MULTILITH_HTTP_LISTEN: new URL(this.url).host },
+      env: { ...this.#options.env, MULTILITH_HTTP_LISTEN: new URL(this.url).host, ...env },
     });
     this.#running.set(name, host);
     return host;
@@ -161,11 +176,11 @@ async function problemsOf({ url }: Multilith): Promise<string[]> {
 }
 
 /** JSON, which is YAML too. */
-function topologyOf({ hosts, calls = {} }: Layout, places: ReadonlyMap<string, Place>, httpPort: number, data: string): string {
+function topologyOf({ hosts, calls = {}, settings = {} }: Layout, places: ReadonlyMap<string, Place>, httpPort: number, data: string, { anyPort = false }: SystemOptions): string {
   const names = Object.keys(hosts);
   const reached = (host: string) => {
     const { port, proxy } = places.get(host)!;
-    return { listen: `127.0.0.1:${port}`, ...(proxy && { addresses: [`127.0.0.1:${proxy.port}`] }) };
+    return { listen: `127.0.0.1:${anyPort ? 0 : port}`, ...(proxy && { addresses: [`127.0.0.1:${proxy.port}`] }) };
   };
   return JSON.stringify({
     data,
@@ -173,5 +188,6 @@ function topologyOf({ hosts, calls = {} }: Layout, places: ReadonlyMap<string, P
     hosts: Object.fromEntries(names.map((host) => [host, { modules: hosts[host], ...(names.length > 1 && reached(host)) }])),
     calls,
     ...(names.length > 1 && { bus: { driver: 'embedded', host: names[0] } }),
+    ...settings,
   });
 }
