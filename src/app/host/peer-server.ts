@@ -90,8 +90,6 @@ export class PeerServer implements Lifecycle {
       // Once, at the end: what is put back counts as having just arrived, without a turn of the event loop between.
       socket.unshift(beginning);
       decided();
-      // Not before: what is put back is said to be there again, at once and without end.
-      socket.unshift(beginning);
       const speaker = this.#spoken.find(({ transport }) => transport.recognises(beginning.subarray(0, 8)));
       if (speaker === undefined) return void socket.destroy();
       speaker.server.accept(socket);
