@@ -24,7 +24,7 @@ const FIRST_SHARE = 0.1;
 
 /**
  * One process that serves a module, as this process sees it: how busy, how healthy. A replica whose calls fail too
- * often is left alone for a while (a circuit breaker), then tried with one call.
+ * often is left alone for a while (a circuit breaker), then tried with one call at a time.
  */
 export class Replica {
   readonly link: Link;
@@ -34,6 +34,7 @@ export class Replica {
   #restingUntil = 0;
   #rests = 0;
   #trying = false;
+  #triedAt = 0;
   /** Calls that began before the last rest, or over an earlier connection, say nothing of how it stands now. */
   #era = 0;
   #openedAt: number;
@@ -55,8 +56,9 @@ export class Replica {
     this.#recover();
   }
 
+  /** Some calls are long on purpose (a question that waits for messages): one that tries it does not keep all others away. */
   get resting(): boolean {
-    return this.#restingUntil > 0 && (this.#trying || this.#now() < this.#restingUntil);
+    return this.#restingUntil > 0 && this.#now() < (this.#trying ? this.#triedAt + this.#settings.restMs : this.#restingUntil);
   }
 
   get available(): boolean {
@@ -74,7 +76,10 @@ export class Replica {
   /** Answers what `end` wants to know of when the call began. */
   begin(): number {
     this.pending++;
-    if (this.#restingUntil > 0) this.#trying = true;
+    if (this.#restingUntil > 0) {
+      this.#trying = true;
+      this.#triedAt = this.#now();
+    }
     return this.#era;
   }
 

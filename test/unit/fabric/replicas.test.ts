@@ -166,6 +166,24 @@ test('each trial that fails doubles the rest', async (t) => {
   assert.equal(state(), 'open');
 });
 
+test('a trial call that waits for long on purpose keeps the others away for one rest, not until its answer', async (t) => {
+  const rig = new Rig(t);
+  const [a] = await rig.open('a');
+  a!.answer = failing('lost');
+  const state = (): string => rig.replicas.states()[0]!.state;
+  while (state() === 'open') await outcomeOf(rig.stub.buy({ n: 1 }, call()));
+  rig.nowMs += REST_MS + 1;
+  a!.answer = undefined;
+  const long = rig.stub.look({ n: 1 }, call());
+  assert.equal(await outcomeOf(rig.stub.buy({ n: 2 }, call())), 'unavailable/resting unsent');
+  rig.nowMs += REST_MS + 1;
+  a!.answer = echo;
+  assert.deepEqual(await outcomeOf(rig.stub.buy({ n: 3 }, call())), { n: 3 });
+  assert.equal(state(), 'open');
+  a!.sent.at(-2)!.succeed({ n: 1 });
+  assert.deepEqual(await long, { n: 1 });
+});
+
 test('calls that began before a rest neither end nor prolong it', async (t) => {
   const rig = new Rig(t);
   const [a] = await rig.open('a');
