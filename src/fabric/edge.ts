@@ -1,3 +1,5 @@
+import type { FaultCode } from '../kernel/fault.ts';
+
 /** What became of the calls to one module from here, in the last minute. */
 export interface EdgeFigures {
   readonly callsPerSecond: number;
@@ -8,6 +10,20 @@ export interface EdgeFigures {
   readonly calls: number;
   readonly failed: number;
   readonly retried: number;
+  /** Under way now, those included that wait for a process to call. */
+  readonly pending: number;
+}
+
+/** All that has been counted since the start, for whoever computes rates itself. */
+export interface EdgeTotals {
+  readonly calls: number;
+  readonly retried: number;
+  readonly pending: number;
+  readonly failures: ReadonlyMap<FaultCode, number>;
+  /** How long calls took together. */
+  readonly seconds: number;
+  /** How many calls took at most so long, 7 % exact. */
+  within(seconds: number): number;
 }
 
 const SLICES = 6;
@@ -27,19 +43,32 @@ interface Slice {
 export class Edge {
   readonly #slices: Slice[] = Array.from({ length: SLICES }, () => ({ number: -1, calls: 0, failed: 0, durations: new Uint32Array(BUCKETS) }));
   readonly #startedAt = performance.now();
+  readonly #durations = new Float64Array(BUCKETS);
+  readonly #failures = new Map<FaultCode, number>();
   #calls = 0;
   #failed = 0;
   #retried = 0;
+  #pending = 0;
+  #ms = 0;
 
-  /** `tookMs` from the call to its answer, retries included. */
-  ended(tookMs: number, failed: boolean): void {
+  began(): void {
+    this.#pending++;
+  }
+
+  /** Of a call that began. `tookMs` from the call to its answer, retries included; `failure` when it failed. */
+  ended(tookMs: number, failure?: FaultCode): void {
     const slice = this.#slice(performance.now());
+    const bucket = bucketOf(tookMs);
+    this.#pending--;
     this.#calls++;
+    this.#ms += tookMs;
+    this.#durations[bucket]!++;
     slice.calls++;
-    slice.durations[bucketOf(tookMs)]!++;
-    if (!failed) return;
+    slice.durations[bucket]!++;
+    if (failure === undefined) return;
     this.#failed++;
     slice.failed++;
+    this.#failures.set(failure, (this.#failures.get(failure) ?? 0) + 1);
   }
 
   retried(): void {
@@ -62,6 +91,19 @@ export class Edge {
       calls: this.#calls,
       failed: this.#failed,
       retried: this.#retried,
+      pending: this.#pending,
+    };
+  }
+
+  totals(): EdgeTotals {
+    const durations = this.#durations.slice();
+    return {
+      calls: this.#calls,
+      retried: this.#retried,
+      pending: this.#pending,
+      failures: new Map(this.#failures),
+      seconds: this.#ms / 1_000,
+      within: (seconds) => durations.reduce((total, count, bucket) => (middleOf(bucket) <= seconds * 1_000 ? total + count : total), 0),
     };
   }
 
@@ -81,10 +123,14 @@ function bucketOf(ms: number): number {
   return Math.min(BUCKETS - 1, Math.max(0, Math.round(Math.log2(Math.max(ms, 0.001) / 0.001) * PER_OCTAVE)));
 }
 
+/** In ms. */
+function middleOf(bucket: number): number {
+  return 0.001 * 2 ** (bucket / PER_OCTAVE);
+}
+
 function quantile(durations: Float64Array, share: number): number | null {
   const total = durations.reduce((sum, count) => sum + count, 0);
   if (total === 0) return null;
   let left = Math.ceil(total * share);
-  const index = durations.findIndex((count) => (left -= count) <= 0);
-  return 0.001 * 2 ** (index / PER_OCTAVE);
+  return middleOf(durations.findIndex((count) => (left -= count) <= 0));
 }

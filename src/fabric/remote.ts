@@ -1,7 +1,7 @@
 import { type Call, cancelledFault, deadlineFault } from '../kernel/call.ts';
 import type { Contract, Descriptor } from '../kernel/contract.ts';
 import { type Deadline, deadlines } from '../kernel/deadline.ts';
-import { Fault, mayRetry } from '../kernel/fault.ts';
+import { Fault, type FaultCode, mayRetry } from '../kernel/fault.ts';
 import type { RemoteCall, Reply } from '../ports/transport.ts';
 import type { Edge } from './edge.ts';
 import type { CallOutcome, Replica } from './replica.ts';
@@ -72,6 +72,7 @@ class CallUnderWay implements Deadline, Reply {
       this.#onCancel = () => this.#giveUp(cancelledFault(cancel));
       cancel.addEventListener('abort', this.#onCancel, { once: true });
     }
+    this.#edge.began();
     deadlines.add(this, this.#record.deadline);
     this.#try();
   }
@@ -79,7 +80,7 @@ class CallUnderWay implements Deadline, Reply {
   succeed(value: unknown): void {
     this.#left('answered');
     this.#replicas.answered(this.#record.contract);
-    if (this.#settle(false)) this.#resolve(value);
+    if (this.#settle()) this.#resolve(value);
   }
 
   fail(fault: Fault): void {
@@ -159,17 +160,17 @@ class CallUnderWay implements Deadline, Reply {
 
   /** That the last try did not leave says nothing of the tries before it. */
   #end(fault: Fault): void {
-    if (!this.#settle(true)) return;
+    if (!this.#settle(fault.code)) return;
     const origin = fault.origin === 'unsent' && this.#mayHaveRun ? 'lost' : fault.origin;
     this.#reject(origin === fault.origin ? fault : new Fault(fault.code, fault.message, { reason: fault.reason, details: fault.details, origin }));
   }
 
-  #settle(failed: boolean): boolean {
+  #settle(failure?: FaultCode): boolean {
     if (!this.#open) return false;
     this.#open = false;
     deadlines.remove(this);
     if (this.#onCancel !== undefined) this.#call.cancelSignal?.removeEventListener('abort', this.#onCancel);
-    this.#edge.ended(performance.now() - this.#startedAt, failed);
+    this.#edge.ended(performance.now() - this.#startedAt, failure);
     return true;
   }
 }

@@ -119,6 +119,15 @@ export class Replicas implements Lifecycle {
     return best;
   }
 
+  /** Every process of the host, and why those cannot be asked that cannot. For what each process answers for itself. */
+  processes(contract: string): { readonly address: string; readonly reached: Link | Fault }[] {
+    return this.#row.map(({ address, replica: { link }, refused }) => {
+      if (link.state !== 'open') return { address, reached: none(link.problem ?? 'It is connecting.', 'not_connected') };
+      const verdict = refused.get(contract) ?? 'What it serves is not known yet.';
+      return { address, reached: verdict === OK ? link : none(verdict, 'incompatible') };
+    });
+  }
+
   /** Whether somebody could be called there moments ago, so that waiting for a change may be worth it, and there is room to. */
   get mayWait(): boolean {
     return !this.#stopped && this.#now() - this.#lastOpen < AWAY_MS && this.#waiting.size < MOST_WAITING;

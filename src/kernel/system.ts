@@ -38,6 +38,8 @@ const Edge = z.object({
   calls: z.int(),
   failed: z.int(),
   retried: z.int(),
+  /** Under way now. */
+  pending: z.int(),
   replicas: z.array(Replica),
   cache: CacheFigures.nullable(),
 });
@@ -66,13 +68,16 @@ export const HostStatus = z.object({
   memoryMb: z.int(),
   modules: z.array(Module),
   edges: z.array(Edge),
-  /** Null where another host keeps the messages. */
+  /** Null where another host keeps the messages, and while they cannot be read. */
   queues: z.array(Queue).nullable(),
+  /** What does not work just now though the host runs, for people. */
+  problems: z.array(z.string()),
 });
 export type HostStatus = z.infer<typeof HostStatus>;
 
-/** All hosts of the topology, the ones that cannot be asked with the reason. */
+/** All hosts of the topology, one entry for each process, and the ones that cannot be asked with the reason. */
 export const SystemStatus = z.object({
+  /** The process that was asked comes first. */
   hosts: z.array(HostStatus),
   unreachable: z.array(z.object({ host: z.string(), address: z.string().nullable(), problem: z.string() })),
 });
@@ -80,17 +85,20 @@ export type SystemStatus = z.infer<typeof SystemStatus>;
 
 /** How the installation is doing, asked of every host at once. */
 export interface System {
-  /** Takes at most a second or two: hosts that do not answer in time are listed as unreachable. */
+  /** Takes 1.5 s at most: hosts that have not answered by then are listed as unreachable. Never fails. */
   status(call: Call): Promise<SystemStatus>;
 }
 export const System = Symbol.for('multilith.System');
 
 const Empty = z.object({});
 
+/** No host holds up the view of the others for longer. */
+export const STATUS_MS = 1_500;
+
 /** What every host answers to the other hosts of its topology. */
 export interface HostDesk {
   status(request: z.infer<typeof Empty>, call: Call): Promise<HostStatus>;
 }
 export const hostDesk = contract<HostDesk>('host', {
-  status: query({ input: Empty, output: HostStatus, timeoutMs: 1_500 }),
+  status: query({ input: Empty, output: HostStatus, timeoutMs: STATUS_MS }),
 });

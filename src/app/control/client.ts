@@ -10,9 +10,9 @@ export function isRunning(dataDir: string, host: string): Promise<boolean> {
 }
 
 /** Asks the host that runs on a data directory. Faults: those of the command; `unavailable` when nobody answers. */
-export function askHost(dataDir: string, host: string, method: 'GET' | 'POST', path: string, input?: unknown): Promise<unknown> {
+export function askHost(dataDir: string, host: string, method: 'GET' | 'POST', path: string, input?: unknown, answerMs = ANSWER_MS): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath: controlPath(dataDir, host), method, path, headers: { 'content-type': 'application/json' }, signal: AbortSignal.timeout(ANSWER_MS) }, (response) => {
+    const outgoing = request({ socketPath: controlPath(dataDir, host), method, path, headers: { 'content-type': 'application/json' }, signal: AbortSignal.timeout(answerMs) }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.once('error', reject);

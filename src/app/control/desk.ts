@@ -2,6 +2,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { systemCall } from '../../kernel/call.ts';
 import { Fault, FAULT_STATUS, toFault, type Json } from '../../kernel/fault.ts';
 import type { OperatorCommand } from '../../kernel/module.ts';
+import type { SystemStatus } from '../../kernel/system.ts';
 import type { Log } from '../../kernel/telemetry.ts';
 import type { Bus } from '../../ports/bus.ts';
 import { runBusOperation } from './operations.ts';
@@ -15,12 +16,14 @@ export interface Desk {
   readonly bus: Bus;
   readonly log: Log;
   status(): object;
+  /** All hosts of the topology, as far as they can be asked. */
+  system(): Promise<SystemStatus>;
   /** The command of a module, e.g. `portal`/`demo-key`. */
   operator(module: string, command: string): OperatorCommand | undefined;
 }
 
 /**
- * `GET /status`, `POST /bus/<operation>`, `POST /operator/<module>/<command>`: JSON both ways, a fault's record with
+ * `GET /status`, `GET /system`, `POST /bus/<operation>`, `POST /operator/<module>/<command>`: JSON both ways, a fault's record with
  * its HTTP status when it did not work.
  */
 export function controlListener(desk: Desk): RequestListener {
@@ -39,6 +42,7 @@ export function controlListener(desk: Desk): RequestListener {
 async function answer(request: IncomingMessage, desk: Desk): Promise<unknown> {
   const [part, ...rest] = (request.url ?? '').slice(1).split('/');
   if (request.method === 'GET' && part === 'status') return desk.status();
+  if (request.method === 'GET' && part === 'system') return desk.system();
   const input = await readJson(request);
   if (request.method === 'POST' && part === 'bus' && rest.length === 1) return runBusOperation(desk.bus, rest[0]!, input);
   const command = request.method === 'POST' && part === 'operator' && rest.length === 2 ? desk.operator(rest[0]!, rest[1]!) : undefined;

@@ -1,10 +1,11 @@
 import type { Server } from 'node:http';
+import { systemCall } from '../../kernel/call.ts';
 import { systemClock } from '../../kernel/clock.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
 import { newId } from '../../kernel/ids.ts';
 import { StartStop, type Lifecycle } from '../../kernel/lifecycle.ts';
 import type { Installation, ModuleDefinition } from '../../kernel/module.ts';
-import type { HostStatus, ModuleStatus, System } from '../../kernel/system.ts';
+import { type HostStatus, type ModuleStatus, STATUS_MS, type System } from '../../kernel/system.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Storage } from '../../ports/storage.ts';
@@ -22,6 +23,7 @@ import { prepareDataDir } from './data-dir.ts';
 import { createBus, createChannel } from './drivers.ts';
 import { HealthSurface } from './health.ts';
 import { HttpServer } from './http-server.ts';
+import { inTime } from './in-time.ts';
 import { installationSecret } from './installation.ts';
 import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
@@ -31,6 +33,8 @@ import { Peers } from './peers.ts';
 const ANSWERING_SHARE = 0.4;
 /** Of what is left then, what modules on threads get: while they finish, the others and the bus must still be there. */
 const THREADS_SHARE = 0.5;
+/** A bus that is slow to say how it is doing does not hold up what the host says of the rest. */
+const INSPECT_MS = 1_000;
 
 /** One process of a topology, from its lock to its web server. */
 export class Host implements Lifecycle {
@@ -117,7 +121,8 @@ export class Host implements Lifecycle {
     this.#channels = this.#createChannels();
     this.#threads = this.#createThreads(this.#bus, secret);
     this.#composition = this.#compose(this.#bus, secret);
-    this.#control.on('request', controlListener({ bus: this.#bus, log: this.#log, status: () => this.#status(), operator: (module, command) => this.#operator(module, command) }));
+    this.#control.on('request', controlListener({ bus: this.#bus, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
+    this.#metrics.watchEdges({ edges: () => [...this.#threads!.edgeTotals(), ...peers.edgeTotals()], connections: () => peers.connections() });
     await peers.start({ targets: [...this.#composition.targets, ...this.#threads.targets], bus: this.#bus, status: () => this.#hostStatus() });
     for (const channel of this.#channels.values()) await channel.start();
     await this.#composition.start();
@@ -227,7 +232,8 @@ export class Host implements Lifecycle {
 
   /** For the other hosts, and through them for staff. */
   async #hostStatus(): Promise<HostStatus> {
-    const states = this.#peers?.remoteBus === undefined ? await this.#bus!.inspect() : null;
+    const keepsQueues = this.#peers?.remoteBus === undefined;
+    const states = keepsQueues ? await inTime(() => this.#bus!.inspect(), INSPECT_MS) : undefined;
     return {
       host: this.name,
       process: this.#process,
@@ -238,6 +244,7 @@ export class Host implements Lifecycle {
       modules: [...this.#ownModules(), ...(this.#threads?.statuses ?? [])],
       edges: [...(this.#threads?.edges ?? []), ...(this.#peers?.edges() ?? [])],
       queues: states?.map(({ name, ready, waiting, inFlight, dead, oldestMs, paused }) => ({ name, ready: ready.urgent + ready.normal + ready.bulk, waiting, inFlight, dead, oldestMs: oldestMs === null ? null : Math.round(oldestMs), paused })) ?? null,
+      problems: [...(this.#peers?.problems() ?? []), ...(keepsQueues && states === undefined ? ['The queues cannot be read just now.'] : [])],
     };
   }
 }

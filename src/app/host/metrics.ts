@@ -2,6 +2,8 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { AggregatorRegistry, collectDefaultMetrics, Counter, Gauge, Histogram, type MetricObjectWithValues, type MetricValue, Registry } from 'prom-client';
 import type { Metrics } from '../../kernel/telemetry.ts';
 import type { Bus, QueueState } from '../../ports/bus.ts';
+import { watchEdges, type WatchedEdges } from './edge-metrics.ts';
+import { inTime } from './in-time.ts';
 
 /** The metrics of one thread at one time. */
 export type Measured = readonly MetricObjectWithValues<MetricValue<string>>[];
@@ -12,6 +14,8 @@ export interface HostMetrics extends Metrics {
   readonly contentType: string;
   /** From now on each scrape shows the depth of every queue. */
   watchQueues(bus: Pick<Bus, 'inspect'>): void;
+  /** From now on each scrape shows the calls to modules outside this process. */
+  watchEdges(watched: WatchedEdges): void;
   /** Shows these too from now on: figures of the same name and labels are added up. `read` waits for nobody. */
   include(read: () => Promise<Measured>): void;
   /** Keeps what was counted by a thread that is no more, so that no count falls. */
@@ -45,6 +49,7 @@ export function createMetrics(): HostMetrics {
     },
     contentType: registry.contentType,
     watchQueues: (bus) => watchQueues(registry, bus),
+    watchEdges: (watched) => watchEdges(registry, watched, BUCKETS),
     include: (read) => void sources.push(read),
     bury: (measured) => {
       const counts = measured.filter(({ type }) => ['counter', 'histogram'].includes(type as unknown as string));
@@ -87,7 +92,7 @@ function instruments(registry: Registry): Metrics {
         help,
         registers: [registry],
         async collect() {
-          this.set((await inTime(read)) ?? Number.NaN);
+          this.set((await inTime(read, READ_MS)) ?? Number.NaN);
         },
       });
     },
@@ -124,16 +129,5 @@ function watchQueues(registry: Registry, bus: Pick<Bus, 'inspect'>): void {
 /** One read for all the gauges of a scrape. */
 function shared<T>(read: () => Promise<T>): () => Promise<T | undefined> {
   let underWay: Promise<T | undefined> | undefined;
-  return () => (underWay ??= inTime(read).finally(() => (underWay = undefined)));
-}
-
-async function inTime<T>(read: () => T | Promise<T>): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    return await Promise.race([Promise.resolve(read()), new Promise<undefined>((resolve) => (timer = setTimeout(resolve, READ_MS, undefined)))]);
-  } catch {
-    return undefined;
-  } finally {
-    clearTimeout(timer);
-  }
+  return () => (underWay ??= inTime(read, READ_MS).finally(() => (underWay = undefined)));
 }

@@ -5,10 +5,11 @@ import { type Lifecycle, StartStop } from '../../kernel/lifecycle.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
 import { type EdgeStatus, hostDesk } from '../../kernel/system.ts';
 import type { Registry } from '../../ports/registry.ts';
-import type { Identity, StreamTransport } from '../../ports/transport.ts';
+import type { Identity, Link, StreamTransport } from '../../ports/transport.ts';
 import { busContract } from '../../fabric/bus-contract.ts';
 import type { Bus } from '../../ports/bus.ts';
 import { Edge } from '../../fabric/edge.ts';
+import type { EdgeReading, ReplicasReading } from './edge-metrics.ts';
 import { bindRemote } from '../../fabric/remote.ts';
 import { Replicas } from '../../fabric/replicas.ts';
 import { Caches } from './caches.ts';
@@ -35,6 +36,14 @@ interface Called {
   readonly contract: Contract<any>;
   readonly host: string;
   readonly via: Via;
+}
+
+/** One that may be asked how it is doing, or why it cannot be. */
+export interface OtherProcess {
+  readonly host: string;
+  /** Null where no process of the host is known. */
+  readonly address: string | null;
+  readonly reached: Link | Fault;
 }
 
 /** A host that is still starting is not held up for longer by one that is away. */
@@ -79,27 +88,41 @@ export class Network implements Lifecycle {
 
   /** The stub of a contract that another host serves; undefined when none does. */
   contract<T>(contract: Contract<T>): T | undefined {
-    const called = this.#called.find((one) => one.contract.name === contract.name && one.contract !== hostDesk);
+    const called = this.#called.find((one) => one.contract.name === contract.name && !isDesk(one));
     return called && this.#stub(called);
   }
 
-  /** The desks of the other hosts. */
-  desks(): { readonly host: string; readonly desk: typeof hostDesk extends Contract<infer T> ? T : never }[] {
-    return this.#called.filter((one) => one.contract === (hostDesk as Contract<any>)).map((one) => ({ host: one.host, desk: this.#stub(one) }));
+  /** Every other process of the topology, or why it cannot be asked; a host of which none is known has one entry without an address. */
+  processes(): OtherProcess[] {
+    return this.#called.filter(isDesk).flatMap(({ host, via, contract: { name } }) => {
+      const replicas = this.#replicas.get(keyOf(host, via))!;
+      const known = replicas.processes(name).map((one): OtherProcess => ({ host, ...one }));
+      return known.length > 0 ? known : [{ host, address: null, reached: replicas.choose(name) as Fault }];
+    });
   }
 
   /** What this host is known to lack: hosts that it calls and cannot reach, with the reason. */
   problems(): string[] {
     return this.#called.flatMap(({ contract, host, via }) => {
       const chosen = this.#replicas.get(keyOf(host, via))!.choose(contract.name);
-      return Fault.is(chosen) && contract !== hostDesk ? [`${contract.name}: ${chosen.message}`] : [];
+      return Fault.is(chosen) && !isDesk({ contract }) ? [`${contract.name}: ${chosen.message}`] : [];
     });
   }
 
   edges(): EdgeStatus[] {
     return this.#called
-      .filter(({ contract }) => contract !== hostDesk)
+      .filter((one) => !isDesk(one))
       .map(({ contract, host, via }) => ({ to: contract.name, host, via, ...this.#edge(contract.name, host).figures(), replicas: this.#replicas.get(keyOf(host, via))!.states(), cache: this.#caches.figures(contract.name) }));
+  }
+
+  /** For whoever computes rates itself. */
+  edgeTotals(): EdgeReading[] {
+    return this.#called.filter((one) => !isDesk(one)).map(({ contract, host, via }) => ({ to: contract.name, host, via, totals: this.#edge(contract.name, host).totals() }));
+  }
+
+  /** The connections behind the edges. Several edges may share one. */
+  connections(): ReplicasReading[] {
+    return [...this.#replicas].map(([key, replicas]) => ({ host: replicas.host, via: key.split(' ')[1]!, replicas: replicas.states() }));
   }
 
   #stub<T>({ contract, host, via }: Called): T {
@@ -160,7 +183,7 @@ function calledFrom({ config, host, modules }: NetworkOptions): Called[] {
     }),
   );
   const bus: Called[] = config.bus.host === null || config.bus.host === host ? [] : [{ contract: busContract, host: config.bus.host, via: 'rpc' }];
-  const desks = Object.keys(config.hosts).filter((name) => name !== host).map((name): Called => ({ contract: hostDesk, host: name, via: 'rpc' }));
+  const desks = Object.keys(config.hosts).filter((name) => name !== host || config.hosts[name]!.replicas > 1).map((name): Called => ({ contract: hostDesk, host: name, via: 'rpc' }));
   const once = new Map([...called, ...bus, ...desks].map((one) => [`${one.contract.name} ${one.host}`, one]));
   return [...once.values()];
 }
@@ -169,6 +192,10 @@ function groups(called: readonly Called[]): Map<string, Contract<any>[]> {
   const found = new Map<string, Contract<any>[]>();
   for (const { contract, host, via } of called) found.set(keyOf(host, via), [...(found.get(keyOf(host, via)) ?? []), contract]);
   return found;
+}
+
+function isDesk({ contract }: Pick<Called, 'contract'>): boolean {
+  return contract === (hostDesk as Contract<any>);
 }
 
 function keyOf(host: string, via: Via): string {

@@ -1,11 +1,12 @@
 import type { Call } from '../../kernel/call.ts';
 import type { Contract } from '../../kernel/contract.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
-import { toFault } from '../../kernel/fault.ts';
-import { type EdgeStatus, hostDesk, type HostStatus, type SystemStatus } from '../../kernel/system.ts';
+import { Fault, toFault } from '../../kernel/fault.ts';
+import { type EdgeStatus, hostDesk, type HostStatus, STATUS_MS, type SystemStatus } from '../../kernel/system.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { Registry } from '../../ports/registry.ts';
 import type { Identity } from '../../ports/transport.ts';
+import { ask } from '../../fabric/ask.ts';
 import { busContract } from '../../fabric/bus-contract.ts';
 import { BusService } from '../../fabric/bus-service.ts';
 import { RemoteBus } from '../../fabric/remote-bus.ts';
@@ -16,8 +17,9 @@ import type { Config } from '../config/config.ts';
 import { type ListenAddress, parseListen } from '../config/listen.ts';
 import type { Parts } from '../config/parts.ts';
 import { createRegistry } from './drivers.ts';
+import type { EdgeReading, ReplicasReading } from './edge-metrics.ts';
 import type { HealthSurface } from './health.ts';
-import { Network } from './network.ts';
+import { Network, type OtherProcess } from './network.ts';
 import { PeerServer } from './peer-server.ts';
 
 export interface PeersOptions {
@@ -135,18 +137,35 @@ export class Peers {
     return this.#network?.edges() ?? [];
   }
 
+  edgeTotals(): EdgeReading[] {
+    return this.#network?.edgeTotals() ?? [];
+  }
+
+  connections(): ReplicasReading[] {
+    return this.#network?.connections() ?? [];
+  }
+
   async #announce(): Promise<void> {
     const { host, process } = this.#options;
     await this.#registry!.announce({ host, process, address: this.announcedAddress!, contracts: this.#identity.introduction.contracts, load: 0 });
   }
 
-  /** Every host's own word, asked at once. */
+  /** Every process's own word, asked at once. */
   async system(own: Promise<HostStatus>, call: Call): Promise<SystemStatus> {
-    const asked = this.#network?.desks() ?? [];
-    const answers = await Promise.allSettled(asked.map(({ desk }) => desk.status({}, call)));
-    const hosts = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
-    const unreachable = answers.flatMap((answer, index) => (answer.status === 'rejected' ? [{ host: asked[index]!.host, address: null, problem: toFault(answer.reason).message }] : []));
-    return { hosts: [await own, ...hosts], unreachable };
+    const answers = await Promise.all((this.#network?.processes() ?? []).map((one) => answerOf(one, call)));
+    // Where processes of one host find each other by a list, this one may have been asked itself.
+    const hosts = new Map([await own, ...answers.flatMap(({ status }) => status ?? [])].map((status) => [status.process, status]));
+    return { hosts: [...hosts.values()], unreachable: answers.flatMap(({ host, address, problem }) => (problem === undefined ? [] : [{ host, address, problem }])) };
+  }
+}
+
+async function answerOf({ host, address, reached }: OtherProcess, call: Call): Promise<{ host: string; address: string | null; status?: HostStatus; problem?: string }> {
+  if (Fault.is(reached)) return { host, address, problem: reached.message };
+  try {
+    return { host, address, status: (await ask(reached, { contract: hostDesk.name, method: 'status', request: {}, timeoutMs: STATUS_MS }, call)) as HostStatus };
+  } catch (thrown) {
+    const { code, message } = toFault(thrown);
+    return { host, address, problem: code === 'deadline' ? `It is connected but has not answered within ${STATUS_MS / 1_000} s.` : message };
   }
 }
 

@@ -9,6 +9,7 @@ import { Edge } from '../../fabric/edge.ts';
 import { bindRemote } from '../../fabric/remote.ts';
 import { Replicas } from '../../fabric/replicas.ts';
 import { rpcLinkOver } from '../../../adapters/transport/rpc/transport.ts';
+import type { EdgeReading } from '../host/edge-metrics.ts';
 import type { Measured } from '../host/metrics.ts';
 import { BETWEEN_THREADS } from './between-threads.ts';
 import { type ThreadEnd, ThreadLife, type ThreadLimits } from './life.ts';
@@ -86,6 +87,11 @@ export class ModuleThread implements Lifecycle {
   get edge(): EdgeStatus {
     const { contract, data } = this.#options;
     return { to: contract.name, host: data.host, via: 'thread', ...this.#edge.figures(), replicas: this.#replicas.states(), cache: null };
+  }
+
+  get edgeTotals(): EdgeReading {
+    const { contract, data } = this.#options;
+    return { to: contract.name, host: data.host, via: 'thread', totals: this.#edge.totals() };
   }
 
   /** As they are now, or as they last were when the thread does not say so in time. */

@@ -9,6 +9,7 @@ import { Target } from '../../fabric/target.ts';
 import type { Config } from '../config/config.ts';
 import type { Parts } from '../config/parts.ts';
 import { Caches } from '../host/caches.ts';
+import type { EdgeReading } from '../host/edge-metrics.ts';
 import type { HostMetrics } from '../host/metrics.ts';
 import { ModuleThread } from './module-thread.ts';
 import { ServedToThread } from './served-to-thread.ts';
@@ -78,6 +79,11 @@ export class ModuleThreads implements Lifecycle {
 
   get edges(): EdgeStatus[] {
     return [...this.#threads.values()].map(({ edge }) => ({ ...edge, cache: this.#caches.figures(edge.to) }));
+  }
+
+  /** For the scrape. */
+  edgeTotals(): EdgeReading[] {
+    return [...this.#threads.values()].map(({ edgeTotals }) => edgeTotals);
   }
 
   /** What does not work just now, for people. */

@@ -469,7 +469,7 @@ test('the figures of an edge count calls, failures, tries and times', async (t) 
   const rig = new Rig(t);
   assert.deepEqual([rig.edge.figures().calls, rig.edge.figures().p50Ms, rig.edge.figures().p99Ms], [0, null, null]);
   const edge = new Edge();
-  for (let ms = 1; ms <= 100; ms++) edge.ended(ms, ms > 90);
+  for (let ms = 1; ms <= 100; ms++) edge.ended(ms, ms > 90 ? 'internal' : undefined);
   const { calls, failed, p50Ms, p99Ms, callsPerSecond, failedPerSecond } = edge.figures();
   assert.deepEqual([calls, failed, callsPerSecond, failedPerSecond], [100, 10, 100, 10]);
   assert.ok(Math.abs(p50Ms! - 50) < 7.5 && Math.abs(p99Ms! - 99) < 15, `${p50Ms} ${p99Ms}`);

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createMetrics, createThreadMetrics } from '../../../../src/app/host/metrics.ts';
+import { Edge } from '../../../../src/fabric/edge.ts';
+import type { ReplicaState } from '../../../../src/fabric/replicas.ts';
 import type { QueueState } from '../../../../src/ports/bus.ts';
 
 test('counters, histograms and gauges show in the scrape; the same name is the same instrument', async () => {
@@ -64,4 +66,38 @@ test('what threads count is added up with what the host counts, and stays when a
     measured = await thread.json();
     await shown(`a_total{kind="x"} ${already + 2}`);
   }
+});
+
+test('calls to other hosts show by their totals, and a host that has gone leaves', async () => {
+  const metrics = createMetrics();
+  const edge = new Edge();
+  for (let calls = 0; calls < 5; calls++) edge.began();
+  for (const ms of [0.5, 4, 40]) edge.ended(ms);
+  edge.ended(400, 'unavailable');
+  edge.retried();
+  const replica = (address: string): ReplicaState => ({ address, process: 'p', state: 'open', pending: 1, problem: null, bytesSent: 10, bytesReceived: 20 });
+  let replicas = [replica('a:1'), replica('b:1')];
+  metrics.watchEdges({ edges: () => [{ to: 'notification', host: 'mailer', via: 'rpc', totals: edge.totals() }], connections: () => [{ host: 'mailer', via: 'rpc', replicas }] });
+  // A host with threads adds up what each of them counts.
+  for (const withThreads of [false, true]) {
+    if (withThreads) metrics.include(async () => []);
+    const text = await metrics.render();
+    const labels = 'to="notification",host="mailer",via="rpc"';
+    for (const line of [
+      `multilith_edge_calls_total{${labels}} 4`,
+      `multilith_edge_failures_total{${labels},code="unavailable"} 1`,
+      `multilith_edge_retries_total{${labels}} 1`,
+      `multilith_edge_pending{${labels}} 1`,
+      `multilith_edge_seconds_bucket{${labels},le="0.001"} 1`,
+      `multilith_edge_seconds_bucket{${labels},le="0.05"} 3`,
+      `multilith_edge_seconds_bucket{${labels},le="+Inf"} 4`,
+      `multilith_edge_seconds_count{${labels}} 4`,
+      `multilith_edge_seconds_sum{${labels}} 0.4445`,
+      'multilith_replica_state{host="mailer",via="rpc",address="a:1",state="open"} 1',
+      'multilith_replica_state{host="mailer",via="rpc",address="a:1",state="closed"} 0',
+      'multilith_replica_bytes_total{host="mailer",via="rpc",address="b:1",direction="received"} 20',
+    ]) assert.ok(text.includes(`${line}\n`), `${line}\n${text.match(/^multilith_.*$/gm)?.join('\n')}`);
+  }
+  replicas = [replica('b:1')];
+  assert.ok(!(await metrics.render()).includes('a:1'));
 });
