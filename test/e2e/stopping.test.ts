@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Multilith } from '../support/multilith.ts';
 import { SmtpFaultServer } from '../support/smtp-fault-server.ts';
+import { layouts, TestSystem } from '../support/topologies.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
 const PEOPLE = 30;
@@ -39,4 +40,25 @@ test('a host stops at once though the SMTP server hangs in its greeting; the mai
   while (smtp.mails.length < PEOPLE) await new Promise((resolve) => setTimeout(resolve, 20));
   assert.equal(new Set(smtp.mails.map(({ to }) => to[0])).size, PEOPLE);
   assert.equal(smtp.mails.length, PEOPLE);
+});
+
+test('a host that waits for another one to start stops at once, whatever it waits for', { timeout: 60_000 }, async (t) => {
+  const system = await TestSystem.prepare(layouts['notification over rpc']);
+  t.after(() => system.dispose());
+  const livez = `http://127.0.0.1:${system.port('mailer')}/livez`;
+  const waits = {
+    'for a connection': async () => {
+      while (!(await fetch(livez).then(({ ok }) => ok, () => false))) await new Promise((resolve) => setTimeout(resolve, 20));
+    },
+    'for its queues': async () => {
+      while (!system.host('mailer').output.includes('the host that keeps the messages cannot be reached')) await new Promise((resolve) => setTimeout(resolve, 20));
+    },
+  };
+  for (const [what, untilIt] of Object.entries(waits)) {
+    const mailer = system.launchHost('mailer');
+    await untilIt();
+    const began = performance.now();
+    assert.equal(await mailer.stop(), 0, mailer.output);
+    assert.ok(performance.now() - began < 4_000, `waiting ${what}, the stop took ${performance.now() - began} ms`);
+  }
 });

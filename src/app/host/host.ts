@@ -85,6 +85,7 @@ export class Host implements Lifecycle {
   }
 
   stop(deadlineMs: number): Promise<void> {
+    if (this.#life.state === 'starting') this.#peers?.abandonStart();
     return this.#life.stop(deadlineMs);
   }
 

@@ -60,6 +60,7 @@ export class Network implements Lifecycle {
   readonly #stubs = new Map<string, unknown>();
   readonly #caches: Caches;
   #unwatch: (() => void) | undefined;
+  readonly #stopping = new AbortController();
 
   constructor(options: NetworkOptions) {
     this.#options = options;
@@ -78,6 +79,7 @@ export class Network implements Lifecycle {
   }
 
   stop(deadlineMs: number): Promise<void> {
+    this.#stopping.abort();
     return this.#life.stop(deadlineMs);
   }
 
@@ -162,8 +164,8 @@ export class Network implements Lifecycle {
   async #warmUp(): Promise<void> {
     const until = Date.now() + WARM_UP_MS;
     for (const replicas of this.#replicas.values()) {
-      while (!replicas.ready && Date.now() < until && this.#life.state === 'starting') await changeOf(replicas, until - Date.now());
-      if (!replicas.ready) this.#options.context.log.warn({ peer: replicas.host }, 'a host that is called from here is away; this one starts without it');
+      while (!replicas.ready && Date.now() < until && !this.#stopping.signal.aborted) await changeOf(replicas, until - Date.now(), this.#stopping.signal);
+      if (!replicas.ready && !this.#stopping.signal.aborted) this.#options.context.log.warn({ peer: replicas.host }, 'a host that is called from here is away; this one starts without it');
     }
   }
 
@@ -202,14 +204,16 @@ function keyOf(host: string, via: Via): string {
   return `${host} ${via}`;
 }
 
-function changeOf(replicas: Replicas, ms: number): Promise<void> {
+function changeOf(replicas: Replicas, ms: number, stopping: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
       unlisten();
+      stopping.removeEventListener('abort', done);
       resolve();
     };
     const timer = setTimeout(done, ms);
+    stopping.addEventListener('abort', done, { once: true });
     const unlisten = replicas.onceChanged(done);
   });
 }

@@ -123,6 +123,11 @@ export class Peers {
     await this.#server?.stop(deadlineMs / 2);
   }
 
+  /** Ends a start that waits for other hosts, which may be away for as long as they like. `stop` is still to come. */
+  abandonStart(): void {
+    for (const part of [this.#network, this.remoteBus]) part?.stop(0).catch(() => {});
+  }
+
   async stop(deadlineMs: number): Promise<void> {
     await this.#network?.stop(deadlineMs);
     await this.#registry?.stop(deadlineMs);
