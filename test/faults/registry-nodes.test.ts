@@ -26,6 +26,8 @@ test('nodes that are no announcements are ignored, with one line in the log each
     null: 'null',
     'no address': JSON.stringify({ ...good, address: undefined }),
     'an address without a port': JSON.stringify({ ...good, address: 'mailer' }),
+    'a port that there is not': JSON.stringify({ ...good, address: 'mailer:70000' }),
+    'an address that is none': JSON.stringify({ ...good, address: 'mailer/7070:7070' }),
     'a line break in a name': JSON.stringify({ ...good, process: 'a\nb' }),
     'no name of a contract': JSON.stringify({ ...good, contracts: { constructorOf_: 'x' } }),
     'a load of text': JSON.stringify({ ...good, load: 'much' }),

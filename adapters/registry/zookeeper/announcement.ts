@@ -9,7 +9,10 @@ const MOST_BYTES = 8 * 1024;
 const Announced = z.object({
   host: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/),
   process: z.string().regex(/^[\x21-\x7e]{1,100}$/),
-  address: z.string().regex(/^[\x21-\x7e]{1,300}:[1-9]\d{0,4}$/),
+  address: z
+    .string()
+    .regex(/^(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):[1-9]\d{0,4}$/)
+    .refine((address) => Number(address.slice(address.lastIndexOf(':') + 1)) <= 65_535),
   contracts: z.record(z.string().regex(/^[a-z][a-z0-9-]{0,99}$/), z.string().regex(/^[\x21-\x7e]{1,200}$/)),
   load: z.number().min(0).max(Number.MAX_SAFE_INTEGER),
 });
