@@ -1,4 +1,5 @@
-import { Liquid, type Template } from 'liquidjs';
+import { Context, Liquid, type Template } from 'liquidjs';
+import { RENDER_TIME_REACHED, renderTimeLimit } from './render-time.ts';
 
 /** What one version of a template consists of; Liquid in each. */
 export interface TemplateSource {
@@ -26,11 +27,13 @@ const AUTHOR_PART: Readonly<Record<TemplatePart, Problem['part']>> = { subject: 
  * Limits that end an honest mistake with a clear message. They are the first fence only: libraries' limits have been
  * got around before, which is why rendering happens where it can be killed.
  */
-const LIMITS = { parseLimit: 2_000_000, renderLimit: 1_000, memoryLimit: 10_000_000 };
+const LIMITS = { parseLimit: 2_000_000, memoryLimit: 10_000_000 };
+/** Of a processor, for one part. */
+const RENDER_MS = 1_000;
 /** Liquid's words for its limits, and what an author can do. */
 const LIMIT_REACHED: Readonly<Record<string, string>> = {
   'memory alloc limit exceeded': `makes too much text or loops too long: at most ${LIMITS.memoryLimit} characters and list items may go into one mail. Shorten what it repeats, or end its loops early with "limit:"`,
-  'template render limit exceeded': `takes longer than ${LIMITS.renderLimit} ms for one mail. Loop over fewer items, or end its loops early with "limit:"`,
+  [RENDER_TIME_REACHED]: `takes longer than ${RENDER_MS} ms for one mail. Loop over fewer items, or end its loops early with "limit:"`,
   'parse length limit exceeded': `is longer than ${LIMITS.parseLimit} characters. Shorten it`,
 };
 /** Other templates are out of reach: what a mail says stands in one place, and nothing is read from disk. */
@@ -92,12 +95,16 @@ export class ParsedTemplate {
   #renderPart(part: TemplatePart, data: object): string {
     const parsed = this.#parts[part];
     if (typeof parsed === 'string') return parsed;
-    const text = attempt(part, () => engineOf(part).renderSync(parsed, data) as string);
+    const text = attempt(part, () => renderWith(engineOf(part), parsed, data));
     if (text.length > MOST_CHARS[part]) {
       throw new TemplateProblems([{ part: AUTHOR_PART[part], line: 0, message: `came out ${text.length} characters long; the most is ${MOST_CHARS[part]}` }]);
     }
     return text;
   }
+}
+
+function renderWith(liquid: Liquid, parsed: Template[], data: object): string {
+  return liquid.renderSync(parsed, new Context(data, liquid.options, { sync: true }, { liquid, renderLimit: renderTimeLimit(RENDER_MS) })) as string;
 }
 
 /** Everything that is wrong with a template's Liquid. */

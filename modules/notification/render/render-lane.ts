@@ -53,6 +53,18 @@ const GATHER_MS = 2;
 /** A machine that stood still must not be taken for a runaway: so many looks must have found the same task. */
 const LOOKS = 4;
 const STARTS_BEFORE_GIVING_UP = 3;
+/** The first look comes late by up to a quarter of the time, and what a worker does beside its task is not the task's. */
+const OWN_SHARE = 0.7;
+/** A worker says what it has used in the middle of anything but some of the engine's own work. */
+const ANSWER_MS = 500;
+
+/** The task that the looks have found, and what its worker had used when the first of them did. */
+interface Seen {
+  readonly ticket: number;
+  looks: number;
+  readonly usedMs: Promise<number>;
+}
+const NOTHING_SEEN: Seen = { ticket: -1, looks: 0, usedMs: Promise.resolve(0) };
 
 /**
  * One worker thread that renders, one task after the other, and is killed when a task does not end. Then only that
@@ -73,7 +85,7 @@ export class RenderLane {
   #flushedAt = 0;
   #watch: NodeJS.Timeout | undefined;
   #idle: NodeJS.Timeout | undefined;
-  #seen = { ticket: -1, looks: 0 };
+  #seen: Seen = NOTHING_SEEN;
   #failedStarts = 0;
   #stopped = false;
 
@@ -203,7 +215,7 @@ export class RenderLane {
     if (busy === (this.#watch !== undefined)) return;
     if (busy) {
       clearTimeout(this.#idle);
-      this.#seen = { ticket: -1, looks: 0 };
+      this.#seen = NOTHING_SEEN;
       this.#watch = setInterval(() => this.#look(), this.#limits.taskMs / LOOKS);
       this.#worker?.ref();
     } else {
@@ -216,9 +228,18 @@ export class RenderLane {
 
   #look(): void {
     const ticket = Atomics.load(this.#progress, 0);
-    if (ticket !== this.#seen.ticket) this.#seen = { ticket, looks: 0 };
+    if (ticket !== this.#seen.ticket) this.#seen = { ticket, looks: 0, usedMs: usedBy(this.#worker) };
     // 0 is a worker that starts or has just finished; starting has ten times the time.
-    else if (++this.#seen.looks >= (ticket === 0 ? LOOKS * 10 : LOOKS)) this.#kill();
+    else if (++this.#seen.looks >= (ticket === 0 ? LOOKS * 10 : LOOKS)) void this.#judge(this.#seen);
+  }
+
+  /** By what the task has had of a processor: a machine that is busy with other things makes no runaway. */
+  async #judge(seen: Seen): Promise<void> {
+    const worker = this.#worker;
+    const [before, now] = await Promise.all([seen.usedMs, usedBy(worker)]);
+    if (worker !== this.#worker || seen !== this.#seen || seen.ticket !== Atomics.load(this.#progress, 0)) return;
+    const hasHadItsTime = seen.ticket === 0 || !(now - before < this.#limits.taskMs * OWN_SHARE);
+    if (hasHadItsTime || seen.looks >= LOOKS * 10) this.#kill();
   }
 
   #kill(): void {
@@ -260,6 +281,15 @@ export class RenderLane {
     this.#batchesOut = 0;
     await worker?.terminate();
   }
+}
+
+/** ms; as much as there can be where the worker does not say, since it is stuck or gone. */
+async function usedBy(worker: Worker | undefined): Promise<number> {
+  if (worker === undefined) return 0;
+  const silence = Promise.withResolvers<number>();
+  const timer = setTimeout(() => silence.resolve(Infinity), ANSWER_MS);
+  const used = worker.cpuUsage().then(({ user, system }) => (user + system) / 1_000, () => Infinity);
+  return Promise.race([used, silence.promise]).finally(() => clearTimeout(timer));
 }
 
 function stopping(): Fault {

@@ -4,6 +4,7 @@ import { compileContent } from './compile.ts';
 import { ParsedTemplate, TemplateProblems } from './liquid-engine.ts';
 import { loadMjml } from './mjml-compiler.ts';
 import type { RenderAnswer, RenderOutcome, RenderTask } from './protocol.ts';
+import { threadMs } from './render-time.ts';
 
 /** The inside of a render worker: Liquid and MJML, nothing that reaches the network, the disk or other data. */
 const { progress, templates: mostTemplates } = workerData as { progress: Int32Array; templates: number };
@@ -36,12 +37,6 @@ async function perform(task: RenderTask): Promise<RenderOutcome> {
   const outcome = task.kind === 'render' ? render(task) : await compile(task);
   Atomics.store(progress, 0, 0);
   return outcome;
-}
-
-/** Not the wall's time: a machine that is busy with other things makes no template slow. */
-function threadMs(): number {
-  const { user, system } = process.threadCpuUsage();
-  return (user + system) / 1_000;
 }
 
 function render(task: RenderTask & { kind: 'render' }): RenderOutcome {
