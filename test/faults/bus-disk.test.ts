@@ -34,7 +34,7 @@ test('transactions that fail before, instead of, or after their commit lose noth
   const breakages: Breakage[] = ['unsent', 'rolled back', 'committed all the same'];
   let broken = 0;
   let calm = true;
-  const breaks = (): Breakage => (calm || random.whole(4) > 0 ? undefined : breakages[broken++ % 3]);
+  const breaks = (): Breakage => (calm || random.whole(2) > 0 ? undefined : breakages[broken++ % 3]);
   const bus = createBus('embedded', context, {}, (name) => flakyStorage(sqliteAt(context)(name), breaks));
   keepAwake(t, bus);
   await bus.start();
@@ -46,7 +46,7 @@ test('transactions that fail before, instead of, or after their commit lose noth
   const accepted: string[] = [];
   await Promise.all(
     Array.from({ length: 8 }, async (_, publisher) => {
-      for (let n = 0; n < 150; ) {
+      for (let n = 0; n < 300; ) {
         const batch = batchOf('f', publisher, n, random);
         n += batch.length;
         while (!(await bus.publish(batch).then(() => true, (error: { code: string }) => assert.equal(error.code, 'unavailable')))) await sleep(1);
