@@ -134,6 +134,7 @@ export class ThreadLife {
     switch (message.kind) {
       case 'started':
         this.startedAt = performance.now();
+        this.#silentMs = 0;
         return this.#start.resolve();
       case 'refused':
         this.#error = errorOf(message.problem);

@@ -10,7 +10,7 @@ function pair(): [PortStream, PortStream] {
   return [new PortStream(port1), new PortStream(port2)];
 }
 
-test('bytes arrive as they were written, however they were written', async () => {
+test('bytes arrive as they were written, however they were written', { timeout: 20_000 }, async () => {
   const [here, there] = pair();
   const slab = Buffer.from('0123456789'.repeat(100));
   here.write(slab.subarray(10, 15));
@@ -26,7 +26,7 @@ test('bytes arrive as they were written, however they were written', async () =>
   assert.equal(`${arrived.subarray(0, 8)}${arrived.subarray(-7)}`, '01234012the end');
 });
 
-test('a part of a large buffer does not take the rest of it along', async () => {
+test('a part of a large buffer does not take the rest of it along', { timeout: 20_000 }, async () => {
   const [here, there] = pair();
   here.write(Buffer.alloc(1_000_000).subarray(0, 10));
   const [chunk] = (await once(there, 'data')) as [Buffer];
@@ -35,7 +35,7 @@ test('a part of a large buffer does not take the rest of it along', async () => 
   await once(there, 'close');
 });
 
-test('what is written together crosses in one message', async () => {
+test('what is written together crosses in one message', { timeout: 20_000 }, async () => {
   const { port1, port2 } = new MessageChannel();
   const here = new PortStream(port1);
   here.cork();
@@ -46,7 +46,7 @@ test('what is written together crosses in one message', async () => {
   here.destroy();
 });
 
-test('a stream ends with the thread at its other end, even one that is blocked', async () => {
+test('a stream ends with the thread at its other end, even one that is blocked', { timeout: 20_000 }, async () => {
   const { port1, port2 } = new MessageChannel();
   const stream = new PortStream(port1);
   const blocked = "require('node:worker_threads').workerData.on('message', () => { for (;;); })";
