@@ -18,5 +18,5 @@ export function urlOf({ host, port }: ListenAddress): string {
 
 /** Whether only this machine can be behind it. */
 export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\./.test(host);
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }

@@ -63,6 +63,7 @@ function checkCall(module: string, shape: ConfigShape, parts: Parts, checking: C
 function checkAddresses(shape: ConfigShape, { registry }: ChosenParts, checking: Checking): void {
   const hosts = Object.entries(shape.hosts);
   if (hosts.length === 1 && hosts[0]![1].replicas === 1) return;
+  const takenBy = new Map<string, string>();
   for (const [name, { listen, addresses, replicas }] of hosts) {
     if (listen === undefined) {
       reject(['hosts', name, 'listen'], 'is needed where there are several hosts: the address and port at which the others reach this one, e.g. 127.0.0.1:7071', checking);
@@ -70,6 +71,11 @@ function checkAddresses(shape: ConfigShape, { registry }: ChosenParts, checking:
     }
     const own = parseListen(listen)!;
     const reached = (addresses ?? [listen]).map((address) => parseListen(address)!);
+    for (const address of new Set(addresses ?? [listen])) {
+      const other = takenBy.get(address);
+      if (other !== undefined) reject(['hosts', name, addresses === undefined ? 'listen' : 'addresses'], `must differ from the address of ${other}, which is ${address} too`, checking);
+      else if (!address.endsWith(':0')) takenBy.set(address, name);
+    }
     const isWildcard = ['0.0.0.0', '::'].includes(own.host);
     if (addresses === undefined && isWildcard) reject(['hosts', name, 'addresses'], `is needed, since ${own.host} stands for every address: how the others reach this host, e.g. [10.0.0.5:${own.port}]`, checking);
     if (registry.driver === 'static') {

@@ -52,6 +52,16 @@ test('hosts that strangers can reach share a secret of some length', () => {
   assert.match(short.problems.map(({ expected }) => expected).join(), /16 characters/);
 });
 
+test('a name that only begins like an address of this machine may be anywhere', () => {
+  assert.deepEqual(placesOf(TWO.replace('127.0.0.1:7072', '127.0.0.1.example:7072')), ['peers.secret']);
+});
+
+test('two hosts cannot be reached at one address', () => {
+  const { problems } = read({ yaml: TWO.replace('7072', '7071') });
+  assert.deepEqual(problems.map(({ path }) => path), ['hosts.mailer.listen']);
+  assert.match(problems[0]!.expected, /address of app, which is 127\.0\.0\.1:7071 too/);
+});
+
 test('a list of addresses names one for each process, with its port', () => {
   const topology = (mailer: string) => TWO.replace('listen: "127.0.0.1:7072"', mailer);
   assert.deepEqual(placesOf(topology('listen: "127.0.0.1:0"')), ['hosts.mailer.listen']);
