@@ -126,6 +126,7 @@ function checkFsync(dataDir: string): Finding {
   }
 }
 
+/** Of a host that shows pages. */
 export async function checkPort({ http, hosts, dataDir }: Config): Promise<Finding> {
   const { host, port } = http.listen;
   if ((await Promise.all(Object.keys(hosts).map((host) => isRunning(dataDir, host)))).some(Boolean)) return { check: 'port', state: 'ok', detail: 'a host runs on this data directory and was left alone' };

@@ -177,7 +177,7 @@ export class Network implements Lifecycle {
 }
 
 /** Every contract that this host calls on another: its modules', the messages', and each host's desk. */
-function calledFrom({ config, host, modules }: NetworkOptions): Called[] {
+export function calledFrom({ config, host, modules }: Pick<NetworkOptions, 'config' | 'host' | 'modules'>): Called[] {
   const called = modules.flatMap(({ name, calls }) =>
     calls.flatMap((contract): Called[] => {
       const home = hostOfModule(contract.name, config);
@@ -190,7 +190,8 @@ function calledFrom({ config, host, modules }: NetworkOptions): Called[] {
   return [...once.values()];
 }
 
-function groups(called: readonly Called[]): Map<string, Contract<any>[]> {
+/** The contracts by `host via`: each of them is a connection of its own. */
+export function groups(called: readonly Called[]): Map<string, Contract<any>[]> {
   const found = new Map<string, Contract<any>[]>();
   for (const { contract, host, via } of called) found.set(keyOf(host, via), [...(found.get(keyOf(host, via)) ?? []), contract]);
   return found;

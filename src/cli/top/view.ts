@@ -102,7 +102,7 @@ const SYSTEM_WORDS: Readonly<Record<string, string>> = {
 
 /** The system's codes for people; what has no words here stays. */
 function inWords(problem: string): string {
-  return problem.replace(/(?:connect|read|write|getaddrinfo) (E[A-Z]+)(?: \S+)?$/, (whole, code: string) => (SYSTEM_WORDS[code] === undefined ? whole : `${SYSTEM_WORDS[code]} (${code}).`));
+  return problem.replace(/(?:(?:connect|read|write|getaddrinfo) )?\b(E[A-Z]{4,})\b(?: \S+)?\.?$/, (whole, code: string) => (SYSTEM_WORDS[code] === undefined ? whole : `${SYSTEM_WORDS[code]} (${code}).`));
 }
 
 /** More than one where the modules need it. */
