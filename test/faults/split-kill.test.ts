@@ -1,21 +1,13 @@
 import { it } from 'node:test';
 import { seeded } from '../support/seed.ts';
-import { MailServer } from '../support/smtp-server.ts';
 import { SplitLoad } from '../support/split-load.ts';
-import { layouts, TestSystem } from '../support/topologies.ts';
+import { layouts } from '../support/topologies.ts';
 
 const KILLS = process.env.MULTILITH_FAULTS === 'long' ? 60 : 4;
 
 it('any host of a split system killed again and again under load: nothing is lost, nothing done twice, the portal answers', { timeout: 900_000 }, async (t) => {
   const random = seeded((line) => t.diagnostic(line));
-  const server = await MailServer.start();
-  const system = await TestSystem.start(layouts['each module on its own host over rpc'], { env: { MULTILITH_SMTP_URL: server.url } });
-  const load = await SplitLoad.start(system, server);
-  t.after(async () => {
-    await load.stop();
-    await system.dispose();
-    await server.stop();
-  });
+  const { system, load } = await SplitLoad.on(t, layouts['each module on its own host over rpc']);
   for (let kill = 0; kill < KILLS; kill++) {
     await load.more(50);
     await new Promise((resolve) => setTimeout(resolve, random.whole(1_000)));

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { type Random, seeded } from '../support/seed.ts';
-import { MailServer } from '../support/smtp-server.ts';
 import { SplitLoad } from '../support/split-load.ts';
 import type { Meddle, TcpProxy } from '../support/tcp-proxy.ts';
-import { type LayoutName, layouts, TestSystem } from '../support/topologies.ts';
+import { type LayoutName, layouts } from '../support/topologies.ts';
 
 const isLong = process.env.MULTILITH_FAULTS === 'long';
 const ROUNDS = isLong ? 20 : 1;
@@ -27,14 +26,7 @@ const campaigns: readonly (readonly [LayoutName, readonly string[]])[] = [['each
 for (const [name, kinds] of campaigns) {
   it(`bytes between hosts ${kinds.join(', ')}, under load, ${name}: nothing is lost, nothing done twice, the portal answers`, { timeout: 3_600_000 }, async (t) => {
     const random = seeded((line) => t.diagnostic(line));
-    const server = await MailServer.start();
-    const system = await TestSystem.start(layouts[name], { env: { MULTILITH_SMTP_URL: server.url }, proxied: true });
-    const load = await SplitLoad.start(system, server);
-    t.after(async () => {
-      await load.stop();
-      await system.dispose();
-      await server.stop();
-    });
+    const { system, load } = await SplitLoad.on(t, layouts[name], { proxied: true });
     for (let round = 0; round < ROUNDS; round++) {
       for (const what of kinds) {
         const proxy = system.proxy(system.hosts[random.whole(system.hosts.length)]!);

@@ -2,9 +2,8 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { it } from 'node:test';
 import { seeded } from '../support/seed.ts';
-import { MailServer } from '../support/smtp-server.ts';
 import { SplitLoad } from '../support/split-load.ts';
-import { layouts, TestSystem } from '../support/topologies.ts';
+import { layouts } from '../support/topologies.ts';
 
 const VISITS = process.env.MULTILITH_FAULTS === 'long' ? 100 : 2;
 const MEGABYTE = 1024 * 1024;
@@ -16,14 +15,7 @@ const CLOSED_MS = 15_000;
 
 it('strangers at the ports of a split system are shown out, each by itself, while work goes on', { timeout: 900_000 }, async (t) => {
   const random = seeded((line) => t.diagnostic(line));
-  const server = await MailServer.start();
-  const system = await TestSystem.start(layouts['each module on its own host over rpc'], { env: { MULTILITH_SMTP_URL: server.url } });
-  const load = await SplitLoad.start(system, server);
-  t.after(async () => {
-    await load.stop();
-    await system.dispose();
-    await server.stop();
-  });
+  const { system, load } = await SplitLoad.on(t, layouts['each module on its own host over rpc']);
   const bytes = (length: number) => Buffer.from(Array.from({ length }, () => random.whole(256)));
   const says: readonly (() => Buffer)[] = [
     () => bytes(1 + random.whole(2_000)),

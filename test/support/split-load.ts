@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
 import { Analytics } from '@segment/analytics-node';
 import { auditMails } from './mail-audit.ts';
 import { MailServer } from './smtp-server.ts';
-import type { TestSystem } from './topologies.ts';
+import { type Layout, type SystemOptions, TestSystem } from './topologies.ts';
 import { TestWorkspace } from './workspace.ts';
 
 const PEOPLE = 50;
@@ -49,7 +50,22 @@ export class SplitLoad {
     this.#analytics = new Analytics({ writeKey: workspace.key, host: system.url, flushAt: 20, flushInterval: 100, maxRetries: 1_000 });
   }
 
-  static async start(system: TestSystem, server: MailServer): Promise<SplitLoad> {
+  /** A system of its own with this load on it; everything goes when the test ends. */
+  static async on(t: TestContext, layout: Layout, options: SystemOptions = {}): Promise<{ system: TestSystem; load: SplitLoad }> {
+    let system: TestSystem | undefined;
+    let load: SplitLoad | undefined;
+    const server = await MailServer.start();
+    t.after(async () => {
+      await load?.stop();
+      await system?.dispose();
+      await server.stop();
+    });
+    system = await TestSystem.start(layout, { ...options, env: { ...options.env, MULTILITH_SMTP_URL: server.url } });
+    load = await SplitLoad.#start(system, server);
+    return { system, load };
+  }
+
+  static async #start(system: TestSystem, server: MailServer): Promise<SplitLoad> {
     const workspace = await TestWorkspace.create(system);
     await workspace.send(Array.from({ length: PEOPLE }, (_, i) => ({ type: 'identify', userId: `u${i}`, traits: { email: `u${i}@customer.example`, firstName: `P${i}` } })));
     await workspace.until('/api/v1/people?limit=200', (page) => page.items.length === PEOPLE);
@@ -112,7 +128,6 @@ export class SplitLoad {
     return `${this.#accepted} events, ${repeated} mails twice, ${this.visits.length} pages, ${this.visits.filter(({ status }) => status !== 200).length} of them degraded, the slowest ${slowest} ms; ${memory}`;
   }
 
-  /** Ends what still goes on, for a test that failed. */
   async stop(): Promise<void> {
     clearInterval(this.#sending);
     await this.#leave();
