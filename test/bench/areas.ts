@@ -14,5 +14,6 @@ export const areas = {
   agenda: async () => (await import('./agenda.ts')).benchAgenda(),
   mail: async () => (await import('./mail.ts')).benchMail(),
   'main-job': async () => (await import('./main-job.ts')).benchMainJob(),
+  split: async () => (await import('./split.ts')).benchSplit(),
   peers: async () => (await import('./peers.ts')).benchPeers(),
 } as const satisfies Record<string, () => Promise<BenchRow[]>>;

@@ -12,6 +12,8 @@ export interface ReceivedMail {
 export class MailServer {
   readonly mails: ReceivedMail[] = [];
   readonly port: number;
+  /** Told of each one as it comes. */
+  onMail: (mail: ReceivedMail) => void = () => {};
   readonly #server: SMTPServer;
 
   private constructor(server: SMTPServer, mails: ReceivedMail[], port: number) {
@@ -22,6 +24,7 @@ export class MailServer {
 
   static async start(): Promise<MailServer> {
     const mails: ReceivedMail[] = [];
+    let started: MailServer | undefined;
     const server = new SMTPServer({
       authOptional: true,
       disabledCommands: ['STARTTLS'],
@@ -32,7 +35,9 @@ export class MailServer {
         stream.on('data', (chunk: Buffer) => chunks.push(chunk));
         stream.on('end', () => {
           const { mailFrom, rcptTo } = session.envelope;
-          mails.push({ from: mailFrom === false ? '' : mailFrom.address, to: rcptTo.map((r) => r.address), raw: Buffer.concat(chunks).toString('latin1') });
+          const mail = { from: mailFrom === false ? '' : mailFrom.address, to: rcptTo.map((r) => r.address), raw: Buffer.concat(chunks).toString('latin1') };
+          mails.push(mail);
+          started?.onMail(mail);
           done();
         });
       },
@@ -41,7 +46,8 @@ export class MailServer {
     server.on('error', () => {});
     server.listen(0, '127.0.0.1');
     await once(server.server, 'listening');
-    return new MailServer(server, mails, (server.server.address() as AddressInfo).port);
+    started = new MailServer(server, mails, (server.server.address() as AddressInfo).port);
+    return started;
   }
 
   get url(): string {
