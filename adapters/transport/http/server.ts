@@ -132,6 +132,8 @@ export class HttpServing implements Server<Duplex> {
 
   /** @throws Fault when the request is not to be served. */
   #admitted(request: IncomingMessage): Route {
+    // Where no secret is needed, a page whose name has come to mean this machine would be let in as if it were this host's own.
+    if (request.headers.origin !== undefined) throw new Fault('denied', 'Pages in browsers call no hosts; the portal has an API for them.', { reason: 'from_a_browser', origin: 'unsent' });
     const route = routeOf(request);
     if (!this.#secret.passes(request.headers.authorization)) {
       throw new Fault('unauthenticated', 'The hosts of this topology share a secret. Send it as the header Authorization: Bearer <secret>.', { reason: 'secret_required', origin: 'unsent' });
