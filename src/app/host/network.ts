@@ -163,10 +163,15 @@ export class Network implements Lifecycle {
 
   async #warmUp(): Promise<void> {
     const until = Date.now() + WARM_UP_MS;
-    for (const replicas of this.#replicas.values()) {
+    for (const replicas of this.#needed()) {
       while (!replicas.ready && Date.now() < until && !this.#stopping.signal.aborted) await changeOf(replicas, until - Date.now(), this.#stopping.signal);
       if (!replicas.ready && !this.#stopping.signal.aborted) this.#options.context.log.warn({ peer: replicas.host }, 'a host that is called from here is away; this one starts without it');
     }
+  }
+
+  /** Whoever is only asked how it is doing is not waited for. */
+  #needed(): Set<Replicas> {
+    return new Set(this.#called.filter((one) => !isDesk(one)).map(({ host, via }) => this.#replicas.get(keyOf(host, via))!));
   }
 
   async #stop(deadlineMs: number): Promise<void> {
