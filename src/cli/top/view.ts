@@ -47,7 +47,6 @@ export function linesOf(now: Reading, before: Reading | undefined, { clock, ...w
   const connections = connectionsOf(now, before);
   const problems = problemsOf(now.status, connections);
   const edges = hosts.flatMap(({ host, edges: own }) => own.map((edge) => ({ from: host, ...edge })));
-  const queues = hosts.flatMap((status) => status.queues ?? []).sort((a, b) => (a.name < b.name ? -1 : 1));
   return [
     headOf(now.status, problems.length, width, clock),
     ...problems.flatMap((problem) => wrapped(problem, width - 3, '  ').map((text, at) => [cell(`${at === 0 ? ' !' : '  '} ${text}`, 'bad')])),
@@ -55,15 +54,24 @@ export function linesOf(now: Reading, before: Reading | undefined, { clock, ...w
     ...table(HOSTS, [...hosts.flatMap((host) => hostRows(host, roomIn(HOSTS, width))), ...unreachable.map(({ host, address }) => [cell(host, 'strong'), cell('unreachable', 'bad'), cell(''), cell(''), cell(address ?? '', 'faint')])], width),
     ...section(CALLS, edges.map(callRow), width),
     ...section(CONNECTIONS, connections.map(connectionRow), width),
-    ...section(QUEUES, queues.map(queueRow), width),
+    ...section(QUEUES, queuesOf(now.status).map(queueRow), width),
   ];
 }
 
-function headOf({ hosts, unreachable }: SystemStatus, problems: number, width: number, clock: string): Line {
+type Queue = NonNullable<HostStatus['queues']>[number];
+
+/** By name. Of a bus that every host reaches, every host tells of all queues. */
+function queuesOf({ hosts }: SystemStatus): Queue[] {
+  const named = new Map(hosts.flatMap(({ queues }) => queues ?? []).map((queue) => [queue.name, queue]));
+  return [...named.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function headOf(status: SystemStatus, problems: number, width: number, clock: string): Line {
+  const { hosts, unreachable } = status;
   const names = new Set([...hosts, ...unreachable].map(({ host }) => host));
   const away = new Set(unreachable.map(({ host }) => host));
   const modules = new Set(hosts.flatMap(({ modules: own }) => own.map(({ name }) => name)));
-  const dead = hosts.flatMap(({ queues }) => queues ?? []).reduce((sum, queue) => sum + queue.dead, 0);
+  const dead = queuesOf(status).reduce((sum, queue) => sum + queue.dead, 0);
   const what = away.size > 0 ? `${away.size} of ${count(names.size, 'host')} away` : `${count(names.size, 'host')}, ${count(modules.size, 'module')}`;
   const states = [...(problems > 0 ? [cell(count(problems, 'problem'), 'bad')] : []), ...(dead > 0 ? [cell(count(dead, 'dead message'), 'warn')] : [])];
   const left = [cell(' Multilith', 'strong'), cell(` · ${what} · `), ...(states.length === 0 ? [cell('all well', 'good')] : states.flatMap((state, at) => (at === 0 ? [state] : [cell(', '), state])))];
@@ -133,7 +141,7 @@ function connectionRow({ from, to, via, address, state, sentPerSecond, receivedP
   return [cell(`${from} → ${to}`), cell(via, 'faint'), cell(address, 'faint'), cell(state, state === 'open' ? 'good' : state === 'leaving' ? 'warn' : 'bad'), cell(bytesPerSecond(sentPerSecond)), cell(bytesPerSecond(receivedPerSecond))];
 }
 
-function queueRow({ name, ready, waiting, inFlight, dead, oldestMs, paused }: NonNullable<HostStatus['queues']>[number]): Cell[] {
+function queueRow({ name, ready, waiting, inFlight, dead, oldestMs, paused }: Queue): Cell[] {
   const tone: Tone = ready + waiting + inFlight + dead === 0 && !paused ? 'faint' : 'plain';
   return [cell(paused ? `${name} (paused)` : name, paused ? 'warn' : tone), cell(whole(ready), tone), cell(whole(waiting), tone), cell(whole(inFlight), tone), cell(whole(dead), dead > 0 ? 'bad' : tone), cell(oldestMs === null ? '-' : age(oldestMs / 1_000), tone)];
 }

@@ -88,6 +88,13 @@ test('modules, replicas and caches that do not work are named', () => {
   assert.match(text, /1 of 3 hosts away · 5 problems/);
 });
 
+test('a queue that several hosts tell of is there once, and its dead messages count once', () => {
+  const queues = [{ name: 'q', ready: 1, waiting: 0, inFlight: 0, dead: 2, oldestMs: 10, paused: false }];
+  const lines = shown({ hosts: [host({ queues }), host({ host: 'other', process: 'o', queues })], unreachable: [] });
+  assert.match(lines[0]!, /2 dead messages/);
+  assert.equal(lines.filter((line) => line.startsWith(' q ')).length, 1);
+});
+
 test('modules that do not fit in a line go on in the next', () => {
   const modules = ['portal', 'trigger', 'notification'].map((name) => ({ name, placement: 'thread' as const, state: 'running' as const, restarts: 0, problem: null }));
   assert.deepEqual(shown({ hosts: [host({ modules, edges: [], queues: null })], unreachable: [] }).slice(3, 5), [
