@@ -29,6 +29,8 @@ import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import { Peers } from './peers.ts';
 
+/** Of the time that a stop may take, what a registry gets that is slow to answer. */
+const LEAVING_SHARE = 0.1;
 /** Of the time that a stop may take, what the web server and the other hosts get to be answered; the modules get the rest. */
 const ANSWERING_SHARE = 0.4;
 /** Of what is left then, what modules on threads get: while they finish, the others and the bus must still be there. */
@@ -139,7 +141,7 @@ export class Host implements Lifecycle {
     this.#health.phase = 'stopping';
     const leftMs = () => Math.max(until - Date.now(), 0);
     // Others turn elsewhere first; then what has come in is answered.
-    await this.#peers?.leave();
+    await this.#peers?.leave(deadlineMs * LEAVING_SHARE);
     await Promise.all([this.#http?.stop(deadlineMs * ANSWERING_SHARE), this.#peers?.stopServing(deadlineMs * ANSWERING_SHARE)]);
     try {
       // First, since the consumers wait for their mails: a server that does not answer must not hold up the stop.

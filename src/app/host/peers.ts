@@ -112,9 +112,11 @@ export class Peers {
     this.#network?.watch(bus);
   }
 
-  /** Tells the others to turn elsewhere. */
-  async leave(): Promise<void> {
-    await this.#registry?.withdraw();
+  /** Tells the others to turn elsewhere, as far as the registry is there to be told: a connection that closes tells them too. */
+  async leave(deadlineMs: number): Promise<void> {
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, deadlineMs);
+    await Promise.race([this.#registry?.withdraw(), late]).finally(() => clearTimeout(timer));
   }
 
   /** First who consumes from here, whose outcomes still have to come in and whose questions wait for messages; then all calls. */

@@ -21,6 +21,7 @@ import { contract } from '../../../../src/kernel/contract.ts';
 import { Fault } from '../../../../src/kernel/fault.ts';
 import { event } from '../../../../src/kernel/message.ts';
 import { defineModule, type HttpSurface } from '../../../../src/kernel/module.ts';
+import type { Registry } from '../../../../src/ports/registry.ts';
 import { silentLog } from '../../../support/context.ts';
 
 const happened = event('echo.happened', z.object({ n: z.number() }));
@@ -156,6 +157,27 @@ test('stopping ends live streams, answers what is under way, refuses what is new
   assert.ok(Date.now() - answeredAt < 1_000);
   assert.equal(await isRunning(dataDir, 'app'), false);
   await host.stop(1);
+});
+
+test('a registry that does not answer does not hold back the stop', async () => {
+  const idle = defineModule({ ...echo, name: 'idle', contract: contract<object>('idle', {}), subscriptions: [], publishes: [] });
+  const silent: Registry = {
+    start: async () => {},
+    stop: async () => {},
+    announce: async () => {},
+    withdraw: () => new Promise(() => {}),
+    watch: () => () => {},
+    elect: () => assert.fail('nobody stands for an office'),
+  };
+  const both: Parts = { ...parts, modules: [echo, idle], registry: { silent: { name: 'silent', settings: z.strictObject({}), create: () => silent } } };
+  const sets = ['hosts.app={ modules: [echo], listen: "127.0.0.1:0" }', 'hosts.other={ modules: [idle], listen: "127.0.0.1:0" }', 'bus.host=app', 'registry.driver=silent', 'http.listen=127.0.0.1:0', `data=${freshDir()}`];
+  const host = new Host(requireConfig({ topology: 'default', env: {}, cwd: root, sets }, both).config, 'app', both, { ...silentLog, flush() {} });
+  running.push(host);
+  const started = host.start();
+  const began = performance.now();
+  await host.stop(3_000);
+  await started.catch(() => {});
+  assert.ok(performance.now() - began < 2_000, `the stop took ${performance.now() - began} ms`);
 });
 
 test('a client that holds its request back does not hold back the stop', async () => {
