@@ -34,7 +34,7 @@ const Host = z.strictObject({
 
 const CallCache = z.strictObject({
   /** Answers kept in this process. */
-  entries: z.int().min(1).max(10_000_000),
+  entries: z.int().min(1).max(5_000_000),
   /** A second tier that hosts have in common, by its name under `caches`. */
   shared: z.string().optional(),
 });

@@ -81,6 +81,7 @@ test('replicas need a bus and storages that can be shared', () => {
 test('a cache needs a call that leaves the process, and a second tier that exists', () => {
   assert.deepEqual(placesOf('calls: { portal: { via: inline, cache: { entries: 50_000 } } }'), ['calls.portal.cache']);
   assert.deepEqual(placesOf(`${TWO}calls: { notification: { cache: { entries: 50_000, shared: memcache } } }`), ['calls.notification.cache.shared']);
+  assert.deepEqual(placesOf(`${TWO}calls: { notification: { cache: { entries: 5_000_001 } } }`), ['calls.notification.cache.entries']);
 });
 
 test('a registry has its own settings', () => {
