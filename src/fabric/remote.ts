@@ -5,7 +5,7 @@ import { Fault, type FaultCode, mayRetry } from '../kernel/fault.ts';
 import type { RemoteCall, Reply } from '../ports/transport.ts';
 import type { Edge } from './edge.ts';
 import type { CallOutcome, Replica } from './replica.ts';
-import type { Replicas } from './replicas.ts';
+import { type Replicas, STARTING_MS } from './replicas.ts';
 import { NOT_RUNNING, stubOf } from './target.ts';
 
 /** Tries of one call, the first included. */
@@ -42,8 +42,6 @@ class CallUnderWay implements Deadline, Reply {
   #tries = 0;
   /** A try may have had its effect. */
   #mayHaveRun = false;
-  /** While the callee's module is waited for: what was said last. */
-  #notRunning: Fault | undefined;
   #replica: Replica | undefined;
   #era = 0;
   #failedAt: Set<Replica> | undefined;
@@ -103,7 +101,6 @@ class CallUnderWay implements Deadline, Reply {
     const chosen = this.#replicas.choose(this.#record.contract, this.#failedAt);
     if (Fault.is(chosen)) return this.#wait(chosen);
     this.#tries++;
-    this.#notRunning = undefined;
     this.#replica = chosen;
     this.#era = chosen.begin();
     this.#takeBack = undefined;
@@ -129,9 +126,9 @@ class CallUnderWay implements Deadline, Reply {
     if (replica !== undefined) (this.#failedAt ??= new Set()).add(replica);
     if (!Fault.is(this.#replicas.choose(this.#record.contract, this.#failedAt))) return this.#try();
     this.#failedAt = undefined;
-    if (!this.#replicas.isStarting(this.#record.contract)) return this.#end(fault);
+    // Time for another answer must be left, which says more than that time is up.
+    if (this.#record.deadline - Date.now() < 2 * STARTING_MS || !this.#replicas.isStarting(this.#record.contract)) return this.#end(fault);
     this.#takeBack = this.#replicas.onceChanged(() => this.#try());
-    this.#notRunning = fault;
   }
 
   /** Nobody can be called now. */
@@ -145,8 +142,6 @@ class CallUnderWay implements Deadline, Reply {
     const isOwnLimit = fault.code === 'deadline' && this.#record.deadline < this.#call.deadline;
     const isUnderWay = this.#replica !== undefined;
     this.#takeBack?.();
-    // That says more than that time is up.
-    if (fault.code === 'deadline' && !isUnderWay && this.#notRunning !== undefined) return this.#end(this.#notRunning);
     this.#left(isOwnLimit ? 'failed' : 'left');
     if (isUnderWay || this.#mayHaveRun) return this.#end(fault);
     this.#end(new Fault(fault.code, fault.message, { reason: fault.reason, details: fault.details, origin: 'unsent' }));

@@ -50,7 +50,7 @@ const MOST_WAITING = 4_096;
 const LEAVE_MS = 30_000;
 const JUDGE_AGAIN_MS = 1_000;
 /** How often those who wait for a module that starts ask whether it has. */
-const STARTING_MS = 100;
+export const STARTING_MS = 100;
 
 /** The processes of one host of the topology, and which of them gets the next call. */
 export class Replicas implements Lifecycle {

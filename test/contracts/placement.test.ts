@@ -150,7 +150,7 @@ function contractSuite(placement: string, place: Place): void {
 
   it('answers unavailable and unsent while the module does not run', async () => {
     target.withdraw();
-    const { code, origin } = await faultOf(stub.append({ entry: 'nobody home' }, call({ deadline: Date.now() + 300 })));
+    const { code, origin } = await faultOf(stub.append({ entry: 'nobody home' }, call({ deadline: Date.now() + 500 })));
     target.serve(service);
     assert.deepEqual([code, origin], ['unavailable', 'unsent']);
     await stub.append({ entry: 'home again' }, call());
