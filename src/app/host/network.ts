@@ -46,8 +46,8 @@ export interface OtherProcess {
   readonly reached: Link | Fault;
 }
 
-/** A host that is still starting is not held up for longer by one that is away. */
-const WARM_UP_MS = 10_000;
+/** How often it is looked whether the log should say something new of the other hosts. */
+const REPORT_MS = 5_000;
 
 /** The other hosts of the topology, as this one calls them. */
 export class Network implements Lifecycle {
@@ -59,6 +59,9 @@ export class Network implements Lifecycle {
   readonly #edges = new Map<string, Edge>();
   readonly #stubs = new Map<string, unknown>();
   readonly #caches: Caches;
+  /** Said in the log and not taken back yet. */
+  #reported: readonly string[] = [];
+  #reporting: NodeJS.Timeout | undefined;
   #unwatch: (() => void) | undefined;
   readonly #stopping = new AbortController();
 
@@ -162,11 +165,22 @@ export class Network implements Lifecycle {
   }
 
   async #warmUp(): Promise<void> {
-    const until = Date.now() + WARM_UP_MS;
+    const until = Date.now() + this.#options.config.peers.waitMs;
     for (const replicas of this.#needed()) {
       while (!replicas.ready && Date.now() < until && !this.#stopping.signal.aborted) await changeOf(replicas, until - Date.now(), this.#stopping.signal);
-      if (!replicas.ready && !this.#stopping.signal.aborted) this.#options.context.log.warn({ peer: replicas.host }, 'a host that is called from here is away; this one starts without it');
     }
+    if (this.#stopping.signal.aborted) return;
+    this.#report();
+    this.#reporting = setInterval(() => this.#report(), REPORT_MS).unref();
+  }
+
+  /** What is wrong is said once, and once that it is over. */
+  #report(): void {
+    const { log } = this.#options.context;
+    const problems = this.problems();
+    for (const problem of problems) if (!this.#reported.includes(problem)) log.warn({ problem }, 'what another host does for this one cannot be had; this one goes on without');
+    if (problems.length === 0 && this.#reported.length > 0) log.info({}, 'everything that other hosts do for this one can be had again');
+    this.#reported = problems;
   }
 
   /** Whoever is only asked how it is doing is not waited for. */
@@ -175,6 +189,7 @@ export class Network implements Lifecycle {
   }
 
   async #stop(deadlineMs: number): Promise<void> {
+    clearInterval(this.#reporting);
     this.#unwatch?.();
     await this.#caches.stop(deadlineMs);
     await Promise.all([...this.#replicas.values()].map((replicas) => replicas.stop(deadlineMs)));
