@@ -24,6 +24,8 @@ export class Templates {
   readonly #clock: Clock;
   /** In the order of their last use. */
   readonly #kept = new Map<string, Entry>();
+  /** The newest version heard of, of templates of which that was told last. */
+  readonly #newest = new Map<string, number>();
   #chars = 0;
 
   constructor(@inject(portal.id) portalContract: Portal, @inject(Clock) clock: Clock) {
@@ -42,7 +44,7 @@ export class Templates {
       return kept.template;
     }
     this.#forget(key);
-    const template = this.#portal.getTemplate({ templateId, version: null }, systemCall('notification', workspace, now + CALL_MS));
+    const template = this.#fetch(workspace, templateId, now + CALL_MS);
     const entry: Entry = { template, until: now + TTL_MS, chars: 0 };
     this.#kept.set(key, entry);
     this.#makeRoom();
@@ -53,9 +55,22 @@ export class Templates {
     return template;
   }
 
-  /** A fetch that began before this is not kept: its entry is gone. */
-  drop(workspace: string, templateId: string): void {
-    this.#forget(keyOf(workspace, templateId));
+  /** There is a version `newest`. A fetch that began before this is not kept: its entry is gone. */
+  drop(workspace: string, templateId: string, newest: number): void {
+    const key = keyOf(workspace, templateId);
+    this.#forget(key);
+    const heard = Math.max(newest, this.#newest.get(key) ?? 0);
+    this.#newest.delete(key);
+    this.#newest.set(key, heard);
+    if (this.#newest.size > MOST_TEMPLATES) this.#newest.delete(this.#newest.keys().next().value!);
+  }
+
+  /** A cache in between may answer with the version before the one that was just published; versions themselves never change. */
+  async #fetch(workspace: string, templateId: string, until: EpochMs): Promise<PublishedTemplate> {
+    const ask = (version: number | null) => this.#portal.getTemplate({ templateId, version }, systemCall('notification', workspace, until));
+    const template = await ask(null);
+    const newest = this.#newest.get(keyOf(workspace, templateId)) ?? 0;
+    return template.version >= newest ? template : ask(newest);
   }
 
   /** What has been dropped or replaced while it was fetched is not counted. */

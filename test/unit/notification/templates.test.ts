@@ -28,7 +28,7 @@ describe('templates in memory', () => {
     for (let i = 0; i < 3; i++) await kept.published('w1', 'a:10');
     assert.equal(fetched.length, 1);
     await kept.published('w2', 'a:10');
-    kept.drop('w1', 'a:10');
+    kept.drop('w1', 'a:10', 1);
     await kept.published('w2', 'a:10');
     assert.equal(fetched.length, 2);
     await kept.published('w1', 'a:10');
@@ -53,7 +53,7 @@ describe('templates in memory', () => {
     const { templates: kept, fetched, clock } = templates();
     for (let i = 0; i < 30; i++) {
       await kept.published('w1', `big:${3 * MILLION}`);
-      if (i % 2 === 0) kept.drop('w1', `big:${3 * MILLION}`);
+      if (i % 2 === 0) kept.drop('w1', `big:${3 * MILLION}`, 1);
       else await clock.advance(60_000);
       await assert.rejects(kept.published('w1', 'missing'), { reason: 'template_not_found' });
     }
@@ -66,9 +66,20 @@ describe('templates in memory', () => {
   it('that are dropped while they are fetched are not kept', async () => {
     const { templates: kept, fetched } = templates();
     const first = kept.published('w1', 'a:10');
-    kept.drop('w1', 'a:10');
+    kept.drop('w1', 'a:10', 1);
     await first;
     await kept.published('w1', 'a:10');
     assert.equal(fetched.length, 2);
+  });
+
+  it('are of the version that was published, also when a cache in between answers with the one before', async () => {
+    const answer = (version: number) => ({ templateId: 'a', name: 'a', version, compiled: { subject: '', html: '', text: '', from: null } });
+    const portal: Portal = { getRecipients: async () => ({ people: [], merged: {} }), getTemplate: async ({ version }) => answer(version ?? 1) };
+    const kept = new Templates(portal, new FakeClock());
+    assert.equal((await kept.published('w1', 'a')).version, 1);
+    kept.drop('w1', 'a', 3);
+    kept.drop('w1', 'a', 2);
+    assert.equal((await kept.published('w1', 'a')).version, 3);
+    assert.equal((await kept.published('w2', 'a')).version, 1);
   });
 });
