@@ -71,6 +71,13 @@ export class Multilith {
     return this.#output.join('');
   }
 
+  /** Resolves when it has printed that. */
+  async says(what: RegExp, deadlineMs = 15_000): Promise<void> {
+    for (const end = Date.now() + deadlineMs; !what.test(this.output); await new Promise((resolve) => setTimeout(resolve, 25))) {
+      if (Date.now() > end) throw new Error(`multilith has not said ${what} within ${deadlineMs} ms:\n${this.output}`);
+    }
+  }
+
   get running(): boolean {
     return this.process.exitCode === null && this.process.signalCode === null;
   }

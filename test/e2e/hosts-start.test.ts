@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { type Layout, TestSystem } from '../support/topologies.ts';
+
+const layout: Layout = { hosts: { app: ['portal', 'trigger'], mailer: ['notification'] }, settings: { peers: { waitMs: 2_000 } } };
+
+interface Readiness {
+  readonly ready: boolean;
+  readonly phase: string;
+  readonly problems: readonly string[];
+}
+
+async function readiness(url: string): Promise<Readiness | undefined> {
+  return fetch(`${url}/readyz`).then((response) => response.json() as Promise<Readiness>, () => undefined);
+}
+
+describe('the start of a host', () => {
+  it('ends after a while when a host that it calls is away, which is named', async (t) => {
+    const system = await TestSystem.prepare(layout);
+    t.after(() => system.dispose());
+    const app = system.launchHost('app');
+    const seen = new Set<string>();
+    const watching = setInterval(() => void readiness(system.url).then((state) => state && seen.add(state.phase)), 50);
+    await app.untilReady().finally(() => clearInterval(watching));
+    assert.deepEqual([...seen], ['starting', 'ready']);
+    const state = (await readiness(system.url))!;
+    assert.equal(state.ready, true);
+    assert.match(state.problems.join(), /^notification: Host mailer cannot be reached: .*ECONNREFUSED/);
+    await app.says(/"level":"warn".*Host mailer cannot be reached/);
+
+    await system.startHost('mailer');
+    await system.healed();
+    await app.says(/"level":"info".*can be had again/);
+  });
+
+  it('waits for the host that keeps the messages, says so, and goes on when it comes', async (t) => {
+    const system = await TestSystem.prepare(layout);
+    t.after(() => system.dispose());
+    const mailer = system.launchHost('mailer');
+    await mailer.says(/"level":"warn".*bus: Host app cannot be reached/);
+    const state = (await readiness(`http://127.0.0.1:${system.port('mailer')}`))!;
+    assert.deepEqual([state.ready, state.phase], [false, 'starting']);
+    assert.match(state.problems.join(), /bus: Host app cannot be reached/);
+    await Promise.all([system.startHost('app'), mailer.untilReady()]);
+    await system.healed();
+  });
+
+  for (const [when, line] of [['while it waits for the others', undefined], ['while it waits for the host that keeps the messages', /bus: Host app cannot be reached/]] as const) {
+    it(`is given up at once and in order on SIGTERM ${when}`, async (t) => {
+      const system = await TestSystem.prepare({ ...layout, settings: { peers: { waitMs: line === undefined ? 60_000 : 100 } } });
+      t.after(() => system.dispose());
+      const mailer = system.launchHost('mailer');
+      if (line !== undefined) await mailer.says(line);
+      else while ((await readiness(`http://127.0.0.1:${system.port('mailer')}`)) === undefined) await new Promise((resolve) => setTimeout(resolve, 25));
+      const told = performance.now();
+      assert.equal(await mailer.stop(), 0, mailer.output);
+      assert.ok(performance.now() - told < 5_000, `it took ${performance.now() - told} ms`);
+      assert.doesNotMatch(mailer.output, /"level":"error"/);
+    });
+  }
+});
