@@ -16,7 +16,7 @@ const programs = [
   { package: 'redis-server', proof: 'redis-server --version', neededFor: ['test', 'bench'] },
   { package: 'openssl', proof: 'openssl version', neededFor: ['test'] },
   { package: 'memcached', proof: 'memcached -V', neededFor: ['test'] },
-  { package: 'postgresql', proof: 'ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['bench'] },
+  { package: 'postgresql', proof: 'ls /usr/lib/postgresql/*/bin/initdb', neededFor: ['test', 'bench'] },
 ];
 
 /** smtp-sink comes with postfix, which must neither be configured nor started for it. */

@@ -1,4 +1,5 @@
+import { postgres } from './postgres/driver.ts';
 import { sqlite } from './sqlite/driver.ts';
 
 /** The storage drivers, by the name that the configuration uses. */
-export const storageDrivers = { sqlite } as const;
+export const storageDrivers = { sqlite, postgres } as const;

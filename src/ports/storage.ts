@@ -88,7 +88,8 @@ export interface Storage<DB = any> extends Reader<DB>, Lifecycle {
    * Runs `work` and commits; resolves when the commit would survive power loss. Concurrent transactions share one
    * fsync; each commits or rolls back by itself, and they behave as if they had run one after the other.
    * `work` talks to this database only: while it waits for anything else, every other writer waits too.
-   * A throw rolls back and rejects with what was thrown.
+   * A throw rolls back and rejects with what was thrown. So may a statement's fault that `work` catches: some databases
+   * take nothing more in a transaction in which a statement has failed.
    */
   transaction<T>(work: (tx: StorageTransaction<DB>) => Promise<T>, options?: TransactionOptions): Promise<T>;
   /**

@@ -60,6 +60,7 @@ const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
   memjs: ['adapters/cache/memcached/'],
   ioredis: ['adapters/cache/redis/'],
   'node:sqlite': ['adapters/storage/sqlite/'],
+  pg: ['adapters/storage/postgres/'],
   'node-zookeeper-client': ['adapters/registry/zookeeper/'],
 };
 

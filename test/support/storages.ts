@@ -1,16 +1,13 @@
-import { describe, type TestContext as Test } from 'node:test';
+import { basename } from 'node:path';
+import { after, before, describe, type TestContext as Test } from 'node:test';
 import { type Kysely, sql } from 'kysely';
 import { storageDrivers } from '../../adapters/storage/catalog.ts';
-import type { DriverContext } from '../../src/kernel/driver.ts';
+import type { Driver, DriverContext } from '../../src/kernel/driver.ts';
 import type { Migration, Storage } from '../../src/ports/storage.ts';
 import { testContext } from './context.ts';
+import { PostgresServer } from './postgres.ts';
 
 export type StorageDriverName = keyof typeof storageDrivers;
-
-/** What the suite must know of each driver; a driver in the catalog without its line here is a compile error. */
-const TRAITS: Readonly<Record<StorageDriverName, { readonly bytes: 'blob' | 'bytea'; readonly integer: 'integer' | 'bigint'; readonly real: 'real' | 'double precision' }>> = {
-  sqlite: { bytes: 'blob', integer: 'integer', real: 'real' },
-};
 
 /** The tables that the suite works on. */
 export interface Tables {
@@ -35,13 +32,18 @@ export interface StorageUnderTest {
 /** Runs a suite once for every driver of the catalog. */
 export function onEachStorage(title: string, suite: (under: StorageUnderTest) => void): void {
   for (const driver of Object.keys(storageDrivers) as StorageDriverName[]) {
-    describe(`${title}: ${driver}`, () => suite(underTest(driver)));
+    describe(`${title}: ${driver}`, () => {
+      const server = driver === 'postgres' ? new PostgresServer() : undefined;
+      before(() => server?.start());
+      after(() => server?.remove());
+      suite(underTest(driver, server));
+    });
   }
 }
 
-export function underTest(driver: StorageDriverName): StorageUnderTest {
-  const { settings: schema, create } = storageDrivers[driver];
-  const migration: Migration = { name: '0001-suite', up: (db) => createTables(db, driver) };
+export function underTest(driver: StorageDriverName, server?: PostgresServer): StorageUnderTest {
+  const { settings: schema, create } = storageDrivers[driver] as Driver<object, Storage, { readonly name: string }>;
+  const migration: Migration = { name: '0001-suite', up: createTables };
   const under: StorageUnderTest = {
     driver,
     migration,
@@ -51,7 +53,7 @@ export function underTest(driver: StorageDriverName): StorageUnderTest {
       return context;
     },
     create(t, place, settings = {}) {
-      const storage = create(schema.parse(settings), { ...place, name: 'suite' });
+      const storage = create(schema.parse({ ...server?.settings(basename(place.dataDir)), ...settings }), { ...place, name: 'suite' });
       t.after(() => storage.stop(1_000));
       return storage;
     },
@@ -65,17 +67,16 @@ export function underTest(driver: StorageDriverName): StorageUnderTest {
   return under;
 }
 
-async function createTables(db: Kysely<any>, driver: StorageDriverName): Promise<void> {
-  const { bytes, integer, real } = TRAITS[driver];
+async function createTables(db: Kysely<any>): Promise<void> {
   await db.schema
     .createTable('notes')
     .addColumn('id', 'text', (c) => c.primaryKey())
     .addColumn('body', 'text')
-    .addColumn('n', integer)
-    .addColumn('r', real)
-    .addColumn('bytes', bytes as 'blob')
+    .addColumn('n', 'integer')
+    .addColumn('r', 'real')
+    .addColumn('bytes', 'blob')
     .execute();
-  await db.schema.createTable('counters').addColumn('id', 'text', (c) => c.primaryKey()).addColumn('n', integer, (c) => c.notNull()).execute();
+  await db.schema.createTable('counters').addColumn('id', 'text', (c) => c.primaryKey()).addColumn('n', 'integer', (c) => c.notNull()).execute();
   await db.schema
     .createTable('people')
     .addColumn('id', 'text', (c) => c.primaryKey())
@@ -87,7 +88,7 @@ async function createTables(db: Kysely<any>, driver: StorageDriverName): Promise
     .createTable('orders')
     .addColumn('id', 'text', (c) => c.primaryKey())
     .addColumn('person', 'text', (c) => c.notNull().references('people.id'))
-    .addColumn('amount', integer, (c) => c.notNull())
+    .addColumn('amount', 'integer', (c) => c.notNull())
     .addCheckConstraint('orders_amount', sql`amount > 0`)
     .execute();
 }

@@ -1,0 +1,42 @@
+import { z } from 'zod';
+import type { Driver } from '../../../src/kernel/driver.ts';
+import type { Storage } from '../../../src/ports/storage.ts';
+import { PostgresStorage } from './storage.ts';
+
+export const PostgresSettings = z.strictObject({
+  host: z.string().min(1).max(253).default('127.0.0.1'),
+  port: z.int().min(1).max(65_535).default(5432),
+  database: z.string().min(1).max(63).default('multilith'),
+  user: z.string().min(1).max(63).default('multilith'),
+  /** Left out where the server asks for none. */
+  password: z.string().min(1).optional(),
+  /** The schema that holds the tables; made at start when it is not there. Left out: the name of the module. */
+  schema: z.string().regex(/^[a-z][a-z0-9_-]{0,62}$/, 'must be lower case letters, digits, hyphens and underscores, 63 at most').optional(),
+  /** Encrypts the connection and refuses a server whose certificate does not prove its name. Without it values cross in the clear. */
+  tls: z.boolean().default(false),
+  /** PEM of the authority that signed the server's certificate; left out: those that Node trusts. */
+  ca: z.string().min(1).optional(),
+  /**
+   * What a resolved transaction has survived. `power-loss`: the server's log is on disk. `process-crash`: a power cut
+   * at the server may take the last transactions.
+   */
+  durability: z.enum(['power-loss', 'process-crash']).default('power-loss'),
+  /** Connections for reads. One more writes, and each long read has its own while it lasts. */
+  readers: z.int().min(1).max(100).default(4),
+  /** Long reads under way; one more waits for `connectTimeoutMs`, then it is refused with `exhausted`. */
+  scans: z.int().min(1).max(100).default(4),
+  /** The most that a connection may take to open, or a read waits for one that is free. */
+  connectTimeoutMs: z.int().min(50).max(60_000).default(5_000),
+  /** The most that a read outside a transaction may take, and that a server may take to answer. */
+  answerTimeoutMs: z.int().min(50).max(600_000).default(30_000),
+  /** Transactions, and reads, that may wait for their turn; one more is refused with `exhausted`. */
+  maxWaiting: z.int().min(1).max(1_000_000).default(10_000),
+});
+export type PostgresSettings = z.infer<typeof PostgresSettings>;
+
+/** One schema of a PostgreSQL database, which several processes may share. */
+export const postgres: Driver<PostgresSettings, Storage, { readonly name: string }> = {
+  name: 'postgres',
+  settings: PostgresSettings,
+  create: (settings, { name, clock, log, metrics }) => new PostgresStorage({ settings, name, clock, log: log.child({ storage: name }), metrics }),
+};

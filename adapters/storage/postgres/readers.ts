@@ -1,0 +1,81 @@
+import { Pool, type PoolClient, type QueryConfig, type QueryResult } from 'pg';
+import type { ClientConfig } from 'pg';
+import { Fault } from '../../../src/kernel/fault.ts';
+import { isAnswer, isStalePlan, isWriteOnReader, postgresFault, writeOutsideTransaction } from './errors.ts';
+
+export interface ReadersOptions {
+  readonly config: ClientConfig;
+  readonly connections: number;
+  /** Reads that may wait for a connection; one more is refused. */
+  readonly maxWaiting: number;
+}
+
+/** Connections that see what is committed, opened as they are needed. */
+export class Readers {
+  readonly #pool: Pool;
+  readonly #options: ReadersOptions;
+  readonly #taken = new Set<PoolClient>();
+
+  constructor(options: ReadersOptions) {
+    this.#options = options;
+    this.#pool = new Pool({ ...options.config, max: options.connections, idleTimeoutMillis: 30_000 });
+    // The pool drops an idle connection that breaks; the next read opens another.
+    this.#pool.on('error', () => {});
+  }
+
+  /** One statement. The connection goes on after an error that the server has answered with. */
+  async query(query: QueryConfig): Promise<QueryResult> {
+    for (let stale = 0; ; stale++) {
+      const client = await this.take();
+      let failure: unknown;
+      try {
+        return await client.query(query);
+      } catch (error) {
+        failure = error;
+      } finally {
+        this.giveBack(client, failure !== undefined && (!isAnswer(failure) || isStalePlan(failure)));
+      }
+      // Every connection may hold the plan from before another process changed the table.
+      if (!isStalePlan(failure) || stale === this.#options.connections) throw readFault(failure);
+    }
+  }
+
+  /** A connection for the caller alone, until it gives it back. */
+  async take(): Promise<PoolClient> {
+    if (this.#pool.waitingCount >= this.#options.maxWaiting) throw allTaken();
+    try {
+      const client = await this.#pool.connect();
+      this.#taken.add(client);
+      return client;
+    } catch (error) {
+      const isFull = this.#pool.totalCount >= this.#options.connections && error instanceof Error && error.message.startsWith('timeout exceeded');
+      throw isFull ? allTaken() : postgresFault(error, 'unsent');
+    }
+  }
+
+  /** `cut`: it is of no further use, or busy for somebody who has gone. Twice does nothing. */
+  giveBack(client: PoolClient, cut: boolean): void {
+    if (this.#taken.delete(client)) client.release(cut);
+  }
+
+  /** Waits for reads under way, and cuts those that are not over by then. */
+  async close(deadlineMs: number): Promise<void> {
+    const timer = setTimeout(() => {
+      for (const client of this.#taken) this.giveBack(client, true);
+    }, deadlineMs);
+    await this.#pool.end();
+    clearTimeout(timer);
+  }
+}
+
+export function readFault(error: unknown): Fault {
+  return isWriteOnReader(error) ? writeOutsideTransaction() : postgresFault(error);
+}
+
+function allTaken(): Fault {
+  return new Fault('exhausted', 'Every connection to the database is in use.', {
+    reason: 'connections',
+    details: { retryAfterMs: 1_000, remedy: 'Raise `readers` or `scans` of the storage, within max_connections of the server.' },
+    origin: 'unsent',
+  });
+}

@@ -1,0 +1,76 @@
+import type { PoolClient, QueryConfig, QueryResult } from 'pg';
+import { Fault } from '../../../src/kernel/fault.ts';
+import { writeOutsideTransaction } from './errors.ts';
+import { readFault, type Readers } from './readers.ts';
+
+export interface ScanRequest {
+  readonly readers: Readers;
+  readonly query: QueryConfig;
+  readonly batchRows: number;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Reads over one snapshot through a cursor of the server's. One batch is with the consumer while the next is fetched;
+ * a third is not asked for before the consumer comes back. The connection goes back when the consumer stops, for
+ * whatever reason.
+ */
+export async function* scan<Row>({ readers, query, batchRows, signal }: ScanRequest): AsyncGenerator<Row[], void, void> {
+  if (signal.aborted) throw ended(signal);
+  if (/^\s*(?:insert|update|delete|merge)\b/i.test(query.text)) throw writeOutsideTransaction();
+  const client = await readers.take();
+  // Also while the consumer is busy with a batch.
+  const aborted = whenAborted(signal, () => readers.giveBack(client, true));
+  let fetching: Promise<QueryResult> = client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+  const fetch = (): Promise<QueryResult> => {
+    fetching = client.query(`FETCH FORWARD ${batchRows} FROM scan`);
+    // Nobody waits for it while the consumer is busy, and maybe nobody ever will.
+    fetching.catch(() => {});
+    return fetching;
+  };
+  try {
+    await Promise.race([fetching, aborted.promise]);
+    fetching = client.query({ ...query, text: `DECLARE scan NO SCROLL CURSOR FOR ${query.text}` });
+    await Promise.race([fetching, aborted.promise]);
+    for (let batch = await Promise.race([fetch(), aborted.promise]); batch.rows.length > 0; ) {
+      const ahead = batch.rows.length < batchRows ? undefined : fetch();
+      yield batch.rows as Row[];
+      if (ahead === undefined) return;
+      batch = await Promise.race([ahead, aborted.promise]);
+    }
+  } catch (error) {
+    throw readFault(error);
+  } finally {
+    aborted.forget();
+    rollBack(readers, client, fetching);
+  }
+}
+
+/** Nobody waits for it. */
+function rollBack(readers: Readers, client: PoolClient, fetching: Promise<unknown>): void {
+  fetching
+    .catch(() => {})
+    .then(() => client.query('ROLLBACK'))
+    .then(
+      () => readers.giveBack(client, false),
+      () => readers.giveBack(client, true),
+    );
+}
+
+function whenAborted(signal: AbortSignal, cut: () => void): { readonly promise: Promise<never>; forget(): void } {
+  let listener: () => void;
+  const promise = new Promise<never>((_, reject) => {
+    listener = () => {
+      cut();
+      reject(ended(signal));
+    };
+    signal.addEventListener('abort', listener, { once: true });
+    if (signal.aborted) listener();
+  });
+  promise.catch(() => {});
+  return { promise, forget: () => signal.removeEventListener('abort', listener) };
+}
+
+function ended(signal: AbortSignal): Fault {
+  return Fault.is(signal.reason) ? signal.reason : new Fault('cancelled', 'The reader cancelled the scan.', { reason: 'cancelled' });
+}

@@ -1,0 +1,223 @@
+import { createHash } from 'node:crypto';
+import type { Compilable, Kysely } from 'kysely';
+import type { Clock } from '../../../src/kernel/clock.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
+import { StartStop } from '../../../src/kernel/lifecycle.ts';
+import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
+import type { Migration, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
+import { kyselyOver } from './dialect.ts';
+import type { PostgresSettings } from './driver.ts';
+import { postgresFault, SCHEMA_CHANGED, stopped } from './errors.ts';
+import { GroupCommit, type GroupEvents } from './group-commit.ts';
+import { migrate } from './migrations.ts';
+import { Readers } from './readers.ts';
+import { scan } from './scan.ts';
+import { clientConfig, type Role, Session } from './session.ts';
+import { queryOf, resultOf, Statements } from './statements.ts';
+import type { Turn } from './turn.ts';
+
+const DEFAULT_TIMEOUT_MS = 5_000;
+const LONGEST_TIMEOUT_MS = 60_000;
+/** A migration may rewrite a table of millions of rows. */
+const MIGRATION_TIMEOUT_MS = 3_600_000;
+const DEFAULT_BATCH_ROWS = 500;
+const MOST_BATCH_ROWS = 10_000;
+
+export interface PostgresStorageOptions {
+  readonly settings: PostgresSettings;
+  readonly name: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/** What is open while the storage runs. */
+interface Open {
+  readonly commits: GroupCommit;
+  readonly readers: Readers;
+  readonly scanners: Readers;
+  /** Ends the scans under way. */
+  readonly scans: AbortController;
+}
+
+/** One schema of a PostgreSQL database: one connection that writes in groups, some that read, some for long reads. */
+export class PostgresStorage implements Storage {
+  readonly capabilities: StorageCapabilities = { shared: true, skipLocked: false };
+  readonly db: Kysely<any>;
+  readonly #options: PostgresStorageOptions;
+  readonly #schema: string;
+  readonly #statements: Statements;
+  readonly #lifecycle: StartStop;
+  #open: Open | undefined;
+
+  constructor(options: PostgresStorageOptions) {
+    this.#options = options;
+    this.#schema = options.settings.schema ?? options.name;
+    this.#lifecycle = new StartStop(
+      () => this.#start(),
+      (deadlineMs) => this.#stop(deadlineMs),
+    );
+    this.db = kyselyOver(async (sql, parameters) => {
+      const { readers } = this.#opened();
+      return resultOf(await readers.query(queryOf(sql, parameters)));
+    });
+    this.#statements = new Statements(this.db);
+  }
+
+  start(): Promise<void> {
+    return this.#lifecycle.start();
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    return this.#lifecycle.stop(deadlineMs);
+  }
+
+  async run<Params, Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]> {
+    const { readers } = this.#opened();
+    return (await readers.query(this.#statements.query(statement, params))).rows as Row[];
+  }
+
+  async transaction<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    const timeoutMs = Math.min(options.timeoutMs ?? DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS);
+    const { commits } = this.#opened();
+    if (this.#lifecycle.state === 'stopping') throw stopped(`Storage ${this.#options.name} is stopping.`);
+    return commits.run((turn) => work(new PostgresTransaction(turn, this.#statements)), timeoutMs);
+  }
+
+  scan<Row>(query: Compilable<Row>, options: { readonly batchRows?: number; readonly signal?: AbortSignal } = {}): AsyncIterable<Row[]> {
+    const { scanners, scans } = this.#opened();
+    const { sql, parameters } = query.compile();
+    return scan<Row>({
+      readers: scanners,
+      query: queryOf(sql, parameters),
+      batchRows: Math.min(options.batchRows ?? DEFAULT_BATCH_ROWS, MOST_BATCH_ROWS),
+      signal: options.signal === undefined ? scans.signal : AbortSignal.any([options.signal, scans.signal]),
+    });
+  }
+
+  async migrate(migrations: readonly Migration[]): Promise<void> {
+    const { commits } = this.#opened();
+    const transaction = (work: (db: Kysely<any>) => Promise<void>) => commits.run((turn) => work(new PostgresTransaction(turn, this.#statements).db), MIGRATION_TIMEOUT_MS);
+    try {
+      await migrate(migrations, transaction, this.#options.clock);
+    } finally {
+      this.#statements.forget();
+    }
+  }
+
+  #opened(): Open {
+    if (this.#open === undefined) throw stopped(`Storage ${this.#options.name} is not started.`);
+    return this.#open;
+  }
+
+  async #start(): Promise<void> {
+    const { readers, scans, maxWaiting, answerTimeoutMs } = this.#options.settings;
+    const lock = lockOf(this.#schema);
+    try {
+      const session = await Session.open(this.#config('writer'));
+      try {
+        await prepare(session, this.#schema, lock, answerTimeoutMs);
+      } finally {
+        await session.close(1_000);
+      }
+      const commits = new GroupCommit(
+        { connect: () => Session.open(this.#config('writer')), cancel: (processId) => this.#cancel(processId), lock, maxWaiting, answerTimeoutMs },
+        this.#events(),
+      );
+      await commits.open();
+      this.#open = {
+        commits,
+        readers: new Readers({ config: this.#config('reader'), connections: readers, maxWaiting }),
+        scanners: new Readers({ config: this.#config('scan'), connections: scans, maxWaiting }),
+        scans: new AbortController(),
+      };
+    } catch (error) {
+      throw postgresFault(error, 'unsent');
+    }
+  }
+
+  #config(role: Role): ReturnType<typeof clientConfig> {
+    return clientConfig(this.#options.settings, this.#schema, role);
+  }
+
+  /** Over a connection of its own: those of the readers may all be busy. */
+  async #cancel(processId: number): Promise<void> {
+    const session = await Session.open(this.#config('reader'));
+    try {
+      await session.control(`SELECT pg_cancel_backend(${processId})`);
+    } finally {
+      await session.close(1_000);
+    }
+  }
+
+  #events(): GroupEvents {
+    const { log, metrics, name } = this.#options;
+    const labels = { storage: name };
+    const seconds = metrics.histogram('storage_commit_seconds', 'Time of one commit, which a group of transactions shares.', ['storage']);
+    const written = metrics.counter('storage_transactions_total', 'Transactions that were committed or rolled back.', ['storage']);
+    const lost = metrics.counter('storage_transactions_failed_total', 'Transactions whose group could not be committed.', ['storage']);
+    return {
+      committed(transactions, took) {
+        seconds.observe(took, labels);
+        written.add(transactions, labels);
+      },
+      failed(fault, transactions) {
+        lost.add(transactions, labels);
+        log.error({ err: fault, transactions }, 'A group of transactions was not committed; each of them was told.');
+      },
+    };
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    const open = this.#open;
+    if (open === undefined) return;
+    const end = performance.now() + deadlineMs;
+    await open.commits.stop(deadlineMs);
+    open.scans.abort(new Fault('unavailable', 'The storage is stopping.', { reason: 'stopped' }));
+    this.#open = undefined;
+    const leftMs = Math.max(0, end - performance.now());
+    await Promise.all([open.readers.close(leftMs), open.scanners.close(leftMs)]);
+  }
+}
+
+/** Makes the schema, one process at a time; refuses a server that would keep text in another way. */
+async function prepare(session: Session, schema: string, lock: bigint, answerTimeoutMs: number): Promise<void> {
+  const { rows } = await session.query({ text: 'SELECT current_setting(\'server_encoding\') AS encoding, to_regnamespace($1) IS NOT NULL AS there', values: [`"${schema}"`] });
+  const [{ encoding, there }] = rows as [{ encoding: string; there: 0 | 1 }];
+  if (encoding !== 'UTF8') {
+    throw new Fault('unavailable', `The database keeps text in ${encoding}.`, { reason: 'storage', details: { remedy: 'Make the database with encoding UTF8.' }, origin: 'unsent' });
+  }
+  if (there === 1) return;
+  await session.controlWithin(`BEGIN; SELECT pg_advisory_xact_lock(${lock}); CREATE SCHEMA IF NOT EXISTS "${schema}"; COMMIT`, answerTimeoutMs);
+}
+
+/** The server knows locks by number. */
+function lockOf(schema: string): bigint {
+  return createHash('sha256').update(`multilith ${schema}`).digest().readBigInt64BE();
+}
+
+/** The handle of a transaction under way. */
+class PostgresTransaction implements StorageTransaction<any> {
+  readonly #turn: Turn;
+  readonly #statements: Statements;
+  #db: Kysely<any> | undefined;
+
+  constructor(turn: Turn, statements: Statements) {
+    this.#turn = turn;
+    this.#statements = statements;
+  }
+
+  /** Made when first asked for: transactions of prepared statements alone do not pay for it. */
+  get db(): Kysely<any> {
+    return (this.#db ??= kyselyOver(async (sql, parameters) => resultOf(await this.#turn.execute(queryOf(sql, parameters)))));
+  }
+
+  async run<Params, Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]> {
+    try {
+      return (await this.#turn.execute(this.#statements.query(statement, params))).rows as Row[];
+    } catch (error) {
+      if (Fault.is(error) && error.reason === SCHEMA_CHANGED) this.#statements.forget();
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { sql } from 'kysely';
+import { postgres } from '../../../adapters/storage/postgres/driver.ts';
+import { type Migration, type Storage, statement } from '../../../src/ports/storage.ts';
+import { rejectsWith } from '../../support/faults.ts';
+import { PostgresServer } from '../../support/postgres.ts';
+import { freePort } from '../../support/server-process.ts';
+import { type Tables, underTest } from '../../support/storages.ts';
+
+const insert = statement<Tables, { id: string; n: number }>()((db, p) => db.insertInto('counters').values({ id: p('id'), n: p('n') }));
+const add = statement<Tables, { id: string; n: number }>()((db, p) => db.updateTable('counters').set({ n: p('n') }).where('id', '=', p('id')));
+const counter = statement<Tables, { id: string }>()((db, p) => db.selectFrom('counters').select('n').where('id', '=', p('id')));
+const whole = statement<Tables, { id: string }>()((db, p) => db.selectFrom('counters').selectAll().where('id', '=', p('id')));
+
+const until = async (done: () => Promise<boolean>): Promise<void> => {
+  for (const deadline = Date.now() + 10_000; !(await done()); ) {
+    if (Date.now() > deadline) throw new Error('What was waited for did not come about in 10 s.');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+};
+
+describe('postgres', () => {
+  const server = new PostgresServer();
+  const { open, place, create, migration } = underTest('postgres', server);
+  before(() => server.start());
+  after(() => server.remove());
+
+  const pair = async (t: Parameters<typeof open>[0]): Promise<[Storage<Tables>, Storage<Tables>]> => {
+    const where = place(t);
+    const both: [Storage<Tables>, Storage<Tables>] = [create(t, where), create(t, where)];
+    await Promise.all(both.map((storage) => storage.start()));
+    await Promise.all(both.map((storage) => storage.migrate([migration])));
+    return both;
+  };
+
+  test('a server that is not there, a database that is not, a user that may not: unavailable with a remedy, and nothing ran', async (t) => {
+    for (const wrong of [{ port: await freePort() }, { host: 'no-such-host.invalid' }, { database: 'nowhere' }, { user: 'nobody' }]) {
+      const fault = await rejectsWith('unavailable', create(t, place(t), wrong).start());
+      assert.equal(fault.origin, 'unsent');
+      assert.equal(typeof fault.details.remedy, 'string');
+    }
+  });
+
+  test('two that start at once make the schema and run each migration once', async (t) => {
+    const where = place(t);
+    let runs = 0;
+    const counting: Migration = { name: migration.name, up: (db) => (runs++, migration.up(db)) };
+    await Promise.all(
+      Array.from({ length: 4 }, async () => {
+        const storage = create(t, where);
+        await storage.start();
+        await storage.migrate([counting]);
+      }),
+    );
+    assert.equal(runs, 1);
+  });
+
+  test('read-modify-write of several owners at once adds up', async (t) => {
+    const both = await pair(t);
+    await both[0].transaction((tx) => tx.run(insert, { id: 'sum', n: 0 }));
+    let works = 0;
+    await Promise.all(
+      Array.from({ length: 200 }, (_, i) =>
+        both[i % 2]!.transaction(async (tx) => {
+          works++;
+          const [row] = await tx.run(counter, { id: 'sum' });
+          await tx.run(add, { id: 'sum', n: row!.n + 1 });
+        }),
+      ),
+    );
+    assert.deepEqual(await both[0].run(counter, { id: 'sum' }), [{ n: 200 }]);
+    assert.equal(works, 200, 'no work is run a second time');
+  });
+
+  test('an owner whose transaction hangs keeps the other from writing until its deadline, not from reading', async (t) => {
+    const [one, other] = await pair(t);
+    const began = Promise.withResolvers<void>();
+    const hanging = one.transaction(
+      async (tx) => {
+        await tx.run(insert, { id: 'hung', n: 1 });
+        began.resolve();
+        await new Promise(() => {});
+      },
+      { timeoutMs: 300 },
+    );
+    await began.promise;
+    const written = other.transaction((tx) => tx.run(insert, { id: 'a', n: 1 }));
+    assert.deepEqual(await other.run(counter, { id: 'hung' }), []);
+    await rejectsWith('deadline', hanging);
+    await written;
+    assert.deepEqual(await other.run(counter, { id: 'hung' }), []);
+  });
+
+  test('a statement under way ends with its transaction\'s deadline', async (t) => {
+    const storage = await open(t);
+    const began = performance.now();
+    await rejectsWith('deadline', storage.transaction((tx) => sql`select pg_sleep(30)`.execute(tx.db), { timeoutMs: 100 }), 'transaction_timeout');
+    assert.ok(performance.now() - began < 5_000);
+    await storage.transaction((tx) => tx.run(insert, { id: 'after', n: 1 }));
+  });
+
+  test('a read that takes too long is a deadline', async (t) => {
+    const storage = await open(t, { answerTimeoutMs: 100 });
+    await rejectsWith('deadline', sql`select pg_sleep(30)`.execute(storage.db), 'statement_timeout');
+  });
+
+  test('a statement that failed is not made undone by catching its error', async (t) => {
+    const storage = await open(t);
+    await storage.transaction((tx) => tx.run(insert, { id: 'a', n: 1 }));
+    const caught = storage.transaction(async (tx) => {
+      await tx.run(insert, { id: 'b', n: 1 });
+      await tx.run(insert, { id: 'a', n: 1 }).catch(() => {});
+      await rejectsWith('conflict', tx.run(counter, { id: 'a' }), 'unique');
+    });
+    await rejectsWith('conflict', caught, 'unique');
+    assert.deepEqual(await storage.run(counter, { id: 'b' }), []);
+  });
+
+  test('what nobody waits for still belongs to its transaction', async (t) => {
+    const storage = await open(t);
+    await storage.transaction(async (tx) => void tx.run(insert, { id: 'a', n: 1 }));
+    assert.deepEqual(await storage.run(counter, { id: 'a' }), [{ n: 1 }]);
+    const failing = storage.transaction(async (tx) => void tx.run(insert, { id: 'a', n: 1 }).catch(() => {}));
+    await rejectsWith('conflict', failing, 'unique');
+  });
+
+  test('more reads than connections wait, then are refused', async (t) => {
+    const storage = await open(t, { readers: 1, connectTimeoutMs: 150 });
+    const slow = sql`select pg_sleep(0.6)`.execute(storage.db);
+    await rejectsWith('exhausted', storage.run(counter, { id: 'a' }), 'connections');
+    await slow;
+    assert.deepEqual(await storage.run(counter, { id: 'a' }), []);
+  });
+
+  test('a statement that was prepared before another owner changed the table goes on', async (t) => {
+    const [one, other] = await pair(t);
+    await one.transaction((tx) => tx.run(insert, { id: 'a', n: 1 }));
+    const ask = () => Promise.all(Array.from({ length: 8 }, () => other.run(whole, { id: 'a' })));
+    await ask();
+    await other.transaction((tx) => tx.run(whole, { id: 'a' }));
+    await one.migrate([migration, { name: '0002-more', up: async (db) => void (await db.schema.alterTable('counters').addColumn('more', 'text').execute()) }]);
+    for (const rows of await ask()) assert.deepEqual(rows, [{ id: 'a', n: 1, more: null }]);
+    await rejectsWith('unavailable', other.transaction((tx) => tx.run(whole, { id: 'a' })), 'schema_changed');
+    assert.deepEqual(await other.transaction((tx) => tx.run(whole, { id: 'a' })), [{ id: 'a', n: 1, more: null }]);
+  });
+
+  test('schemas written for SQLite keep what they mean', async (t) => {
+    const storage: Storage = await open(t);
+    const old: Migration = {
+      name: '0002-old',
+      up: (db) =>
+        db.schema
+          .createTable('old')
+          .addColumn('seq', 'integer', (c) => c.primaryKey().autoIncrement())
+          .addColumn('at', 'integer', (c) => c.notNull())
+          .addColumn('name', 'text', (c) => c.notNull())
+          .addColumn('bytes', 'blob')
+          .modifyEnd(sql`without rowid`)
+          .execute(),
+    };
+    await storage.migrate([migration, old]);
+    const names = ['a', 'B', 'ä', 'Z', '_'];
+    await storage.transaction((tx) => tx.db.insertInto('old').values(names.map((name) => ({ at: Date.UTC(2026, 10, 21), name }))).execute());
+    const rows = await storage.db.selectFrom('old').select(['seq', 'name', 'at']).orderBy('name').execute();
+    assert.deepEqual(rows.map((row) => row.name), ['B', 'Z', '_', 'a', 'ä']);
+    assert.deepEqual(rows.map((row) => row.seq).sort(), [1, 2, 3, 4, 5]);
+    const { rows: columns } = await sql`select data_type, collation_name from information_schema.columns where table_schema = current_schema() and table_name = 'old' order by ordinal_position`.execute(storage.db);
+    assert.deepEqual(columns, [{ data_type: 'bigint', collation_name: null }, { data_type: 'bigint', collation_name: null }, { data_type: 'text', collation_name: 'C' }, { data_type: 'bytea', collation_name: null }]);
+  });
+
+  test('a server that is killed under load: each transaction is there or was refused; all goes on when it is back', async (t) => {
+    const storage = await open(t, { connectTimeoutMs: 500 });
+    const outcomes = new Map<string, 'written' | 'unsent' | 'lost'>();
+    let killed = false;
+    const writing = (async () => {
+      for (let i = 0; outcomes.size < 400 || !killed; i++) {
+        const batch = Array.from({ length: 20 }, (_, j) => `k${i}.${j}`);
+        await Promise.all(
+          batch.map((id) =>
+            storage.transaction((tx) => tx.run(insert, { id, n: 1 })).then(
+              () => outcomes.set(id, 'written'),
+              (fault) => outcomes.set(id, (assert.equal(fault.code, 'unavailable'), fault.origin)),
+            ),
+          ),
+        );
+      }
+    })();
+    await until(async () => outcomes.size > 100);
+    await server.kill();
+    killed = true;
+    await writing;
+    await rejectsWith('unavailable', storage.run(counter, { id: 'a' }));
+    await server.start();
+    await until(() => storage.run(counter, { id: 'a' }).then(() => true, () => false));
+    await storage.transaction((tx) => tx.run(insert, { id: 'again', n: 1 }));
+    const there = new Set((await storage.db.selectFrom('counters').select('id').execute()).map((row) => row.id));
+    for (const [id, outcome] of outcomes) if (outcome !== 'lost') assert.equal(there.has(id), outcome === 'written', `${id} ${outcome}`);
+  });
+
+  test('settings: no password is looked for elsewhere, and none is shown', () => {
+    const parsed = postgres.settings.parse({});
+    assert.equal((parsed as { password?: string }).password, undefined);
+    assert.throws(() => postgres.settings.parse({ schema: 'a"; drop' }));
+  });
+});

@@ -1,0 +1,75 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePort, ServerProcess } from './server-process.ts';
+
+const PROGRAMS = '/usr/lib/postgresql';
+const START_MS = 10_000;
+
+/** A PostgreSQL server of its own, on a port of loopback that it keeps over restarts, with an empty database. */
+export class PostgresServer {
+  readonly #dir = mkdtempSync(join(tmpdir(), 'multilith-postgres-'));
+  #process: ServerProcess | undefined;
+
+  /** Resolves when it answers. */
+  async start(): Promise<this> {
+    this.#process ??= await this.#make();
+    await this.#process.start();
+    const ready = ['-q', '-h', '127.0.0.1', '-p', String(this.port)];
+    for (const deadline = Date.now() + START_MS; ; ) {
+      try {
+        execFileSync(program('pg_isready'), ready);
+        return this;
+      } catch (error) {
+        if (Date.now() > deadline) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    }
+  }
+
+  get port(): number {
+    return this.#process!.port;
+  }
+
+  /** For the storage driver; `name` tells schemas apart. */
+  settings(name: string): object {
+    return { port: this.port, database: 'postgres', user: 'app', schema: `s${Buffer.from(name).toString('hex').slice(-60)}` };
+  }
+
+  /** At once, as in a crash. */
+  async kill(): Promise<void> {
+    await this.#process?.kill();
+  }
+
+  async remove(): Promise<void> {
+    await this.kill();
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+
+  async #make(): Promise<ServerProcess> {
+    const data = join(this.#dir, 'data');
+    const isRoot = process.getuid?.() === 0;
+    if (isRoot) {
+      chmodSync(this.#dir, 0o700);
+      chownSync(this.#dir, id('-u'), id('-g'));
+    }
+    const [command, ...before] = isRoot ? ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', '--'] : [];
+    const run = (name: string, args: string[]): [string, string[]] => (command === undefined ? [program(name), args] : [command, [...before, program(name), ...args]]);
+    execFileSync(...run('initdb', ['-D', data, '-U', 'app', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync']), { stdio: 'ignore' });
+    const port = await freePort();
+    const settings = { port, listen_addresses: '127.0.0.1', unix_socket_directories: this.#dir, max_connections: 200 };
+    const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    return new ServerProcess(...run('postgres', ['-D', data, ...args]), port);
+  }
+}
+
+/** The newest that is installed. Debian keeps them out of the path. */
+function program(name: string): string {
+  const [newest] = readdirSync(PROGRAMS).sort((a, b) => Number(b) - Number(a));
+  return join(PROGRAMS, newest!, 'bin', name);
+}
+
+function id(flag: string): number {
+  return Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
+}
