@@ -4,9 +4,9 @@ import type { FaultCode } from '../../kernel/fault.ts';
 import { StartStop, type Lifecycle } from '../../kernel/lifecycle.ts';
 import type { HttpSurface } from '../../kernel/module.ts';
 import type { Counter, Histogram, Log, Metrics } from '../../kernel/telemetry.ts';
-import { urlOf, type ListenAddress } from '../config/listen.ts';
+import type { ListenAddress } from '../config/listen.ts';
 import type { Config } from '../config/config.ts';
-import { BootProblem } from './boot-problem.ts';
+import { addressOf, listenAt } from './listening.ts';
 
 /** Names and values of a request's headers together; Node answers 431 beyond it. */
 const MAX_HEADER_BYTES = 16 * 1024;
@@ -46,7 +46,7 @@ export class HttpServer implements Lifecycle {
     this.#server.setTimeout(settings.stalledTimeoutMs);
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(error, socket));
     this.#life = new StartStop(
-      () => this.#listen(settings.listen),
+      () => listenAt(this.#server, settings.listen, (address) => `MULTILITH_HTTP_LISTEN=${address}`, log),
       (deadlineMs) => this.#drain(deadlineMs),
     );
   }
@@ -62,21 +62,7 @@ export class HttpServer implements Lifecycle {
 
   /** Where it listens, with the port that the system chose when port 0 was asked for. */
   get address(): ListenAddress {
-    const address = this.#server.address();
-    if (address === null || typeof address === 'string') throw new TypeError('The server does not listen.');
-    return { host: address.address, port: address.port };
-  }
-
-  #listen({ host, port }: ListenAddress): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', (error: NodeJS.ErrnoException) => reject(listenProblem(error, { host, port })));
-      this.#server.listen({ host, port, backlog: 1_024 }, () => {
-        this.#server.removeAllListeners('error');
-        // Out of file descriptors, for example: the next connection may succeed.
-        this.#server.on('error', (error) => this.#log.error({ err: error }, 'The web server reports an error'));
-        resolve();
-      });
-    });
+    return addressOf(this.#server);
   }
 
   #serve(request: IncomingMessage, response: ServerResponse): void {
@@ -145,13 +131,4 @@ function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
   }[error.code ?? ''] ?? ['400 Bad Request', 'malformed', 'This is not an HTTP request.'];
   const body = problemText(Number.parseInt(status!, 10), reason!, detail!);
   socket.end(`HTTP/1.1 ${status}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`, () => socket.destroy());
-}
-
-function listenProblem(error: NodeJS.ErrnoException, address: ListenAddress): BootProblem {
-  const { host, port } = address;
-  const other = `Stop what uses it, or listen elsewhere: MULTILITH_HTTP_LISTEN=${host}:${port === 65_535 ? port - 1 : port + 1}`;
-  if (error.code === 'EADDRINUSE') return new BootProblem(`Port ${port} on ${host} is taken by another program, so ${urlOf(address)} cannot be served.`, other, error);
-  if (error.code === 'EACCES') return new BootProblem(`This user may not listen on port ${port}.`, `Ports below 1024 are the system's. Listen on another one, e.g. MULTILITH_HTTP_LISTEN=${host}:8080, with a proxy in front.`, error);
-  if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND') return new BootProblem(`${host} is no address of this machine.`, 'Listen on one that is, e.g. MULTILITH_HTTP_LISTEN=127.0.0.1:8080, or 0.0.0.0:8080 for all of them.', error);
-  return new BootProblem(`The web server cannot listen on ${host}:${port} (${error.code}).`, other, error);
 }

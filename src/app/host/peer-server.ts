@@ -4,8 +4,8 @@ import type { Duplex } from 'node:stream';
 import { type Lifecycle, StartStop } from '../../kernel/lifecycle.ts';
 import type { Log } from '../../kernel/telemetry.ts';
 import type { Server, StreamTransport, TlsMaterial } from '../../ports/transport.ts';
-import { type ListenAddress, urlOf } from '../config/listen.ts';
-import { BootProblem } from './boot-problem.ts';
+import type { ListenAddress } from '../config/listen.ts';
+import { addressOf, listenAt } from './listening.ts';
 
 export interface Spoken {
   readonly transport: StreamTransport;
@@ -22,13 +22,12 @@ const MOST_CONNECTIONS = 4_096;
 export class PeerServer implements Lifecycle {
   readonly #server: NetServer;
   readonly #spoken: readonly Spoken[];
-  readonly #log: Log;
   readonly #life: StartStop;
   readonly #undecided = new Set<Duplex>();
 
-  constructor(listen: ListenAddress, tls: TlsMaterial | undefined, spoken: readonly Spoken[], log: Log) {
+  /** `host`: its name in the topology. */
+  constructor(host: string, listen: ListenAddress, tls: TlsMaterial | undefined, spoken: readonly Spoken[], log: Log) {
     this.#spoken = spoken;
-    this.#log = log;
     const accept = (socket: Socket) => this.#accept(socket);
     this.#server = tls === undefined ? createTcpServer({ noDelay: true, pauseOnConnect: false }, accept) : createTlsServer({ ...tls, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3', noDelay: true, handshakeTimeout: FIRST_WORDS_MS }, accept);
     this.#server.maxConnections = MOST_CONNECTIONS;
@@ -37,7 +36,7 @@ export class PeerServer implements Lifecycle {
       socket.destroy();
     });
     this.#life = new StartStop(
-      () => this.#listen(listen),
+      () => listenAt(this.#server, listen, (address) => `--set hosts.${host}.listen=${address}`, log),
       (deadlineMs) => this.#close(deadlineMs),
     );
   }
@@ -53,22 +52,7 @@ export class PeerServer implements Lifecycle {
 
   /** Where it listens, with the port that the system chose when port 0 was asked for. */
   get address(): ListenAddress {
-    const address = this.#server.address();
-    if (address === null || typeof address === 'string') throw new TypeError('The server does not listen.');
-    return { host: address.address, port: address.port };
-  }
-
-  #listen({ host, port }: ListenAddress): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const fail = (error: NodeJS.ErrnoException) => reject(new BootProblem(`This host cannot listen for others at ${urlOf({ host, port }).slice('http://'.length)} (${error.code}).`, 'Stop what uses that port (ss -ltnp), or give this host another under hosts.<name>.listen.', error));
-      this.#server.once('error', fail);
-      this.#server.listen({ host, port, backlog: 1_024 }, () => {
-        this.#server.removeListener('error', fail);
-        // Out of file descriptors, for example: the next connection may succeed.
-        this.#server.on('error', (error) => this.#log.error({ err: error }, 'The server for other hosts reports an error'));
-        resolve();
-      });
-    });
+    return addressOf(this.#server);
   }
 
   #accept(socket: Socket): void {

@@ -99,7 +99,7 @@ export class Peers {
     }
     const serving = new Serving(served, context.log);
     const spoken = Object.values(streamTransports).map((transport) => ({ transport, server: transport.serve(this.#identity, serving, health) }));
-    this.#server = new PeerServer(parseListen(listen!)!, config.peers.tls, spoken, context.log);
+    this.#server = new PeerServer(host, parseListen(listen!)!, config.peers.tls, spoken, context.log);
     await this.#server.start();
     await this.#registry!.start();
     // Before the others are waited for, who wait for this one: calls to what has not started yet are held back by whoever makes them.

@@ -21,7 +21,7 @@ function echo(): { transport: StreamTransport; server: Server<Duplex> } {
 }
 
 async function listening(t: TestContext) {
-  const server = new PeerServer({ host: '127.0.0.1', port: 0 }, undefined, [echo()], silentLog);
+  const server = new PeerServer('app', { host: '127.0.0.1', port: 0 }, undefined, [echo()], silentLog);
   await server.start();
   t.after(() => server.stop(1_000));
   const client = connect(server.address.port).on('error', () => {});
