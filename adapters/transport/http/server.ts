@@ -46,6 +46,8 @@ export class HttpServing implements Server<Duplex> {
   readonly #open = new Map<Duplex, Set<Work>>();
   /** Connections on which links watch this host. */
   readonly #watchers = new Set<Duplex>();
+  /** Connections on which nobody has asked for anything but the host's own pages: closing them loses no call. */
+  readonly #probes = new Set<Duplex>();
   /** By the id that the caller gave them. */
   readonly #batches = new Map<string, BatchAnswers>();
   #underWay = 0;
@@ -89,7 +91,7 @@ export class HttpServing implements Server<Duplex> {
   async #drain(deadlineMs: number): Promise<void> {
     const emptied = new Promise<void>((resolve) => (this.#emptied = resolve));
     // Their end tells the links, which then close their idle connections; closing those from here could lose a call.
-    for (const connection of this.#watchers) if (this.#open.get(connection)!.size === 0) connection.destroy();
+    for (const connection of [...this.#watchers, ...this.#probes]) if (this.#open.get(connection)!.size === 0) connection.destroy();
     const grace = setTimeout(() => this.#close((works) => works.size === 0), Math.min(STOP_GRACE_MS, deadlineMs));
     const giveUp = setTimeout(() => this.#close(() => true), deadlineMs);
     if (this.#open.size > 0) await emptied;
@@ -108,6 +110,7 @@ export class HttpServing implements Server<Duplex> {
     for (const work of this.#open.get(connection)!) this.#finish(connection, work);
     this.#open.delete(connection);
     this.#watchers.delete(connection);
+    this.#probes.delete(connection);
     if (this.#open.size === 0) this.#emptied?.();
   }
 
@@ -117,7 +120,8 @@ export class HttpServing implements Server<Duplex> {
     this.#open.get(request.socket)?.add(work);
     response.once('close', () => this.#finish(request.socket, work));
     try {
-      if (!isContractPath(request.url!) && this.#others?.handle(request, response)) return;
+      if (!isContractPath(request.url!) && this.#others?.handle(request, response)) return void this.#probes.add(request.socket);
+      this.#probes.delete(request.socket);
       this.#serve(this.#admitted(request), request, work);
     } catch (thrown) {
       this.#refuse(request, response, toFault(thrown));

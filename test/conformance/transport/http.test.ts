@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { Agent, get, type IncomingMessage } from 'node:http';
+import { type AddressInfo, createServer } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
+import { httpTransport } from '../../../adapters/transport/http/transport.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { ask, callOf, echo, faultOf, Held, httpHost, identityOf, linkState, openLink, startedLink } from '../../support/http-host.ts';
 
@@ -153,4 +158,20 @@ test('a host that stops does not wait for links that have nothing under way', as
   await host.server.stop(10_000);
   const tookMs = performance.now() - began;
   assert.ok(tookMs < 1_500, `${tookMs} ms`);
+});
+
+test('a host that stops does not wait for those who only ask how it is doing', async () => {
+  const server = httpTransport().serve(identityOf(), { dispatch: echo }, { handle: (_, response) => (response.end('fine'), true) });
+  const listener = createServer((socket) => server.accept(socket));
+  await once(listener.listen(0, '127.0.0.1'), 'listening');
+  const agent = new Agent({ keepAlive: true });
+  const [answer] = (await once(get({ port: (listener.address() as AddressInfo).port, path: '/readyz', agent }), 'response')) as [IncomingMessage];
+  assert.equal(await text(answer), 'fine');
+  assert.equal(server.connections, 1);
+  const began = performance.now();
+  await server.stop(10_000);
+  const tookMs = performance.now() - began;
+  assert.ok(tookMs < 1_500, `${tookMs} ms`);
+  agent.destroy();
+  listener.close();
 });
