@@ -34,10 +34,43 @@ describe('hosts that find each other by ZooKeeper, on ports that nobody wrote do
   it('go on while ZooKeeper is frozen, and say so once', async () => {
     zookeeper.freeze();
     const stop = traffic.load(1);
-    await sleep(5_000);
-    await traffic.mail(3_000);
+    await Promise.all(system.hosts.map((host) => system.host(host).says(/there is no session with ZooKeeper/)));
+    await sleep(2_000);
+    await traffic.mail();
     zookeeper.thaw();
+    await Promise.all(system.hosts.map((host) => system.host(host).says(/"awayMs":\d{4,}.*there is a session with ZooKeeper/)));
     await stop();
+    await traffic.addsUp();
+    for (const host of system.hosts) assert.equal(system.host(host).output.match(/there is no session with ZooKeeper/g)!.length, 1);
+  });
+
+  it('find a host that came back on another port', async () => {
+    assert.equal(await system.host('mailer').stop(), 0);
+    await traffic.post(3);
+    await system.startHost('mailer');
+    await traffic.mail();
+    await traffic.addsUp();
+  });
+
+  it('go on while ZooKeeper is killed, and find each other again when it is back', async () => {
+    await zookeeper.kill();
+    await traffic.mail();
+    await zookeeper.up();
+    await system.host('mailer').kill();
+    await traffic.post(3);
+    await system.startHost('mailer');
+    await traffic.mail(30_000);
+    await traffic.addsUp();
+  });
+
+  it('start while ZooKeeper is away, and find each other when it comes', async () => {
+    await system.stop();
+    await zookeeper.kill();
+    const starting = system.hosts.map((host) => system.launchHost(host));
+    await Promise.all(starting.map((host) => host.says(/no session with ZooKeeper|ZooKeeper cannot be reached|"registry":"zookeeper"/)));
+    await zookeeper.up();
+    await Promise.all(starting.map((host) => host.untilReady()));
+    await traffic.mail(30_000);
     await traffic.addsUp();
   });
 });
