@@ -18,6 +18,9 @@ interface ServedOperation {
 export class Serving implements Dispatcher {
   readonly #contracts: ReadonlyMap<string, ReadonlyMap<string, ServedOperation>>;
   readonly #log: Log;
+  /** Calls that have not been answered yet. */
+  underWay = 0;
+
   constructor(targets: readonly Target[], log: Log) {
     this.#log = log;
     this.#contracts = new Map(targets.map((target) => [target.contract.name, operationsOf(target)]));
@@ -31,10 +34,13 @@ export class Serving implements Dispatcher {
     if (implementation === undefined) return refusal(target.notRunning());
     if (arrived.deadline <= Date.now()) return refusal(new Fault('deadline', 'The deadline had passed when the call arrived.', { origin: 'unsent' }));
     const call = new Call({ ...fieldsOf(arrived), signal: () => signalOf(arrived) });
+    this.underWay++;
     try {
       return { value: border.release(await implementation[method]!(border.admit(arrived.request), call)) };
     } catch (thrown) {
       return refusal(faultOf(border.declare(toFault(thrown)), name, call, this.#log));
+    } finally {
+      this.underWay--;
     }
   }
 

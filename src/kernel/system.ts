@@ -63,6 +63,8 @@ export const HostStatus = z.object({
   /** Another one after a restart. */
   process: z.string(),
   address: z.string().nullable(),
+  /** A fingerprint of what the hosts of one installation have in common. */
+  installation: z.string(),
   phase: z.enum(['starting', 'ready', 'stopping']),
   uptimeSeconds: z.int(),
   memoryMb: z.int(),

@@ -28,6 +28,7 @@ import { installationSecret } from './installation.ts';
 import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import { Peers } from './peers.ts';
+import { fingerprintOf } from './same-installation.ts';
 
 /** Of the time that a stop may take, what a registry gets that is slow to answer. */
 const LEAVING_SHARE = 0.1;
@@ -42,6 +43,7 @@ const INSPECT_MS = 1_000;
 export class Host implements Lifecycle {
   readonly name: string;
   readonly #process = newId();
+  #fingerprint = '';
   readonly #config: Config;
   readonly #parts: Parts;
   /** Those that run on the main thread. */
@@ -114,11 +116,12 @@ export class Host implements Lifecycle {
     prepareDataDir(dataDir);
     this.#control = await takeDataDir(dataDir, this.name);
     const secret = installationSecret(dataDir);
+    this.#fingerprint = fingerprintOf(secret);
     if (this.#http !== undefined) {
       this.#http.surfaces = [this.#health];
       await this.#http.start();
     }
-    const peers = new Peers({ config: this.#config, host: this.name, process: this.#process, parts: this.#parts, health: this.#health, context: this.#context });
+    const peers = new Peers({ config: this.#config, host: this.name, process: this.#process, installation: this.#fingerprint, parts: this.#parts, health: this.#health, context: this.#context });
     this.#peers = peers;
     this.#bus = peers.remoteBus ?? createBus(this.#config.bus, this.#parts, this.#context);
     this.#channels = this.#createChannels();
@@ -140,22 +143,21 @@ export class Host implements Lifecycle {
     const until = Date.now() + deadlineMs;
     this.#health.phase = 'stopping';
     const leftMs = () => Math.max(until - Date.now(), 0);
+    const problems: unknown[] = [];
+    // Each gets its try, whatever became of the one before it.
+    const step = async (work: Promise<unknown> | undefined) => void (await work?.catch((error: unknown) => problems.push(error)));
     // Others turn elsewhere first; then what has come in is answered.
-    await this.#peers?.leave(deadlineMs * LEAVING_SHARE);
-    await Promise.all([this.#http?.stop(deadlineMs * ANSWERING_SHARE), this.#peers?.stopServing(deadlineMs * ANSWERING_SHARE)]);
-    try {
-      // First, since the consumers wait for their mails: a server that does not answer must not hold up the stop.
-      for (const channel of this.#channels.values()) channel.quiesce?.();
-      const threadsStopped = this.#threads?.stop(leftMs() * THREADS_SHARE);
-      await Promise.allSettled([threadsStopped]);
-      await this.#composition?.stop(leftMs());
-      for (const channel of this.#channels.values()) await channel.stop(leftMs());
-      await this.#peers?.stop(leftMs());
-      await threadsStopped;
-    } finally {
-      // Last, since with it the data directory is free for the next process.
-      await closeServer(this.#control);
-    }
+    await step(this.#peers?.leave(deadlineMs * LEAVING_SHARE));
+    await Promise.all([step(this.#http?.stop(deadlineMs * ANSWERING_SHARE)), step(this.#peers?.stopServing(deadlineMs * ANSWERING_SHARE))]);
+    // Before the modules, whose consumers wait for their mails: a server that does not answer must not hold up the stop.
+    for (const channel of this.#channels.values()) channel.quiesce?.();
+    await step(this.#threads?.stop(leftMs() * THREADS_SHARE));
+    await step(this.#composition?.stop(leftMs()));
+    for (const channel of this.#channels.values()) await step(channel.stop(leftMs()));
+    await step(this.#peers?.stop(leftMs()));
+    // Last, since with it the data directory is free for the next process.
+    await closeServer(this.#control);
+    if (problems.length > 0) throw problems.length === 1 ? problems[0] : new AggregateError(problems, 'Some parts did not stop as they should.');
   }
 
   #createChannels(): ReadonlyMap<string, Channel> {
@@ -241,6 +243,7 @@ export class Host implements Lifecycle {
       host: this.name,
       process: this.#process,
       address: this.#peers?.announcedAddress ?? null,
+      installation: this.#fingerprint,
       phase: this.#health.phase,
       uptimeSeconds: Math.round(process.uptime()),
       memoryMb: Math.round(process.memoryUsage.rss() / 1e6),

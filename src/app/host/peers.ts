@@ -21,17 +21,22 @@ import type { EdgeReading, ReplicasReading } from './edge-metrics.ts';
 import type { HealthSurface } from './health.ts';
 import { Network, type OtherProcess } from './network.ts';
 import { PeerServer } from './peer-server.ts';
+import { SameInstallation } from './same-installation.ts';
 
 export interface PeersOptions {
   readonly config: Config;
   /** This host. */
   readonly host: string;
   readonly process: string;
+  /** `fingerprintOf` the installation's secret. */
+  readonly installation: string;
   /** With the modules that run here. */
   readonly parts: Parts;
   readonly health: HealthSurface;
   readonly context: DriverContext;
 }
+
+const TELL_LOAD_MS = 5_000;
 
 /** What this host lets others call. */
 export interface Shown {
@@ -46,7 +51,11 @@ export class Peers {
   readonly #identity: Identity;
   readonly #registry: Registry | undefined;
   readonly #network: Network | undefined;
+  readonly #same: SameInstallation | undefined;
   #server: PeerServer | undefined;
+  #serving: Serving | undefined;
+  #telling: NodeJS.Timeout | undefined;
+  #toldLoad = 0;
   #busService: BusService | undefined;
   /** The messages, where another host keeps them. */
   readonly remoteBus: Bus | undefined;
@@ -62,6 +71,7 @@ export class Peers {
     const { replicas } = config.hosts[host]!;
     this.#registry = createRegistry(config.registry, parts, { ...context, hosts, host, replicas });
     this.#network = new Network({ config, host, modules: parts.modules, identity: this.#identity, registry: this.#registry, transports: streamTransports, parts, context });
+    this.#same = new SameInstallation({ fingerprint: options.installation, others: async (call) => (await this.#others(call)).flatMap(({ status }) => status ?? []), log: context.log });
     const stub = this.#network.contract(busContract);
     this.remoteBus = stub && new RemoteBus({ stub, clock: context.clock, log: context.log });
   }
@@ -98,6 +108,7 @@ export class Peers {
       served.push(messages);
     }
     const serving = new Serving(served, context.log);
+    this.#serving = serving;
     const spoken = Object.values(streamTransports).map((transport) => ({ transport, server: transport.serve(this.#identity, serving, health) }));
     this.#server = new PeerServer(host, parseListen(listen!)!, config.peers.tls, spoken, context.log);
     await this.#server.start();
@@ -105,6 +116,8 @@ export class Peers {
     // Before the others are waited for, who wait for this one: calls to what has not started yet are held back by whoever makes them.
     await this.#announce();
     await this.#network.start();
+    await this.#same!.start();
+    this.#telling = setInterval(() => this.#tellLoad(), TELL_LOAD_MS).unref();
   }
 
   /** Once the bus runs. */
@@ -114,6 +127,7 @@ export class Peers {
 
   /** Tells the others to turn elsewhere, as far as the registry is there to be told: a connection that closes tells them too. */
   async leave(deadlineMs: number): Promise<void> {
+    clearInterval(this.#telling);
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, deadlineMs);
     await Promise.race([this.#registry?.withdraw(), late]).finally(() => clearTimeout(timer));
@@ -131,13 +145,15 @@ export class Peers {
   }
 
   async stop(deadlineMs: number): Promise<void> {
+    clearInterval(this.#telling);
+    await this.#same?.stop(deadlineMs);
     await this.#network?.stop(deadlineMs);
     await this.#registry?.stop(deadlineMs);
   }
 
   /** Hosts that are called from here and cannot be reached, with the reason. */
   problems(): string[] {
-    return this.#network?.problems() ?? [];
+    return [...(this.#network?.problems() ?? []), ...(this.#same?.problems() ?? [])];
   }
 
   edges(): EdgeStatus[] {
@@ -154,16 +170,33 @@ export class Peers {
 
   async #announce(): Promise<void> {
     const { host, process } = this.#options;
-    await this.#registry!.announce({ host, process, address: this.announcedAddress!, contracts: this.#identity.introduction.contracts, load: 0 });
+    await this.#registry!.announce({ host, process, address: this.announcedAddress!, contracts: this.#identity.introduction.contracts, load: this.#toldLoad });
+  }
+
+  /** A hint for others; the registry sees to it that not every change is written. */
+  #tellLoad(): void {
+    const load = this.#serving!.underWay;
+    if (load === this.#toldLoad) return;
+    this.#toldLoad = load;
+    this.#announce().catch((err: unknown) => this.#options.context.log.warn({ err }, 'the load could not be announced'));
+  }
+
+  #others(call: Call): ReturnType<typeof answersOf> {
+    return answersOf(this.#network?.processes() ?? [], call);
   }
 
   /** Every process's own word, asked at once. */
   async system(own: Promise<HostStatus>, call: Call): Promise<SystemStatus> {
-    const answers = await Promise.all((this.#network?.processes() ?? []).map((one) => answerOf(one, call)));
+    const answers = await this.#others(call);
     // Where processes of one host find each other by a list, this one may have been asked itself.
     const hosts = new Map([await own, ...answers.flatMap(({ status }) => status ?? [])].map((status) => [status.process, status]));
     return { hosts: [...hosts.values()], unreachable: answers.flatMap(({ host, address, problem }) => (problem === undefined ? [] : [{ host, address, problem }])) };
   }
+}
+
+/** Of those that cannot be asked, why. */
+function answersOf(processes: readonly OtherProcess[], call: Call) {
+  return Promise.all(processes.map((one) => answerOf(one, call)));
 }
 
 async function answerOf({ host, address, reached }: OtherProcess, call: Call): Promise<{ host: string; address: string | null; status?: HostStatus; problem?: string }> {

@@ -21,7 +21,7 @@ function edge(over: Partial<EdgeStatus> = {}): EdgeStatus {
 
 function host(over: Partial<HostStatus> = {}): HostStatus {
   return {
-    host: 'app', process: 'a', address: '127.0.0.1:7071', phase: 'ready', uptimeSeconds: 130, memoryMb: 112,
+    host: 'app', process: 'a', address: '127.0.0.1:7071', installation: 'i', phase: 'ready', uptimeSeconds: 130, memoryMb: 112,
     modules: ['portal', 'trigger'].map((name) => ({ name, placement: 'inline', state: 'running', restarts: 0, problem: null })),
     edges: [edge()],
     queues: [{ name: 'notification.send-requested', ready: 12_345, waiting: 1, inFlight: 8, dead: 0, oldestMs: 61_000, paused: false }],

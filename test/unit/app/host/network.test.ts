@@ -19,7 +19,7 @@ import { freePort } from '../../../support/server-process.ts';
 const context = testContext();
 after(() => context.remove());
 
-const status: HostStatus = { host: 'mailer', process: 'm', address: null, phase: 'ready', uptimeSeconds: 1, memoryMb: 1, modules: [], edges: [], queues: null, problems: [] };
+const status: HostStatus = { host: 'mailer', process: 'm', address: null, installation: 'i', phase: 'ready', uptimeSeconds: 1, memoryMb: 1, modules: [], edges: [], queues: null, problems: [] };
 const offer = offerOf(hostDesk);
 const identityOf = (host: string, process: string): Identity => ({ introduction: { host, process, contracts: { [offer.name]: offer.hash } }, offers: [offer], secret: null });
 
