@@ -22,7 +22,7 @@ const TICKS_BETWEEN = 2;
 const TICKS_OF_SILENCE = 6;
 const GONE_AFTER_MS = TICK_MS * TICKS_OF_SILENCE;
 const FIRST_RETRY_MS = 50;
-const LONGEST_RETRY_MS = 2_000;
+const LONGEST_RETRY_MS = 500;
 
 /**
  * Finds out whether a peer can be reached, over and over. It has two states: lost, in which it asks with growing pauses

@@ -39,6 +39,6 @@ export const DEFAULTS: RpcSettings = {
   queueBytes: 64 * MB,
   highWaterBytes: 4 * MB,
   firstPauseMs: 50,
-  mostPauseMs: 2_000,
+  mostPauseMs: 500,
   describeMs: 5_000,
 };
