@@ -25,7 +25,7 @@ function invoke(target: Target, method: string, timeoutMs: number, request: unkn
     const pending = new Pending(target.contract.name, method, inner, resolve, reject, log);
     let answer: Promise<unknown>;
     try {
-      if (!pending.open()) return;
+      if (!pending.open(now)) return;
       answer = implementation[method]!(request, inner);
     } catch (thrown) {
       pending.fail(thrown);
@@ -61,7 +61,7 @@ class Pending implements Deadline {
   }
 
   /** False when the caller has cancelled already. */
-  open(): boolean {
+  open(now: number): boolean {
     const cancel = this.#call.cancelSignal;
     if (cancel !== undefined) {
       if (cancel.aborted) {
@@ -74,7 +74,7 @@ class Pending implements Deadline {
       };
       cancel.addEventListener('abort', this.#onCancel, { once: true });
     }
-    deadlines.add(this, this.#call.deadline);
+    deadlines.add(this, this.#call.deadline, now);
     return true;
   }
 
