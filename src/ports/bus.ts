@@ -118,6 +118,8 @@ export interface HintListener {
 
 export interface BusCapabilities {
   readonly spansHosts: boolean;
+  /** Bytes of one payload as UTF-8, where there is a limit. */
+  readonly maxMessageBytes?: number;
 }
 
 /**

@@ -42,7 +42,7 @@ export interface EmbeddedBusOptions {
 
 /** The bus in the process itself, durable in one SQLite file. See schema.ts for the states of a message, pump.ts for the course of things. */
 export class EmbeddedBus implements Bus {
-  readonly capabilities: BusCapabilities = { spansHosts: false };
+  readonly capabilities: BusCapabilities;
   readonly #options: EmbeddedBusOptions;
   readonly #memory = new BusMemory();
   readonly #listeners: Listeners;
@@ -54,6 +54,7 @@ export class EmbeddedBus implements Bus {
 
   constructor(options: EmbeddedBusOptions) {
     this.#options = options;
+    this.capabilities = { spansHosts: false, maxMessageBytes: options.settings.maxMessageBytes };
     this.#listeners = new Listeners(options.log);
     this.#life = new StartStop(() => this.#start(), (deadlineMs) => this.#stop(deadlineMs));
     options.metrics.gauge('bus_backlog_messages', 'Messages on the bus in any state.', () => this.#memory.size);

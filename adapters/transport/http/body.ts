@@ -23,7 +23,7 @@ export function readBody(request: IncomingMessage, done: (body: Buffer | undefin
 }
 
 /** What a refused request may still send, and for how long, before its connection is cut, so that it can read why. */
-const MOST_DISCARDED_BYTES = 2 * MAX_BODY_BYTES;
+const MOST_DISCARDED_BYTES = 32 * 1024 * 1024;
 const LONGEST_DISCARD_MS = 2_000;
 
 /** Reads the rest of a refused request and throws it away. */

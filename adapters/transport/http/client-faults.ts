@@ -28,7 +28,7 @@ export function unreadableFault(peer: string): Fault {
 /** A request that must not leave. */
 export function unsendable(problem: 'not_json' | 'too_large'): Fault {
   const message = problem === 'too_large' ? `The request takes more than ${MAX_VALUE_BYTES} bytes. Large things go through the blob port.` : `The request is not JSON, or nested more than ${MAX_DEPTH} deep.`;
-  return new Fault('invalid', message, { reason: `request_${problem}`, origin: 'unsent' });
+  return new Fault('invalid', message, { reason: `request_${problem}`, details: problem === 'too_large' ? { maxBytes: MAX_VALUE_BYTES } : {}, origin: 'unsent' });
 }
 
 function parsed(body: Buffer): unknown {

@@ -1,5 +1,7 @@
+import { MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
+
 /** Of a value as JSON, and of all requests of a batch together; the same on every transport. */
-export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
+export const MAX_VALUE_BYTES = MOST_VALUE_BYTES;
 /** What goes around values in a body: the other fields of a call, the members of a problem. */
 export const MARGIN_BYTES = 64 * 1024;
 export const MAX_BODY_BYTES = MAX_VALUE_BYTES + MARGIN_BYTES;

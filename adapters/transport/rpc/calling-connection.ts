@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { Fault } from '../../../src/kernel/fault.ts';
-import type { Identity, Introduction, RemoteCall, Reply } from '../../../src/ports/transport.ts';
+import { type Identity, type Introduction, MOST_VALUE_BYTES, type RemoteCall, type Reply } from '../../../src/ports/transport.ts';
 import { WireError } from './frames.ts';
 import { CallerHandshake, type Granted, Refusal } from './handshake.ts';
 import { jsonTextOf } from './json-text.ts';
@@ -215,6 +215,6 @@ function linkFull(): Fault {
 }
 
 function unsendable(why: Exclude<Written, number>): Fault {
-  const message = why === 'too_large' ? 'The request is larger than may cross between hosts. Large things go through the blob port.' : 'The request cannot cross between hosts: it is not JSON, or nested too deep.';
-  return new Fault('invalid', message, { reason: `request_${why}`, origin: 'unsent' });
+  const message = why === 'too_large' ? `The request is larger than the ${MOST_VALUE_BYTES} bytes that may cross between hosts. Large things go through the blob port.` : 'The request cannot cross between hosts: it is not JSON, or nested too deep.';
+  return new Fault('invalid', message, { reason: `request_${why}`, details: why === 'too_large' ? { maxBytes: MOST_VALUE_BYTES } : {}, origin: 'unsent' });
 }

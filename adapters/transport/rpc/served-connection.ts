@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { FaultRecord } from '../../../src/kernel/fault.ts';
-import type { Answer, Dispatcher, Identity } from '../../../src/ports/transport.ts';
+import { type Answer, type Dispatcher, type Identity, MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
 import { Arrived } from './arrived.ts';
 import { WireError } from './frames.ts';
 import { Refusal, ServerHandshake } from './handshake.ts';
@@ -158,6 +158,6 @@ const LEAVING: FaultRecord = { code: 'unavailable', reason: 'stopping', message:
 const NOT_READ: FaultRecord = { code: 'exhausted', reason: 'answers_not_read', message: 'The caller does not take the answers of its other calls.', details: {}, origin: 'reply' };
 
 function unanswerable(why: Exclude<Written, number>): FaultRecord {
-  const message = why === 'too_large' ? 'The answer is larger than may cross between hosts. Large things go through the blob port, long lists in pages.' : 'The answer cannot cross between hosts: it is not JSON, or nested too deep.';
+  const message = why === 'too_large' ? `The answer is larger than the ${MOST_VALUE_BYTES} bytes that may cross between hosts. Large things go through the blob port, long lists in pages.` : 'The answer cannot cross between hosts: it is not JSON, or nested too deep.';
   return { code: 'internal', reason: `answer_${why}`, message, details: {}, origin: 'reply' };
 }

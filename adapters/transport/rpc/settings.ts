@@ -1,3 +1,5 @@
+import { MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
+
 /** What a connection may hold and how long it waits. The defaults are what a topology gets. */
 export interface RpcSettings {
   /** The longest frame that is taken or sent; a call or an answer that does not fit is refused. */
@@ -28,7 +30,8 @@ export interface RpcSettings {
 const MB = 1024 * 1024;
 
 export const DEFAULTS: RpcSettings = {
-  maxFrameBytes: 16 * MB,
+  // One message is 256 KB less (docs/wire.md): the value and what goes around it.
+  maxFrameBytes: MOST_VALUE_BYTES + 320 * 1024,
   maxHandshakeBytes: 64 * 1024,
   handshakeMs: 5_000,
   beatMs: 1_000,

@@ -1,3 +1,4 @@
+import { MOST_VALUE_BYTES } from '../../ports/transport.ts';
 import { reject, type Checking } from './check.ts';
 import { isLoopback, parseListen } from './listen.ts';
 import { callersAcross, hostOfModule, isOnThread, REACH, type Via } from './placement.ts';
@@ -88,13 +89,18 @@ function checkAddresses(shape: ConfigShape, { registry }: ChosenParts, checking:
   }
 }
 
+/** A payload crosses as a text within JSON, where each character of a JSON text may take two; around it go the message's other fields. */
+const MOST_CROSSING_BYTES = MOST_VALUE_BYTES / 2 - 64 * 1024;
+
 /** What more than one process needs from the parts that processes share. Drivers say so themselves; asking opens nothing. */
 function checkSpan(shape: ConfigShape, chosen: ChosenParts, parts: Parts, checking: Checking): void {
   const hosts = Object.entries(shape.hosts);
   const replicated = hosts.filter(([, { replicas }]) => replicas > 1);
   const { driver, settings } = chosen.bus;
-  const spans = parts.bus[driver]?.create(settings, probe('.')).capabilities.spansHosts ?? true;
+  const { spansHosts: spans, maxMessageBytes = 0 } = parts.bus[driver]?.create(settings, probe('.')).capabilities ?? { spansHosts: true };
   const keeper = shape.bus.host;
+  const isCrossed = !spans && (hosts.length > 1 || Object.keys(shape.calls).some((module) => isOnThread(module, shape)));
+  if (isCrossed && maxMessageBytes > MOST_CROSSING_BYTES) reject(['bus', 'maxMessageBytes'], `must be at most ${MOST_CROSSING_BYTES}, since messages go between processes or threads as values of calls`, checking);
   if (keeper !== undefined && spans) reject(['bus', 'host'], `${driver} is reached by every host; leave it out`, checking);
   else if (keeper !== undefined && !Object.hasOwn(shape.hosts, keeper)) reject(['bus', 'host'], `no such host.${didYouMean(keeper, Object.keys(shape.hosts))} There are: ${Object.keys(shape.hosts).join(', ')}.`, checking);
   else if (keeper === undefined && !spans && hosts.length > 1) reject(['bus', 'host'], `is needed: ${driver} keeps its messages within one host, which the others reach over rpc. Name one of: ${Object.keys(shape.hosts).join(', ')}`, checking);

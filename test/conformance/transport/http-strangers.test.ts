@@ -6,6 +6,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { http } from '../../../adapters/transport/http/transport.ts';
+import { MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
 import { within } from '../../support/buses.ts';
 import { echo, Held, httpHost, identityOf, type HttpHost, SECRET } from '../../support/http-host.ts';
 import { blocksOf } from '../../support/markdown.ts';
@@ -179,7 +180,7 @@ test('clients that send slowly are cut off, and hold up nobody else', async (t) 
 });
 
 test('a client that does not read its answer is cut off', async (t) => {
-  const host = await httpHost(t, async () => ({ value: 'x'.repeat(15 * 1024 * 1024) }), undefined, 0, { stalledMs: 300 });
+  const host = await httpHost(t, async () => ({ value: 'x'.repeat(MOST_VALUE_BYTES - 1_024) }), undefined, 0, { stalledMs: 300 });
   const { socket } = await raw(t, host.port);
   socket.pause();
   socket.write(post('/contract/echo/say', '1'));

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
 import { ask, callOf, echo, faultOf, onEachTransport } from '../../support/transports.ts';
 
-const TOO_LARGE = 'x'.repeat(17 * 1024 * 1024);
+const TOO_LARGE = 'x'.repeat(MOST_VALUE_BYTES + 256 * 1024);
+const LARGEST = 'x'.repeat(MOST_VALUE_BYTES - 1_024);
 
 onEachTransport('values that cannot cross', (under) => {
   test('a request that is no JSON, too deep or too large is refused, and the next call is served', async (t) => {
@@ -19,6 +21,15 @@ onEachTransport('values that cannot cross', (under) => {
       assert.equal(await ask(link, callOf('next')), 'next');
     }
     assert.equal(link.pending, 0);
+  });
+
+  test('what is just within the limit crosses both ways, and the refusal of what is not names the limit', async (t) => {
+    const host = await under.host(t, echo);
+    const link = await under.openLink(t, host.address);
+    assert.equal(await ask(link, callOf(LARGEST)), LARGEST);
+    const { reason, message, details } = await faultOf(ask(link, callOf(TOO_LARGE)));
+    assert.deepEqual([reason, details], ['request_too_large', { maxBytes: MOST_VALUE_BYTES }]);
+    assert.match(message, new RegExp(`${MOST_VALUE_BYTES} bytes`));
   });
 
   test('an answer that is no JSON or too large becomes a fault, and the next call is served', async (t) => {

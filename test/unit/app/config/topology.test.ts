@@ -73,6 +73,18 @@ test('the messages have a keeper that exists', () => {
   assert.deepEqual(placesOf(TWO.replace(', host: app', '')), ['bus.host']);
 });
 
+test('messages are no larger than what may cross where they go between hosts or threads', () => {
+  const problemsOf = (yaml: string) => readConfig({ topology: 'main.yaml', env: {}, cwd: folderWith({ 'main.yaml': yaml }) }, installed).problems;
+  const large = 'driver: embedded, maxMessageBytes: 4_000_000';
+  assert.deepEqual(problemsOf(`bus: { ${large} }`), []);
+  for (const yaml of [TWO.replace('driver: embedded', large), `bus: { ${large} }\ncalls: { notification: { via: thread } }`]) {
+    const problems = problemsOf(yaml);
+    assert.deepEqual(problems.map(({ path }) => path), ['bus.maxMessageBytes']);
+    assert.match(problems[0]!.expected, /must be at most 2031616/);
+    assert.deepEqual(problemsOf(yaml.replace('4_000_000', '2_031_616')), []);
+  }
+});
+
 test('replicas need a bus and storages that can be shared', () => {
   const yaml = 'hosts: { app: { modules: [portal, trigger, notification], replicas: 2, listen: "127.0.0.1:7071", addresses: ["127.0.0.1:7071", "127.0.0.1:7072"] } }';
   assert.deepEqual(placesOf(yaml), ['hosts.app.replicas', 'hosts.app.replicas', 'hosts.app.replicas', 'hosts.app.replicas']);
