@@ -3,8 +3,9 @@ import { after, before, describe, it } from 'node:test';
 import { Analytics } from '@segment/analytics-node';
 import PostalMime from 'postal-mime';
 import { header, parseWithPython } from '../support/python-mail.ts';
+import { PostgresServer } from '../support/postgres.ts';
 import { MailServer } from '../support/smtp-server.ts';
-import { layouts, TestSystem } from '../support/topologies.ts';
+import { type Layout, layouts, TestSystem } from '../support/topologies.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
 const MJML = `<mjml><mj-body><mj-section><mj-column>
@@ -13,15 +14,20 @@ const MJML = `<mjml><mj-body><mj-section><mj-column>
   <mj-text><a href="{{ unsubscribe_url }}">Unsubscribe</a></mj-text>
 </mj-column></mj-section></mj-body></mjml>`;
 
-for (const [name, layout] of Object.entries(layouts)) {
+/** Every layout, and the storage that processes can share. */
+const cases = [...Object.entries<Layout>(layouts).map(([name, layout]) => ({ name, layout, postgres: false })), { name: 'one process that stores in PostgreSQL', layout: layouts['one process'], postgres: true }];
+
+for (const { name, layout, postgres } of cases) {
   describe(`the main job, ${name}: a real client posts events, an automation fires, a personal mail arrives`, () => {
     let server: MailServer;
     let system: TestSystem;
     let workspace: TestWorkspace;
     let analytics: Analytics;
+    let database: PostgresServer | undefined;
     before(async () => {
+      if (postgres) database = await new PostgresServer().start();
       server = await MailServer.start();
-      system = await TestSystem.start(layout, { env: { MULTILITH_SMTP_URL: server.url } });
+      system = await TestSystem.start(database === undefined ? layout : { ...layout, settings: { storage: { default: database.section } } }, { env: { MULTILITH_SMTP_URL: server.url } });
       workspace = await TestWorkspace.create(system);
       analytics = new Analytics({ writeKey: workspace.key, host: system.url, flushAt: 5 });
     });
@@ -29,6 +35,7 @@ for (const [name, layout] of Object.entries(layouts)) {
       await analytics?.closeAndFlush({ timeout: 2_000 });
       await system?.dispose();
       await server?.stop();
+      await database?.remove();
     });
 
     it('sends each person one mail, rendered with what is known of them', async () => {

@@ -1,5 +1,5 @@
 import { busDrivers } from '../../adapters/bus/catalog.ts';
-import { storageDrivers } from '../../adapters/storage/catalog.ts';
+import { sqlite } from '../../adapters/storage/sqlite/driver.ts';
 import type { Clock } from '../../src/kernel/clock.ts';
 import type { ModuleDefinition } from '../../src/kernel/module.ts';
 import type { Log } from '../../src/kernel/telemetry.ts';
@@ -8,6 +8,7 @@ import type { Channels } from '../../src/ports/channel.ts';
 import type { Placement } from '../../src/fabric/placements.ts';
 import { type Composition, compose } from '../../src/app/container.ts';
 import { testContext } from './context.ts';
+import { moduleStorage } from './module-storage.ts';
 
 export interface TestComposition extends Composition {
   readonly bus: Bus;
@@ -30,11 +31,11 @@ export interface TestCompositionOptions {
   readonly dataDir?: string;
 }
 
-/** Modules wired as the product wires them, on real SQLite and the real embedded bus in a folder of their own. Not started yet. */
+/** Modules wired as the product wires them, on a real database and the real embedded bus in a folder of their own. Not started yet. */
 export function composeForTest(options: TestCompositionOptions): TestComposition {
   const context = testContext({ ...(options.clock && { clock: options.clock }), ...(options.log && { log: options.log }), ...(options.dataDir && { dataDir: options.dataDir }) });
-  const openStorage = (name: string) => storageDrivers.sqlite.create(storageDrivers.sqlite.settings.parse({}), { ...context, name });
-  const bus = busDrivers.embedded.create(busDrivers.embedded.settings.parse({}), { ...context, openStorage });
+  const openStorage = (name: string) => moduleStorage(context, name);
+  const bus = busDrivers.embedded.create(busDrivers.embedded.settings.parse({}), { ...context, openStorage: (name) => sqlite.create(sqlite.settings.parse({}), { ...context, name }) });
   const composition = compose({
     ...context,
     modules: options.modules,

@@ -1,4 +1,3 @@
-import { storageDrivers } from '../../adapters/storage/catalog.ts';
 import { portalMigrations } from '../../modules/portal/migrations.ts';
 import { eventRecorded, personChanged, templatePublished } from '../../modules/portal/contract.ts';
 import { erasePerson } from '../../modules/portal/people/erasure.ts';
@@ -8,6 +7,7 @@ import { type FabricTables, fabricMigrations } from '../../src/fabric/tables.ts'
 import type { Clock } from '../../src/kernel/clock.ts';
 import type { Storage } from '../../src/ports/storage.ts';
 import { testContext } from './context.ts';
+import { moduleStorage } from './module-storage.ts';
 
 export interface PortalStore {
   readonly store: OutboxStore<Tables>;
@@ -19,8 +19,7 @@ export interface PortalStore {
 /** Portal's own database with its outbox, real and empty, in a folder of its own. */
 export async function openPortalStore(clock: Clock): Promise<PortalStore> {
   const context = testContext({ clock });
-  const { sqlite } = storageDrivers;
-  const storage: Storage<Tables> = sqlite.create(sqlite.settings.parse({}), { ...context, name: 'portal' });
+  const storage: Storage<Tables> = moduleStorage(context, 'portal');
   await storage.start();
   await storage.migrate([...fabricMigrations, ...portalMigrations]);
   const publishes = new Set([eventRecorded, personChanged, templatePublished, erasePerson].map((message) => message.name));

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { chmodSync, chownSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,9 +33,14 @@ export class PostgresServer {
     return this.#process!.port;
   }
 
+  /** A section of a topology's `storage`. */
+  get section(): object {
+    return { driver: 'postgres', port: this.port, database: 'postgres', user: 'app' };
+  }
+
   /** For the storage driver; `name` tells schemas apart. */
   settings(name: string): object {
-    return { port: this.port, database: 'postgres', user: 'app', schema: `s${Buffer.from(name).toString('hex').slice(-60)}` };
+    return { port: this.port, database: 'postgres', user: 'app', schema: schemaFor(name) };
   }
 
   /** At once, as in a crash. */
@@ -62,6 +68,11 @@ export class PostgresServer {
     const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     return new ServerProcess(...run('postgres', ['-D', data, ...args]), port);
   }
+}
+
+/** A schema of its own for each name. */
+export function schemaFor(name: string): string {
+  return `s${createHash('sha256').update(name).digest('hex').slice(0, 40)}`;
 }
 
 /** The newest that is installed. Debian keeps them out of the path. */

@@ -144,6 +144,11 @@ export class TestSystem {
     return host;
   }
 
+  /** One more process of a host, with its own data and address; the caller ends it. Resolves when it is ready. */
+  startBeside(name: string, { dataDir, args }: Required<Pick<MultilithOptions, 'dataDir' | 'args'>>): Promise<Multilith> {
+    return Multilith.start({ dataDir, args: ['--topology', this.topology, '--host', name, ...args], env: { ...this.#options.env } });
+  }
+
   /** Resolves when every host says that it reaches all others. */
   async healed(deadlineMs = 15_000): Promise<void> {
     for (const end = Date.now() + deadlineMs; ; await new Promise((resolve) => setTimeout(resolve, 50))) {

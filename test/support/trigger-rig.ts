@@ -1,5 +1,4 @@
 import type { z } from 'zod';
-import { storageDrivers } from '../../adapters/storage/catalog.ts';
 import { handledBefore } from '../../src/fabric/inbox.ts';
 import { OutboxStore } from '../../src/fabric/outbox.ts';
 import { fabricMigrations } from '../../src/fabric/tables.ts';
@@ -27,6 +26,7 @@ import { TriggerSettings } from '../../modules/trigger/settings.ts';
 import type { TriggerTables } from '../../modules/trigger/tables.ts';
 import { noMetrics, silentLog, testContext } from './context.ts';
 import { FakeClock } from './fake-clock.ts';
+import { moduleStorage } from './module-storage.ts';
 
 export const WORKSPACE = 'w1';
 export type EventRecorded = z.infer<(typeof eventRecorded)['schema']>;
@@ -77,8 +77,7 @@ export class TriggerRig {
     this.#remove = context.remove;
     this.clock = options.clock ?? new FakeClock();
     const settings = TriggerSettings.parse(options.settings ?? {});
-    const { sqlite } = storageDrivers;
-    this.storage = sqlite.create(sqlite.settings.parse({ durability: 'process-crash', ...options.storage }), { ...context, name: 'trigger' });
+    this.storage = moduleStorage(context, 'trigger', { durability: 'process-crash', ...options.storage });
     const store = new OutboxStore<TriggerTables>(this.storage, { module: 'trigger', publishes: new Set(['notification.send-requested']), strict: options.strict ?? true, clock: this.clock }, () => {});
     this.store = options.around?.(store) ?? store;
     this.rules = new RuleIndex(this.store, settings, noMetrics);

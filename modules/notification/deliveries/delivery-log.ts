@@ -2,10 +2,11 @@ import { inject, injectable } from 'inversify';
 import type { Trace } from '../../../src/kernel/call.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { type Counter, Metrics } from '../../../src/kernel/telemetry.ts';
-import { Store, type Transaction } from '../../../src/ports/storage.ts';
+import { type Reader, Store, type Transaction } from '../../../src/ports/storage.ts';
 import { suppressionKey } from '../compose/address.ts';
 import { deliveryUpdated } from '../contract.ts';
 import { personSubject } from '../suppressions/subject.ts';
+import type { StopReason } from '../suppressions/suppressions.ts';
 import type { NotificationTables } from '../tables.ts';
 import { deliveryOf, rowOf } from './delivery-rows.ts';
 import { addToCount, dropTestMail, findDelivery, findSuppression, insertDelivery, moveDelivery } from './delivery-statements.ts';
@@ -49,6 +50,14 @@ export class DeliveryLog {
     return decided;
   }
 
+  /**
+   * Why a delivery that was decided on must not go after all, by what other processes have added to the list since;
+   * null when it may, and where no other process can.
+   */
+  async stoppedElsewhere(begun: StoredDelivery & { readonly to: string }, askedFor: string): Promise<StopReason | null> {
+    return this.#store.capabilities.shared ? suppressedFor(this.#store, begun, askedFor) : null;
+  }
+
   /** Writes down how the delivery stands now. Fault `conflict` when it has changed since `before`. */
   async record(delivery: StoredDelivery, before: StoredDelivery | null, trace: Trace): Promise<StoredDelivery> {
     await this.#store.transaction((tx) => write(tx, delivery, before, trace));
@@ -62,7 +71,7 @@ export class DeliveryLog {
 }
 
 /** `askedFor` is another one than the delivery's when that one has been merged since: what either has said counts. */
-async function suppressedFor(tx: Tx, { workspace, channel, to, personId, source }: StoredDelivery & { readonly to: string }, askedFor: string): Promise<string | null> {
+async function suppressedFor(tx: Reader<NotificationTables>, { workspace, channel, to, personId, source }: StoredDelivery & { readonly to: string }, askedFor: string): Promise<StopReason | null> {
   const address = suppressionKey(to);
   // A test goes to an address that staff gave, whatever the person whose data it shows has said.
   const [person, asked] = source.kind === 'test' ? [address, address] : [personSubject(personId), personSubject(askedFor)];

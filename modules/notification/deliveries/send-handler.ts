@@ -150,7 +150,7 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
     try {
       // A test goes to an address that staff gave, whatever the person whose data it shows has said.
       const personIds = job.source.kind === 'test' ? [] : [job.personId, begun.personId];
-      const stopped = this.#suppressions.justSuppressed(job.workspace, job.channel, { address: mail.to, personIds });
+      const stopped = this.#suppressions.justSuppressed(job.workspace, job.channel, { address: mail.to, personIds }) ?? (await this.#deliveries.stoppedElsewhere({ ...begun, to: mail.to }, job.personId));
       if (stopped !== null) return await this.#finish(job, begun, { kind: 'suppressed', reason: stopped });
       const isLate = signal.aborted || this.#clock.now() - begun.updatedAt > FRESH_MS;
       result = isLate ? CHANNEL_BUSY : await this.#handOver(job, channel, mail, signal);

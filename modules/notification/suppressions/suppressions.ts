@@ -86,8 +86,8 @@ export class Suppressions {
   }
 
   /**
-   * Why a mail that was decided on must not go after all; null when it may. Knows what was suppressed on this host
-   * within seconds; all that is older is in the list, which every send consults.
+   * Why a mail that was decided on must not go after all; null when it may. Knows what was suppressed by this
+   * process within seconds; all that is older, or of another process, is in the list.
    */
   justSuppressed(workspace: string, channel: string, { address, personIds }: { readonly address: string; readonly personIds: readonly string[] }): StopReason | null {
     if (this.#recent.size === 0) return null;

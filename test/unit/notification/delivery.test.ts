@@ -128,8 +128,8 @@ describe('a delivery', () => {
     const rig = await rigWith();
     const id = await rig.ask();
     await rig.rest(id);
-    for (const question of [rig.api.track({ deliveryId: id }, rig.call('w2')), rig.api.readOutbox({ deliveryId: id }, rig.call('w2'))]) {
-      await assert.rejects(question, (fault) => Fault.is(fault) && fault.reason === 'delivery_not_found');
+    for (const question of [() => rig.api.track({ deliveryId: id }, rig.call('w2')), () => rig.api.readOutbox({ deliveryId: id }, rig.call('w2'))]) {
+      await assert.rejects(question(), (fault) => Fault.is(fault) && fault.reason === 'delivery_not_found');
     }
     assert.deepEqual((await rig.api.listDeliveries({ limit: 10 }, rig.call('w2'))).items, []);
     assert.deepEqual((await rig.api.listOutbox({ limit: 10 }, rig.call('w2'))).items, []);

@@ -157,7 +157,7 @@ describe('agenda', () => {
       await tx.db.updateTable('agenda').set({ event: '{broken' }).where('person_id', '=', 'p2').execute();
     });
     await clock.advance(DAY);
-    for (let second = 0; second < 30; second++) await clock.advance(1_000);
+    for (const end = performance.now() + 10_000; (await due(rig)).length < 4 && performance.now() < end; ) await clock.advance(1_000);
     assert.deepEqual((await due(rig)).sort(), ['p0', 'p1', 'p3', 'p4']);
     const [left] = await rig.agendaRows();
     assert.equal(left?.personId, 'p2');

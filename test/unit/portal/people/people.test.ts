@@ -72,8 +72,9 @@ describe('a person', () => {
     const { people } = portal;
     const { personId } = await people.create({ userId: 'u1', email: 'a@b.cd' }, portal.call());
     const foreign = portal.call('w2');
-    for (const attempt of [people.get(personId, foreign), people.update(personId, { email: null }, foreign), people.setConsent(personId, 'denied', 'api', foreign), people.remove(personId, foreign)]) {
-      await assert.rejects(attempt, { code: 'not_found' });
+    const attempts = [() => people.get(personId, foreign), () => people.update(personId, { email: null }, foreign), () => people.setConsent(personId, 'denied', 'api', foreign), () => people.remove(personId, foreign)];
+    for (const attempt of attempts) {
+      await assert.rejects(attempt(), { code: 'not_found' });
     }
     for (const filter of [{ userId: 'u1' }, { email: 'a@b.cd' }]) assert.deepEqual(await people.list({ ...filter, limit: 5 }, foreign), []);
     assert.deepEqual(await people.list({ limit: 5 }, foreign), []);

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { Suppressions } from '../../../modules/notification/suppressions/suppressions.ts';
+import type { NotificationTables } from '../../../modules/notification/tables.ts';
+import { OutboxStore } from '../../../src/fabric/outbox.ts';
+import { systemClock } from '../../../src/kernel/clock.ts';
+import { testContext } from '../../support/context.ts';
+import { accepted, assertAddsUp, rigWith } from '../../support/deliveries.ts';
+import { moduleStorage, TEST_POSTGRES } from '../../support/module-storage.ts';
+import { person, ScriptedChannel, WORKSPACE } from '../../support/notification-rig.ts';
+import { PostgresServer } from '../../support/postgres.ts';
+
+describe('of several processes that store in one database', () => {
+  const server = new PostgresServer();
+  before(async () => {
+    await server.start();
+    process.env[TEST_POSTGRES] = String(server.port);
+  });
+  after(() => server.remove());
+
+  for (const [what, reason, act] of [
+    ['an opt-out', 'unsubscribed', (other: Suppressions) => other.unsubscribe(WORKSPACE, 'ada', 'email')],
+    ['a suppression', 'suppression_list', (other: Suppressions) => other.suppress(WORKSPACE, { address: 'ADA@example.org', channel: 'email', reason: 'bounced' })],
+  ] as const) {
+    it(`${what} that reaches one stops a mail that another has decided on`, async (t) => {
+      const { promise: released, resolve: release } = Promise.withResolvers<void>();
+      const channel = new ScriptedChannel(async ({ envelope }) => {
+        if (envelope.to === 'eve@example.org') await released;
+        return accepted;
+      }, 1);
+      const rig = await rigWith({ channels: new Map([['email', channel]]) });
+      for (const id of ['eve', 'bob']) rig.portal.people.set(id, person(id));
+      const storage = moduleStorage(testContext({ dataDir: rig.composition.dataDir }), 'notification');
+      await storage.start();
+      t.after(() => storage.stop(1_000));
+      const other = new Suppressions(new OutboxStore<NotificationTables>(storage, { module: 'notification', publishes: new Set(['notification.unsubscribed']), strict: true, clock: systemClock }, () => {}), systemClock);
+
+      await rig.ask({ personId: 'eve' });
+      await rig.until(async () => channel.sent.length === 1);
+      const waiting = await rig.ask();
+      const unconcerned = await rig.ask({ personId: 'bob' });
+      await rig.until(async () => (await rig.api.listDeliveries({ state: 'sending', limit: 10 }, rig.call())).items.length === 3);
+      await act(other);
+      release();
+      const delivery = await rig.rest(waiting);
+      assert.deepEqual([delivery.state, delivery.reason], ['suppressed', reason]);
+      assert.equal((await rig.rest(unconcerned)).state, 'sent');
+      assert.equal(channel.sent.length, 2);
+      await assertAddsUp(rig);
+    });
+  }
+});
