@@ -1,11 +1,12 @@
-import { createBus } from '../app/host/drivers.ts';
+import { createBus, ownDatabase } from '../app/host/drivers.ts';
 import { askHost, isRunning } from '../app/control/client.ts';
 import { runBusOperation, type BusOperation } from '../app/control/operations.ts';
-import { takeDataDir } from '../app/control/socket.ts';
+import { leaveDataDir, takeDataDir } from '../app/control/socket.ts';
 import { probe } from '../app/config/parts.ts';
 import type { Config } from '../app/config/config.ts';
 import { BootProblem } from '../app/host/boot-problem.ts';
 import { parts } from '../app/parts.ts';
+import { Fault } from '../kernel/fault.ts';
 import type { BrowsedMessage, QueueState } from '../ports/bus.ts';
 import { existsSync } from 'node:fs';
 import { columns, count } from '../app/plan/plan-text.ts';
@@ -48,7 +49,8 @@ export const queues: Command = {
 pause and resume take the whole queue or, with --workspace, one workspace of it.
 requeue and purge want to be told which messages: --all, or any of the filters, which are joined by "and".
 A running host is asked through the socket in its data directory (<host>.sock, for the user that
-runs it only); without one the command opens the bus itself for as long as it takes.
+runs it only), and asks the host that keeps the messages; without one the command opens the bus itself
+for as long as it takes, where it lies in this data directory.
 
 Exit codes: 0 done · 1 failed · 2 wrong option or configuration.`,
   options: {
@@ -71,10 +73,21 @@ Exit codes: 0 done · 1 failed · 2 wrong option or configuration.`,
     if (name !== 'list' && queue === undefined) throw new UsageError(`queues ${name} needs the name of a queue; "queues list" shows them.`);
     if (name === 'list' && queue !== undefined) throw new UsageError(`queues list shows all queues and does not know what to do with ${JSON.stringify(queue)}; "queues inspect ${queue}" shows one.`);
     refuseOtherOptions(name, action, args);
-    await withBus(loadConfig(args, io, parts), (ask) => action.run(ask, queue ?? '', args, io));
+    await withBus(loadConfig(args, io, parts), (ask) => action.run(ask, queue ?? '', args, io).catch((error: unknown) => explain(error, queue, ask)));
     return EXIT.ok;
   },
 };
+
+/** @throws what went wrong; where it is the queue's name, with the names that there are. */
+async function explain(error: unknown, queue: string | undefined, ask: Ask): Promise<never> {
+  if (queue === undefined || !Fault.is(error) || error.reason !== 'queue_not_found') throw error;
+  throw noQueue(queue, (await ask('inspect', {})) as QueueState[]);
+}
+
+function noQueue(queue: string, states: readonly QueueState[]): UsageError {
+  const names = states.map(({ name }) => name);
+  return new UsageError(`There is no queue ${queue}.${didYouMean(queue, names)} ${names.length === 0 ? 'There is none yet.' : `There are: ${names.join(', ')}.`}`);
+}
 
 /** An option that an action would not look at was meant to change what it does. */
 function refuseOtherOptions(name: string, { options }: Action, { given }: Args): void {
@@ -82,22 +95,45 @@ function refuseOtherOptions(name: string, { options }: Action, { given }: Args):
   if (other !== undefined) throw new UsageError(`queues ${name} takes no --${other}. It takes: ${[...options, ...EVERYWHERE].map((option) => `--${option}`).join(', ')}.`);
 }
 
-/** Through the running host, or on the bus itself while none runs and none can start. */
+/**
+ * Through a host that runs here, the keeper of the messages first; any other asks it. While none runs, and so none can
+ * start, on the bus itself where it lies.
+ */
 async function withBus(config: Config, work: (ask: Ask) => Promise<void>): Promise<void> {
   const { dataDir } = config;
-  // A bus that every host reaches is asked through whichever host runs here.
-  const keepers = config.bus.host === null ? Object.keys(config.hosts) : [config.bus.host];
-  for (const host of keepers) if (await isRunning(dataDir, host)) return work((operation, input) => askHost(dataDir, host, 'POST', `/bus/${operation}`, input));
+  const hosts = Object.keys(config.hosts);
+  const keeper = config.bus.host ?? hosts[0]!;
+  for (const host of new Set([keeper, ...hosts])) if (await isRunning(dataDir, host)) return work((operation, input) => askThrough(host, config, operation, input));
   if (!existsSync(dataDir)) throw new BootProblem(`There is no data directory ${dataDir}.`, 'Start the host first, or name its data directory with MULTILITH_DATA.');
-  const lock = await takeDataDir(dataDir, keepers[0]!);
   const bus = createBus(config.bus, parts, probe(dataDir));
+  // Opening it would make one, and its emptiness would say nothing of the messages.
+  if (!bus.capabilities.spansHosts && !existsSync(ownDatabase(dataDir, 'bus'))) throw notHere(keeper, config);
+  const lock = await takeDataDir(dataDir, keeper);
   try {
     await bus.start();
     await work((operation, input) => runBusOperation(bus, operation, input));
   } finally {
     await bus.stop(10_000);
-    await new Promise((resolve) => lock.close(resolve));
+    await leaveDataDir(lock, dataDir, keeper);
   }
+}
+
+async function askThrough(host: string, { dataDir, bus: { host: keeper } }: Config, operation: BusOperation, input: object): Promise<unknown> {
+  try {
+    return await askHost(dataDir, host, 'POST', `/bus/${operation}`, input);
+  } catch (error) {
+    if (keeper === null || host === keeper || !Fault.is(error) || error.code !== 'unavailable') throw error;
+    throw new BootProblem(`The host ${keeper} keeps the messages, does not run on ${dataDir}, and cannot be asked through ${host}: ${error.message}`, `Start ${keeper}, or run this command on its machine.`, error);
+  }
+}
+
+function notHere(keeper: string, { dataDir, hosts }: Config): BootProblem {
+  const { listen } = hosts[keeper]!;
+  const where = listen === undefined ? '' : `, at ${listen}`;
+  return new BootProblem(
+    `There are no messages in ${dataDir}, and no host of this topology runs on it. The host ${keeper} keeps them${where}.`,
+    `Run this command on the machine of ${keeper}, or on one where a host of the topology runs; --topology and MULTILITH_DATA say which.`,
+  );
 }
 
 async function list(ask: Ask, _: string, args: Args, io: Io): Promise<void> {
@@ -113,7 +149,7 @@ async function list(ask: Ask, _: string, args: Args, io: Io): Promise<void> {
 async function inspect(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
   const states = (await ask('inspect', {})) as QueueState[];
   const state = states.find(({ name }) => name === queue);
-  if (state === undefined) throw new UsageError(`There is no queue ${queue}.${didYouMean(queue, states.map(({ name }) => name))}`);
+  if (state === undefined) throw noQueue(queue, states);
   if (args.flag('json')) return io.out(JSON.stringify(state, undefined, 2));
   const { ready, oldestMs, pausedWorkspaces, lastPublished, lastTaken, ...rest } = state;
   const rows: [string, string][] = [

@@ -42,6 +42,12 @@ export async function takeDataDir(dataDir: string, host: string): Promise<Server
   throw locked(dataDir, host);
 }
 
+/** Gives the place back, without a trace, after a look at what lies there. */
+export function leaveDataDir(server: Server, dataDir: string, host: string): Promise<void> {
+  rmSync(join(dataDir, `${host}.pid`), { force: true });
+  return new Promise((resolve) => server.close(() => resolve()));
+}
+
 /** For its user only, and with our name on it for whoever finds the directory taken. */
 function sign(dataDir: string, host: string, path: string, server: Server): void {
   try {

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { DriverContext } from '../../kernel/driver.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { SharedCache } from '../../ports/cache.ts';
@@ -24,6 +25,11 @@ export function createRegistry({ driver, settings }: Chosen, parts: Parts, conte
 /** A cache that hosts have in common, by the name that it has in the configuration. */
 export function createSharedCache({ driver, settings }: Chosen, parts: Parts, context: DriverContext): SharedCache {
   return parts.cache[driver]!.create(settings, context);
+}
+
+/** Where the database of an embedded driver or of a module lies that the sqlite driver keeps. */
+export function ownDatabase(dataDir: string, name: string): string {
+  return join(dataDir, `${name}.sqlite`);
 }
 
 /**

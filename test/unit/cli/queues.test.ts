@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { probe } from '../../../src/app/config/parts.ts';
 import { createBus } from '../../../src/app/host/drivers.ts';
+import { controlListener } from '../../../src/app/control/desk.ts';
+import { takeDataDir } from '../../../src/app/control/socket.ts';
+import { BootProblem } from '../../../src/app/host/boot-problem.ts';
 import { parts } from '../../../src/app/parts.ts';
 import { parse, UsageError, type Io } from '../../../src/cli/command.ts';
 import { queues } from '../../../src/cli/queues.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
 import { newTrace } from '../../../src/kernel/call.ts';
 import { DEFAULT_BACKOFF } from '../../../src/kernel/message.ts';
 import type { Bus } from '../../../src/ports/bus.ts';
@@ -122,4 +126,41 @@ test('an option that an action does not know is refused with those that it knows
 
 test('a data directory that is not there is not made', async () => {
   await assert.rejects(run(join(root, 'nowhere'), 'list'), /no data directory/);
+});
+
+test('looking for messages where none are kept makes nothing, and says who keeps them', async () => {
+  const dataDir = mkdtempSync(join(root, 'data-'));
+  await assert.rejects(run(dataDir, 'list', '--topology', 'split-notification'), (error) => error instanceof BootProblem && /The host app keeps them, at 127\.0\.0\.1:7071/.test(error.message) && /machine of app/.test(error.remedy));
+  assert.deepEqual(readdirSync(dataDir), []);
+});
+
+test('looking at messages while no host runs leaves no sign of a host', async () => {
+  const dataDir = await filled();
+  const before = readdirSync(dataDir).filter((name) => !name.includes('.sqlite'));
+  await run(dataDir, 'list');
+  assert.deepEqual(readdirSync(dataDir).filter((name) => !name.includes('.sqlite')), before);
+});
+
+test('where the keeper of the messages does not run, another host of the topology is asked', async (t) => {
+  const [kept, dataDir] = [await filled(), mkdtempSync(join(root, 'data-'))];
+  const bus = createBus({ driver: 'embedded', settings: parts.bus.embedded!.settings.parse({}) }, parts, probe(kept));
+  await bus.start();
+  const mailer = await takeDataDir(dataDir, 'mailer');
+  t.after(async () => {
+    mailer.close();
+    await bus.stop(5_000);
+  });
+  let away = false;
+  const asked = new Proxy(bus, { get: (target, key) => (away && key === 'inspect' ? () => Promise.reject(new Fault('unavailable', 'Nobody is there.')) : (...args: unknown[]) => (target[key as keyof Bus] as Function).apply(target, args)) });
+  mailer.on('request', controlListener({ bus: asked, log: probe(dataDir).log, status: () => ({}), system: () => Promise.reject(new Error()), operator: () => undefined }));
+  assert.match(await run(dataDir, 'list', '--topology', 'split-notification'), /q +2 +0 +0 +3/);
+  await run(dataDir, 'pause', 'q', '--topology', 'split-notification');
+  assert.equal((await bus.inspect())[0]!.paused, true);
+  away = true;
+  await assert.rejects(run(dataDir, 'list', '--topology', 'split-notification'), /app keeps the messages.*through mailer: Nobody is there/);
+});
+
+test('a queue that is not there is refused with those that are', async () => {
+  const dataDir = await filled();
+  for (const argv of [['inspect'], ['browse'], ['pause'], ['resume'], ['requeue', '--all'], ['purge', '--all']]) await assert.rejects(run(dataDir, argv[0]!, 'sendings', ...argv.slice(1)), /There is no queue sendings\. There are: q\./, argv[0]);
 });
