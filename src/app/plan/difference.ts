@@ -17,13 +17,17 @@ export function differenceOf(before: Plan, after: Plan): Change[] {
 }
 
 function movedModules(before: Plan, after: Plan): Change[] {
-  const old = new Map(before.modules.map(({ name, host }) => [name, host]));
-  return after.modules.filter(({ name, host }) => old.get(name) !== host).map(({ name, host }) => ({ kind: 'module', what: name, from: old.get(name) ?? null, to: host, means: movingOf(name) }));
+  const old = new Map(before.modules.map((module) => [module.name, module]));
+  return after.modules
+    .filter(({ name, host }) => old.get(name)?.host !== host)
+    .map(({ name, host, databases }) => ({ kind: 'module', what: name, from: old.get(name)?.host ?? null, to: host, ...movingOf(old.get(name)?.databases ?? databases) }));
 }
 
 /** Where hosts share a data directory (one machine) the files lie where they must; else they go along. */
-function movingOf(module: string): string {
-  return `its database goes with it: on another machine, stop it, copy ${module}.sqlite* and installation.json to the data directory there, then start`;
+function movingOf(databases: readonly string[]): Pick<Change, 'means'> {
+  if (databases.length === 0) return {};
+  const files = [...databases.map((name) => `${name}.sqlite*`), 'installation.json'];
+  return { means: `its data goes with it: on another machine, stop it, copy ${files.slice(0, -1).join(', ')} and ${files.at(-1)} to the data directory there (-lock files need not go along), then start` };
 }
 
 function changedCalls(before: Plan, after: Plan): Change[] {
@@ -53,6 +57,7 @@ function changedSettings(before: Plan, after: Plan): Change[] {
       from: old.get(path) ?? null,
       to: now.get(path) ?? null,
       ...(path === 'data' && { means: 'what lies in the old folder stays there' }),
+      ...(path === 'bus.host' && { means: 'the messages go with it: on another machine, copy bus.sqlite* to the data directory there while all hosts are stopped' }),
       ...(path === 'bus.driver' && { means: 'messages still in the old bus stay there; let the queues run empty first' }),
     }));
 }

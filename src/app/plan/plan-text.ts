@@ -35,7 +35,7 @@ function callRow({ from, to, via, crossesHosts, cacheEntries, cacheShared, opera
     `${from} → ${to}`,
     crossesHosts ? `${via}, to another host` : via,
     `${count(operations.length, 'operation')}, deadline ${least === most ? ms(least) : `${ms(least)} to ${ms(most)}`}`,
-    cacheEntries === null ? `no cache (${cacheable} could have one across hosts)` : `cache of ${cacheEntries} answers for ${count(cacheable, 'query', 'queries')}${cacheShared === null ? '' : `, shared in ${cacheShared}`}`,
+    cacheEntries === null ? 'no cache' : `cache of ${cacheEntries} answers for ${count(cacheable, 'query', 'queries')}${cacheShared === null ? '' : `, shared in ${cacheShared}`}`,
   ];
 }
 

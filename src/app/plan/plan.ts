@@ -23,6 +23,8 @@ export interface PlannedModule {
   readonly name: string;
   readonly host: string;
   readonly storage: string;
+  /** The databases in the host's data directory that are its own, without `.sqlite`: its storage, and channels that keep mails. */
+  readonly databases: readonly string[];
   /** Changes when, and only when, what goes over the wire does. */
   readonly contract: string;
   readonly operations: number;
@@ -80,12 +82,17 @@ export function planOf(config: Config, parts: Parts): Plan {
   return {
     topology: config.topology,
     hosts: Object.entries(config.hosts).map(([name, { modules, listen, addresses, replicas }]) => ({ name, modules, listen: listen ?? null, addresses: addresses ?? (listen === undefined ? [] : [listen]), replicas, keepsMessages: config.bus.host === name })),
-    modules: parts.modules.map(({ name, contract }) => ({ name, host: hostOf.get(name)!, storage: config.storage[name]!.driver, contract: contract.hash, operations: Object.keys(contract.operations).length })),
+    modules: parts.modules.map(({ name, contract, usesChannels }) => ({ name, host: hostOf.get(name)!, storage: config.storage[name]!.driver, databases: databasesOf(name, usesChannels === true, config), contract: contract.hash, operations: Object.keys(contract.operations).length })),
     calls,
     messages,
     settings: config.shown,
     findings: [...findUnserved(parts.modules), ...findCycles(calls), ...findChatty(calls), ...findLoose(messages), ...findLocalLinks(config)],
   };
+}
+
+function databasesOf(module: string, usesChannels: boolean, { storage, channels }: Config): string[] {
+  const kept = usesChannels ? Object.keys(channels).filter((name) => channels[name]!.driver === 'outbox').map((name) => `${name}-outbox`) : [];
+  return [...(storage[module]!.driver === 'sqlite' ? [module] : []), ...kept];
 }
 
 function edgesOf({ name: from, calls }: ModuleDefinition, config: Config, hostOf: ReadonlyMap<string, string>): PlannedEdge[] {

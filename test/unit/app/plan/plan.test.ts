@@ -28,6 +28,7 @@ function planWith(modules: readonly ModuleDefinition[], ...sets: string[]): Plan
 test('every edge is there, with how it is made and how long it may take', () => {
   const [a, b] = [contractOf('a'), contractOf('b', 700)];
   const { calls } = planWith([moduleOf(a, { calls: [b] }), moduleOf(b, {})], 'calls.a.via=inline-strict', 'calls.b.via=inline-strict');
+  assert.match(planText(planWith([moduleOf(a, { calls: [b] }), moduleOf(b, {})])), /inline .*no cache$/m);
   assert.deepEqual(calls, [{ from: 'a', to: 'b', via: 'inline-strict', crossesHosts: false, cacheEntries: null, cacheShared: null, operations: [{ method: 'ask', kind: 'query', timeoutMs: 700, cacheTtlMs: 1_000 }] }]);
 });
 
@@ -96,4 +97,14 @@ test('mails that leave the house with links that lead nowhere are told of', () =
   assert.deepEqual(planWith(modules).findings, []);
   assert.deepEqual(planWith(modules, smtp).findings.map(({ severity, path }) => [severity, path]), [['warning', 'publicUrl']]);
   assert.deepEqual(planWith(modules, smtp, 'publicUrl=https://mail.agency.example').findings, []);
+});
+
+test('a module that moves takes its own files along: its database, and mails that are kept for it', () => {
+  const modules = [moduleOf(contractOf('a'), { usesChannels: true }), moduleOf(contractOf('b'), {})];
+  const movesOf = (...sets: string[]) => {
+    const before = planWith(modules, ...sets);
+    return differenceOf(before, { ...before, modules: before.modules.map((one) => ({ ...one, host: 'other' })) }).map(({ what, means }) => [what, /copy (.*) to the data directory/.exec(means!)![1]]);
+  };
+  assert.deepEqual(movesOf(), [['a', 'a.sqlite*, email-outbox.sqlite* and installation.json'], ['b', 'b.sqlite* and installation.json']]);
+  assert.deepEqual(movesOf('channels.email={ driver: smtp, host: mail.example }')[0], ['a', 'a.sqlite* and installation.json']);
 });
