@@ -7,8 +7,8 @@ import type { Ending } from './bus-contract.ts';
 
 /** What keeps a consumer connected. */
 export interface ConsumerSession {
-  settle(delivery: number, outcome: Ending): void;
-  /** Until the other side has what became of everything, or the time is over. */
+  settle(delivery: number, outcome: Ending, consumer: RemoteConsumer): void;
+  /** Until the other side has what became of everything, or the time is over; a moment when there is nothing to tell. */
   release(consumer: RemoteConsumer, until: EpochMs): Promise<void>;
 }
 
@@ -57,7 +57,7 @@ export class RemoteConsumer implements Consumer {
     return this.#stopping !== undefined;
   }
 
-  /** Holds messages whose outcome the other side does not have from here yet. */
+  /** Holds messages of which nothing is known yet. */
   get isBusy(): boolean {
     return this.#flights.size > 0;
   }
@@ -68,7 +68,7 @@ export class RemoteConsumer implements Consumer {
       known.delivery = delivery;
       return;
     }
-    if (this.isStopping) return this.#session.settle(delivery, { kind: 'untried' });
+    if (this.isStopping) return this.#session.settle(delivery, { kind: 'untried' }, this);
     const flight: Flight = { message, delivery, begun: false };
     this.#flights.set(message.id, flight);
     if (this.#mayBegin(flight)) void this.#handle(flight);
@@ -106,7 +106,7 @@ export class RemoteConsumer implements Consumer {
     const { begun, delivery, message } = flight;
     if (begun || this.#flights.get(message.id) !== flight) return;
     this.#flights.delete(message.id);
-    if (delivery !== undefined) this.#session.settle(delivery, { kind: 'untried' });
+    if (delivery !== undefined) this.#session.settle(delivery, { kind: 'untried' }, this);
   }
 
   /** Beside handlers that outlived their session, new ones wait for a place, and for their key. */
@@ -127,7 +127,7 @@ export class RemoteConsumer implements Consumer {
     // After a stop it is no longer ours.
     if (this.#flights.get(flight.message.id) !== flight) return;
     this.#flights.delete(flight.message.id);
-    if (flight.delivery !== undefined) this.#session.settle(flight.delivery, outcome);
+    if (flight.delivery !== undefined) this.#session.settle(flight.delivery, outcome, this);
     if (this.#flights.size > this.#running) this.#beginWaiting();
   }
 

@@ -15,8 +15,19 @@ const OUTCOMES_AT_ONCE = 512;
 const REASON_CHARACTERS = 2_000;
 const FIRST_PAUSE_MS = 20;
 const MOST_PAUSE_MS = 1_000;
-/** What a stopping consumer waits beyond its deadline for the other side to take back what it holds. */
-const GIVE_BACK_MS = 1_500;
+/** How long a consumer that holds nothing waits for the other side to hear of its end. */
+const FAREWELL_MS = 1_000;
+/** What the other side is left of a stopping consumer's time for taking back what it holds, and what share at most. */
+const GIVE_BACK_MS = 500;
+const GIVE_BACK_SHARE = 0.1;
+
+/** What became of a message, until the other side has it. */
+interface Told {
+  readonly delivery: number;
+  readonly outcome: Ending;
+  /** Of which consumer here; undefined when it had ended before the message came. */
+  readonly consumer: RemoteConsumer | undefined;
+}
 
 /**
  * Everything that this process consumes from the host that keeps the messages: one take always under way for all
@@ -37,7 +48,9 @@ export class RemoteSession implements ConsumerSession {
   #id = newId();
   #begins = true;
   #after = 0;
-  #outcomes: { delivery: number; outcome: Ending }[] = [];
+  #outcomes: Told[] = [];
+  /** Those, and what is on its way. */
+  readonly #untold = new Set<Told>();
   #flushing = false;
   /** Openings, one after the other: the first of a session begins it. */
   #opening: Promise<unknown> = Promise.resolve();
@@ -62,20 +75,23 @@ export class RemoteSession implements ConsumerSession {
     return consumer;
   }
 
-  settle(delivery: number, outcome: Ending): void {
-    this.#outcomes.push({ delivery, outcome: 'reason' in outcome ? { ...outcome, reason: outcome.reason.slice(0, REASON_CHARACTERS) } : outcome });
+  settle(delivery: number, outcome: Ending, consumer?: RemoteConsumer): void {
+    const told = { delivery, outcome: 'reason' in outcome ? { ...outcome, reason: outcome.reason.slice(0, REASON_CHARACTERS) } : outcome, consumer };
+    this.#untold.add(told);
+    this.#outcomes.push(told);
     this.#flushSoon();
   }
 
   async release(consumer: RemoteConsumer, until: EpochMs): Promise<void> {
-    const { clock, stub } = this.#caller;
-    for (let first = true; first || (consumer.isBusy && clock.now() < until); first = false) {
-      if (!first) await this.#caller.pause(FIRST_PAUSE_MS * 5, this.#ended.signal);
+    const { clock } = this.#caller;
+    for (let first = true; first || (this.#isBusy(consumer) && clock.now() < until); first = false) {
+      if (!first) await this.#caller.pause(Math.min(FIRST_PAUSE_MS * 5, until - clock.now()), this.#ended.signal);
       if (this.#ended.signal.aborted) break;
       const leftMs = Math.max(0, until - clock.now());
+      const waitMs = this.#isBusy(consumer) ? leftMs : Math.min(leftMs, FAREWELL_MS);
       try {
-        if (consumer.isOpen) await stub.release({ session: this.#id, consumer: consumer.id, deadlineMs: leftMs }, this.#caller.repeatable(leftMs + GIVE_BACK_MS));
-        else if (!consumer.isBusy) break;
+        if (consumer.isOpen) await this.#farewell(consumer, waitMs);
+        else if (!this.#isBusy(consumer)) break;
         if (consumer.isOpen) break;
       } catch (thrown) {
         if (isSessionLost(thrown)) consumer.orphan();
@@ -92,6 +108,22 @@ export class RemoteSession implements ConsumerSession {
     await this.#loop;
   }
 
+  /** Also without time to wait for the answer the other side is told. */
+  async #farewell({ id }: RemoteConsumer, waitMs: number): Promise<void> {
+    const deadlineMs = waitMs - Math.min(GIVE_BACK_MS, waitMs * GIVE_BACK_SHARE);
+    const answered = new AbortController();
+    const released = this.#caller.stub.release({ session: this.#id, consumer: id, deadlineMs }, this.#caller.repeatable(Math.max(waitMs, FAREWELL_MS))).finally(() => answered.abort());
+    await Promise.race([released, this.#caller.pause(waitMs, answered.signal)]);
+    released.catch(() => {});
+  }
+
+  /** Holds messages, or the other side does not have all their outcomes. */
+  #isBusy(consumer: RemoteConsumer): boolean {
+    if (consumer.isBusy) return true;
+    for (const told of this.#untold) if (told.consumer === consumer) return true;
+    return false;
+  }
+
   #remove(consumer: RemoteConsumer): void {
     this.#consumers.delete(consumer.id);
     if (this.#consumers.size > 0) return;
@@ -105,6 +137,7 @@ export class RemoteSession implements ConsumerSession {
     this.#begins = true;
     this.#after = 0;
     this.#outcomes = [];
+    this.#untold.clear();
     for (const consumer of this.#consumers.values()) consumer.orphan();
   }
 
@@ -221,17 +254,23 @@ export class RemoteSession implements ConsumerSession {
     });
   }
 
-  async #flush(session: string, outcomes: { delivery: number; outcome: Ending }[]): Promise<void> {
+  async #flush(session: string, outcomes: Told[]): Promise<void> {
     try {
-      await this.#caller.stub.settle({ session, outcomes }, this.#caller.repeatable(SETTLE_MS));
+      await this.#caller.stub.settle({ session, outcomes: outcomes.map(({ delivery, outcome }) => ({ delivery, outcome })) }, this.#caller.repeatable(SETTLE_MS));
+      this.#forgetTold(outcomes);
     } catch (thrown) {
-      if (isSessionLost(thrown) || session !== this.#id) return;
       const fault = toFault(thrown);
+      if (isSessionLost(thrown) || !isAway(fault)) this.#forgetTold(outcomes);
+      if (isSessionLost(thrown) || session !== this.#id) return;
       if (!isAway(fault)) return this.#log.error({ outcomes: outcomes.length, err: thrown }, 'the bus refuses outcomes; their messages come again');
       await this.#caller.pause(FIRST_PAUSE_MS * 5, this.#ended.signal);
       if (session !== this.#id || this.#ended.signal.aborted) return;
       this.#outcomes.push(...outcomes);
       this.#flushSoon();
     }
+  }
+
+  #forgetTold(outcomes: readonly Told[]): void {
+    for (const told of outcomes) this.#untold.delete(told);
   }
 }

@@ -3,8 +3,9 @@ import { type TestContext as Test, test } from 'node:test';
 import type { BusAccess } from '../../../src/fabric/bus-contract.ts';
 import { BusService } from '../../../src/fabric/bus-service.ts';
 import { RemoteBus } from '../../../src/fabric/remote-bus.ts';
+import type { Call } from '../../../src/kernel/call.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
-import type { Bus } from '../../../src/ports/bus.ts';
+import type { Bus, Handler } from '../../../src/ports/bus.ts';
 import { Arrivals, busUnderTest, isEmpty, messageTo, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
 import { silentLog } from '../../support/context.ts';
 import { rejectsWith } from '../../support/faults.ts';
@@ -55,6 +56,43 @@ test('a consumer whose end was not heard of takes nothing from others, and is en
   await remote.consume('q', { concurrency: 1 }, arrivals.handler);
   await arrivals.count(1);
   assert.deepEqual([gone.messages.length, arrivals.messages[0]!.attempt], [0, 1]);
+});
+
+/** How long `stop` takes when the other side falls silent just before. */
+async function stopsIn(t: Test, deadlineMs: number, handled: number, outcome: Handler): Promise<number> {
+  let frozen = false;
+  const held = <Request, Reply>(ask: (request: Request, call: Call) => Promise<Reply>) => (request: Request, call: Call) =>
+    frozen ? new Promise<Reply>((_, reject) => call.signal.addEventListener('abort', () => reject(call.signal.reason as Fault), { once: true })) : ask(request, call);
+  const { remote } = await linked(t, (service) => ({ release: held(service.release.bind(service)), settle: held(service.settle.bind(service)), take: held(service.take.bind(service)) }));
+  await remote.declare(queueOf('q'));
+  const begun = new Arrivals();
+  const consumer = await remote.consume('q', { concurrency: 1 }, (message) => {
+    void begun.handler(message);
+    frozen = true;
+    return outcome(message);
+  });
+  if (handled > 0) await remote.publish([messageTo('q')]);
+  await begun.count(handled);
+  frozen = true;
+  await new Promise(setImmediate);
+  const since = performance.now();
+  await consumer.stop(deadlineMs);
+  return performance.now() - since;
+}
+
+test('a consumer that holds nothing does not wait for a silent other side, however long it may', async (t) => {
+  const tookMs = await stopsIn(t, 20_000, 0, async () => ({ kind: 'done' }));
+  assert.ok(tookMs < 2_000, `${tookMs} ms`);
+});
+
+test('a consumer at work when the other side falls silent ends within its time', async (t) => {
+  const tookMs = await stopsIn(t, 1_500, 1, () => new Promise(() => {}));
+  assert.ok(tookMs > 1_300 && tookMs < 1_700, `${tookMs} ms`);
+});
+
+test('a consumer whose last outcome nobody has heard yet uses its time to tell it, and no more', async (t) => {
+  const tookMs = await stopsIn(t, 1_500, 1, async () => ({ kind: 'done' }));
+  assert.ok(tookMs > 1_300 && tookMs < 1_700, `${tookMs} ms`);
 });
 
 test('a call of many megabytes is published in parts, in order', async (t) => {
