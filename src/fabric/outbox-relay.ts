@@ -26,13 +26,16 @@ const removeOf = new Map(
 
 const COLUMNS = ['id', 'kind', 'name', 'workspace', 'message_key', 'lane', 'time', 'trace_id', 'span_id', 'not_before', 'payload'] as const;
 
+/** How often an outbox that processes share is looked into unasked. */
+const LOOK_MS = 2_000;
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 10_000;
 
 /**
  * Carries committed messages from a module's outbox to the bus, in order of commit, and deletes what the bus has on
  * disk. Cut between the two it carries some twice; the inbox of the receiver sees to that. Woken by commits; at
- * start it takes what an earlier run left behind.
+ * start it takes what an earlier run left behind. Of processes that share the database each carries what it finds; what
+ * one has committed and then died is found by the others within seconds.
  */
 export class OutboxRelay implements Lifecycle {
   readonly #storage: Storage<FabricTables>;
@@ -48,6 +51,7 @@ export class OutboxRelay implements Lifecycle {
   #open = false;
   #retryMs = FIRST_RETRY_MS;
   #timer: Timer | undefined;
+  #look: Timer | undefined;
 
   constructor(module: string, storage: Storage<FabricTables>, bus: Bus, clock: Clock, log: Log, metrics: Metrics) {
     this.#module = module;
@@ -62,9 +66,11 @@ export class OutboxRelay implements Lifecycle {
         await this.#takeBack();
         this.#open = true;
         this.wake();
+        if (storage.capabilities.shared) this.#lookOften();
       },
       async () => {
         this.#timer?.cancel();
+        this.#look?.cancel();
         await this.#running;
         this.#open = false;
       },
@@ -95,6 +101,13 @@ export class OutboxRelay implements Lifecycle {
       }
     });
   };
+
+  #lookOften(): void {
+    this.#look = this.#clock.at(this.#clock.now() + LOOK_MS, () => {
+      this.wake();
+      this.#lookOften();
+    });
+  }
 
   async #carry(): Promise<void> {
     try {

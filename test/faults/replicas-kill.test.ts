@@ -8,6 +8,8 @@ import { freePort } from '../support/server-process.ts';
 import { SplitLoad } from '../support/split-load.ts';
 import type { TestSystem } from '../support/topologies.ts';
 
+/** A process that has just started gets its share of the messages within this. */
+const SHARE_MS = 60_000;
 const KILLS = process.env.MULTILITH_FAULTS === 'long' ? 40 : 4;
 
 it('two mailers on one PostgreSQL, killed in turn under load: nothing is lost, nothing done twice, the portal answers', { timeout: 600_000 }, async (t) => {
@@ -41,10 +43,11 @@ it('two mailers on one PostgreSQL, killed in turn under load: nothing is lost, n
       await system.startHost('mailer');
     }
   }
-  await load.more(125);
-  const shares = await Promise.all([system.host('mailer'), replica.process!].map(carried));
-  assert.ok(shares.every((mails) => mails > 0), `each has its share since its last start: ${shares.join(' and ')}`);
-  t.diagnostic(`${shares.join(' and ')} mails; ${await load.finish()}`);
+  const both = [system.host('mailer'), replica.process!];
+  for (const end = Date.now() + SHARE_MS; (await Promise.all(both.map(carried))).includes(0); await load.more(50)) {
+    assert.ok(Date.now() < end, 'one of the two has carried nothing since its last start');
+  }
+  t.diagnostic(await load.finish());
   load.assertAnswered();
 });
 

@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { sql } from 'kysely';
+import { z } from 'zod';
 import { postgres } from '../../../adapters/storage/postgres/driver.ts';
+import { OutboxRelay } from '../../../src/fabric/outbox-relay.ts';
+import { OutboxStore } from '../../../src/fabric/outbox.ts';
+import { fabricMigrations, type FabricTables } from '../../../src/fabric/tables.ts';
+import { job } from '../../../src/kernel/message.ts';
 import { type Migration, type Storage, statement } from '../../../src/ports/storage.ts';
+import { Arrivals, createBus, queueOf } from '../../support/buses.ts';
+import { noMetrics, silentLog } from '../../support/context.ts';
 import { rejectsWith } from '../../support/faults.ts';
 import { PostgresServer } from '../../support/postgres.ts';
 import { freePort } from '../../support/server-process.ts';
@@ -196,6 +203,27 @@ describe('postgres', () => {
     await storage.transaction((tx) => tx.run(insert, { id: 'again', n: 1 }));
     const there = new Set((await storage.db.selectFrom('counters').select('id').execute()).map((row) => row.id));
     for (const [id, outcome] of outcomes) if (outcome !== 'lost') assert.equal(there.has(id), outcome === 'written', `${id} ${outcome}`);
+  });
+
+  test('what one process has committed and not carried to the bus is carried by another', async (t) => {
+    const context = place(t);
+    const [dead, alive] = [create(t, context) as Storage, create(t, context) as Storage];
+    await Promise.all([dead.start(), alive.start()]);
+    await alive.migrate(fabricMigrations);
+    const note = job('reader.note', z.object({ text: z.string() }), { orderBy: () => 'k' });
+    const bus = createBus('embedded', { ...context, remove: () => {} });
+    const relay = new OutboxRelay('writer', alive as Storage<FabricTables>, bus, context.clock, silentLog, noMetrics);
+    t.after(async () => {
+      for (const part of [relay, bus]) await part.stop(1_000);
+    });
+    await bus.start();
+    await bus.declare(queueOf(note.name));
+    await relay.start();
+    const arrivals = new Arrivals();
+    await bus.consume(note.name, { concurrency: 1 }, arrivals.handler);
+    const store = new OutboxStore(dead, { module: 'writer', publishes: new Set([note.name]), strict: true, clock: context.clock }, () => {});
+    await store.transaction((tx) => tx.publish(note, { text: 'left behind' }, { workspace: 'w1' }));
+    await arrivals.count(1);
   });
 
   test('settings: no password is looked for elsewhere, and none is shown', () => {
