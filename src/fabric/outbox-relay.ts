@@ -68,10 +68,10 @@ export class OutboxRelay implements Lifecycle {
         this.wake();
         if (storage.capabilities.shared) this.#lookOften();
       },
-      async () => {
+      async (deadlineMs) => {
         this.#timer?.cancel();
         this.#look?.cancel();
-        await this.#running;
+        await this.#finish(deadlineMs);
         this.#open = false;
       },
     );
@@ -81,7 +81,7 @@ export class OutboxRelay implements Lifecycle {
     return this.#life.start();
   }
 
-  /** Carries what is there, then stops; what cannot be carried stays for the next start. */
+  /** Carries what is there, within the deadline, then stops; what cannot be carried stays for the next start. */
   stop(deadlineMs: number): Promise<void> {
     return this.#life.stop(deadlineMs);
   }
@@ -102,6 +102,14 @@ export class OutboxRelay implements Lifecycle {
     });
   };
 
+  /** A bus that does not answer, e.g. on another host, must not hold up the stop. */
+  async #finish(deadlineMs: number): Promise<void> {
+    if (this.#running === undefined) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, deadlineMs);
+    await Promise.race([this.#running, promise]).finally(() => clearTimeout(timer));
+  }
+
   #lookOften(): void {
     this.#look = this.#clock.at(this.#clock.now() + LOOK_MS, () => {
       this.wake();
@@ -111,7 +119,7 @@ export class OutboxRelay implements Lifecycle {
 
   async #carry(): Promise<void> {
     try {
-      for (;;) {
+      while (this.#open) {
         const found = await this.#storage.run(oldest, { limit: BATCH_ROWS });
         if (found.length === 0) break;
         const rows = oneTrip(found);
@@ -124,7 +132,7 @@ export class OutboxRelay implements Lifecycle {
       this.#log.warn({ module: this.#module, code: toFault(thrown).code, retryMs: this.#retryMs, err: thrown }, 'outbox not carried to the bus; it is kept and tried again');
       this.#again = false;
       this.#timer?.cancel();
-      if (this.#life.state !== 'stopping') this.#timer = this.#clock.at(this.#clock.now() + this.#retryMs, this.wake);
+      if (this.#open && this.#life.state !== 'stopping') this.#timer = this.#clock.at(this.#clock.now() + this.#retryMs, this.wake);
       this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS);
     }
   }

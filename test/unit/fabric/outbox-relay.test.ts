@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { describe, it, type TestContext as Test } from 'node:test';
+import { describe, it, type TestContext as Test, test } from 'node:test';
 import { z } from 'zod';
 import { OutboxRelay } from '../../../src/fabric/outbox-relay.ts';
 import { OutboxStore } from '../../../src/fabric/outbox.ts';
 import { fabricMigrations, type FabricTables } from '../../../src/fabric/tables.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
 import { job } from '../../../src/kernel/message.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { Arrivals, createBus, queueOf, sqliteAt } from '../../support/buses.ts';
@@ -89,4 +90,34 @@ describe('a message that the bus refuses', () => {
     assert.equal(refused.length, 1);
     assert.deepEqual(await after.storage.db.selectFrom('fabric_refused').selectAll().execute(), refused);
   });
+});
+
+test('a relay stops within its deadline while the bus does not answer, and keeps the messages', { timeout: 30_000 }, async (t) => {
+  const place = testContext();
+  const storage = sqliteAt(place)('module') as Storage<FabricTables>;
+  const bus = createBus('embedded', place);
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  bus.publish = () => {
+    asked.resolve();
+    return answer.promise;
+  };
+  const relay = new OutboxRelay('writer', storage, bus, place.clock, silentLog, noMetrics);
+  const store = new OutboxStore(storage, { module: 'writer', publishes: new Set([mail.name]), strict: true, clock: place.clock }, relay.wake);
+  t.after(async () => {
+    await storage.stop(5_000);
+    place.remove();
+  });
+  await storage.start();
+  await storage.migrate(fabricMigrations);
+  await relay.start();
+  await store.transaction((tx) => tx.publish(mail, { text: 'late' }, { workspace: 'w1', notBefore: 1 }));
+  await asked.promise;
+  const startedAt = performance.now();
+  await relay.stop(100);
+  const tookMs = performance.now() - startedAt;
+  assert.ok(tookMs >= 90 && tookMs < 5_000, `${tookMs} ms`);
+  answer.reject(new Fault('unavailable', 'Away.', { origin: 'lost' }));
+  await new Promise(setImmediate);
+  assert.equal((await storage.db.selectFrom('fabric_outbox').select('id').execute()).length, 1);
 });
