@@ -10,5 +10,5 @@ import type { Log } from '../kernel/telemetry.ts';
 export function faultOf(thrown: unknown, operation: string, call: Call, log: Log): Fault {
   const fault = toFault(thrown);
   if (fault.cause !== undefined && fault.code === 'internal') log.error({ callId: call.id, traceId: call.trace.traceId, operation, err: fault.cause }, 'call failed');
-  return fault.origin === 'unsent' ? new Fault(fault.code, fault.message, { reason: fault.reason, details: fault.details, cause: fault }) : fault;
+  return fault.origin === 'unsent' ? fault.with({ origin: 'reply', cause: fault }) : fault;
 }

@@ -5,12 +5,15 @@ import { Fault, type FaultCode, mayRetry } from '../kernel/fault.ts';
 import type { RemoteCall, Reply } from '../ports/transport.ts';
 import type { Edge } from './edge.ts';
 import type { CallOutcome, Replica } from './replica.ts';
-import { type Replicas, STARTING_MS } from './replicas.ts';
+import type { Replicas } from './replicas.ts';
+import { ASK_AGAIN_MS } from './starting.ts';
 import { NOT_RUNNING, stubOf } from './target.ts';
 
 /** Tries of one call, the first included. */
 const MOST_TRIES = 3;
 const FIRST_WAIT_MS = 20;
+/** Operations that may take longer do so on purpose: how soon they answer says nothing of the callee's health. */
+const LONG_MS = 10_000;
 
 /**
  * Calls that leave the process: to the least busy process of the callee's host, again or elsewhere when that is safe,
@@ -37,6 +40,8 @@ class CallUnderWay implements Deadline, Reply {
   readonly #resolve: (value: unknown) => void;
   readonly #reject: (fault: Fault) => void;
   readonly #isRepeatable: boolean;
+  /** Waits on purpose, e.g. for messages. */
+  readonly #isLong: boolean;
   readonly #startedAt = performance.now();
   #open = true;
   #tries = 0;
@@ -49,7 +54,7 @@ class CallUnderWay implements Deadline, Reply {
   #takeBack: (() => void) | undefined;
   #onCancel: (() => void) | undefined;
 
-  constructor(contract: string, method: string, { kind }: Descriptor, request: unknown, call: Call, deadline: number, replicas: Replicas, edge: Edge, resolve: (value: unknown) => void, reject: (fault: Fault) => void) {
+  constructor(contract: string, method: string, { kind, timeoutMs }: Descriptor, request: unknown, call: Call, deadline: number, replicas: Replicas, edge: Edge, resolve: (value: unknown) => void, reject: (fault: Fault) => void) {
     const { id, workspace, actor, trace, idempotencyKey } = call;
     this.#record = { contract, method, request, id, workspace, actor, trace, idempotencyKey, deadline };
     this.#call = call;
@@ -57,6 +62,7 @@ class CallUnderWay implements Deadline, Reply {
     this.#edge = edge;
     this.#resolve = resolve;
     this.#reject = reject;
+    this.#isLong = timeoutMs > LONG_MS;
     this.#isRepeatable = kind === 'query' || idempotencyKey !== undefined;
   }
 
@@ -77,7 +83,6 @@ class CallUnderWay implements Deadline, Reply {
 
   succeed(value: unknown): void {
     this.#left('answered');
-    this.#replicas.answered(this.#record.contract);
     if (this.#settle()) this.#resolve(value);
   }
 
@@ -102,7 +107,7 @@ class CallUnderWay implements Deadline, Reply {
     if (Fault.is(chosen)) return this.#wait(chosen);
     this.#tries++;
     this.#replica = chosen;
-    this.#era = chosen.begin();
+    this.#era = chosen.begin(this.#record.contract, this.#isLong);
     this.#takeBack = undefined;
     const cancel = chosen.link.send(this.#record, this);
     // It may have failed within the call above, and the next try have begun.
@@ -120,15 +125,27 @@ class CallUnderWay implements Deadline, Reply {
     this.#takeBack = () => clearTimeout(timer);
   }
 
-  /** Elsewhere at once; where there is nobody else, again soon, without this counting as a try. */
+  /** Elsewhere at once; where there is nobody else, again when it has started, without this counting as a try. */
   #awaitStart(fault: Fault, replica: Replica | undefined): void {
     this.#tries--;
     if (replica !== undefined) (this.#failedAt ??= new Set()).add(replica);
     if (!Fault.is(this.#replicas.choose(this.#record.contract, this.#failedAt))) return this.#try();
     this.#failedAt = undefined;
-    // Time for another answer must be left, which says more than that time is up.
-    if (this.#record.deadline - Date.now() < 2 * STARTING_MS || !this.#replicas.isStarting(this.#record.contract)) return this.#end(fault);
-    this.#takeBack = this.#replicas.onceChanged(() => this.#try());
+    // That it does not run says more than that time is up.
+    const waitMs = Math.min(this.#replicas.hopeMs(this.#record.contract), this.#record.deadline - Date.now() - ASK_AGAIN_MS);
+    if (waitMs < ASK_AGAIN_MS) return this.#end(fault);
+    const forget = this.#replicas.onceStarted(this.#record.contract, () => {
+      clearTimeout(timer);
+      this.#try();
+    });
+    const timer = setTimeout(() => {
+      forget();
+      this.#end(fault);
+    }, waitMs);
+    this.#takeBack = () => {
+      clearTimeout(timer);
+      forget();
+    };
   }
 
   /** Nobody can be called now. */
@@ -143,21 +160,21 @@ class CallUnderWay implements Deadline, Reply {
     const isUnderWay = this.#replica !== undefined;
     this.#takeBack?.();
     this.#left(isOwnLimit ? 'failed' : 'left');
-    if (isUnderWay || this.#mayHaveRun) return this.#end(fault);
-    this.#end(new Fault(fault.code, fault.message, { reason: fault.reason, details: fault.details, origin: 'unsent' }));
+    this.#end(isUnderWay || this.#mayHaveRun ? fault : fault.with({ origin: 'unsent' }));
   }
 
   #left(outcome: CallOutcome): void {
-    this.#replica?.end(outcome, this.#era);
+    this.#replica?.end(outcome, this.#record.contract, this.#era);
     this.#replica = undefined;
     this.#takeBack = undefined;
+    if (outcome === 'answered') this.#replicas.answered(this.#record.contract);
   }
 
   /** That the last try did not leave says nothing of the tries before it. */
   #end(fault: Fault): void {
     if (!this.#settle(fault.code)) return;
     const origin = fault.origin === 'unsent' && this.#mayHaveRun ? 'lost' : fault.origin;
-    this.#reject(origin === fault.origin ? fault : new Fault(fault.code, fault.message, { reason: fault.reason, details: fault.details, origin }));
+    this.#reject(mayRetry(fault, true) ? fault.with({ origin, spent: true }) : fault);
   }
 
   #settle(failure?: FaultCode): boolean {
@@ -174,18 +191,20 @@ class CallUnderWay implements Deadline, Reply {
 const IN_PASSING = new Set([NOT_RUNNING, 'stopping', 'stopped']);
 
 /** What a fault says of the replica that it came from, or that the call did not get to. */
-function outcomeOf({ origin, code, reason }: Fault): CallOutcome {
-  if (code === 'unavailable' && IN_PASSING.has(reason)) return 'left';
-  if (origin === 'reply') return code === 'unavailable' ? 'failed' : 'answered';
-  // Refused on this side: a request that cannot cross, or too much under way.
-  return origin === 'unsent' && code !== 'unavailable' ? 'left' : 'failed';
+function outcomeOf({ origin, code, reason, spent }: Fault): CallOutcome {
+  // It has passed on what became of a call of its own: it is well, whoever is not.
+  if (spent) return 'answered';
+  if (code === 'unavailable') return IN_PASSING.has(reason) ? 'left' : 'failed';
+  // Unsent: refused on this side, a request that cannot cross or too much under way. What links lose is `unavailable`.
+  return origin === 'unsent' ? 'left' : 'answered';
 }
 
 function isNotRunning({ reason, origin }: Fault): boolean {
   return reason === NOT_RUNNING && origin === 'unsent';
 }
 
-/** A request that cannot cross here cannot cross elsewhere, and a deadline does not come back. */
-function isWorthAnother({ origin, code }: Fault): boolean {
+/** What the callee tried often enough is not multiplied; a request that cannot cross here cannot cross elsewhere, and a deadline does not come back. */
+function isWorthAnother({ origin, code, spent }: Fault): boolean {
+  if (spent) return false;
   return origin !== 'unsent' || code === 'unavailable' || code === 'exhausted';
 }

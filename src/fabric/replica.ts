@@ -1,15 +1,7 @@
-import { CircuitState, SamplingBreaker } from 'cockatiel';
 import type { Link } from '../ports/transport.ts';
+import { Health, type HealthSettings } from './health.ts';
 
-export interface ReplicaSettings {
-  /** Of the calls of the last `windowMs`, the share that must fail before the replica is left alone. */
-  readonly failureShare: number;
-  readonly windowMs: number;
-  /** Below so many calls a second nothing is concluded. */
-  readonly leastPerSecond: number;
-  /** How long it is left alone the first time; doubles with each trial that fails. */
-  readonly restMs: number;
-  readonly mostRestMs: number;
+export interface ReplicaSettings extends HealthSettings {
   /** A replica that is new or comes back gets its full share only after this long. */
   readonly slowStartMs: number;
 }
@@ -23,99 +15,67 @@ export type CallOutcome = 'answered' | 'failed' | 'left';
 const FIRST_SHARE = 0.1;
 
 /**
- * One process that serves a module, as this process sees it: how busy, how healthy. A replica whose calls fail too
- * often is left alone for a while (a circuit breaker), then tried with one call at a time.
+ * One process that serves modules, as this process sees it: how busy, and how healthy contract by contract, so that a
+ * module that is slow costs those beside it nothing. The connection concerns all of them.
  */
 export class Replica {
   readonly link: Link;
   readonly #settings: ReplicaSettings;
   readonly #now: () => number;
-  #breaker: SamplingBreaker;
-  #restingUntil = 0;
-  #rests = 0;
-  #trying = false;
-  #triedAt = 0;
-  /** Calls that began before the last rest, or over an earlier connection, say nothing of how it stands now. */
-  #era = 0;
-  #openedAt: number;
+  readonly #healths = new Map<string, Health>();
   /** Calls under way that were sent through here. */
   pending = 0;
   /** Called when the last of them has ended. */
   onIdle: (() => void) | undefined;
 
-  constructor(link: Link, settings: ReplicaSettings, now: () => number) {
+  constructor(link: Link, settings: ReplicaSettings, now: () => number, contracts: readonly string[]) {
     this.link = link;
     this.#settings = settings;
     this.#now = now;
-    this.#breaker = this.#newBreaker();
-    this.#openedAt = now();
+    for (const contract of contracts) this.#healths.set(contract, new Health(settings, now));
   }
 
   /** The connection is up again: the process may be another one, and cold. */
   opened(): void {
-    this.#recover();
+    for (const health of this.#healths.values()) health.recover();
   }
 
-  /** Some calls are long on purpose (a question that waits for messages): one that tries it does not keep all others away. */
-  get resting(): boolean {
-    return this.#restingUntil > 0 && this.#now() < (this.#trying ? this.#triedAt + this.#settings.restMs : this.#restingUntil);
+  /** The contracts that are left alone for a while. */
+  get resting(): string[] {
+    return [...this.#healths].filter(([, { isResting }]) => isResting).map(([contract]) => contract);
   }
 
-  get available(): boolean {
-    return this.link.state === 'open' && !this.resting;
+  isResting(contract: string): boolean {
+    return this.#healths.get(contract)?.isResting ?? false;
+  }
+
+  available(contract: string): boolean {
+    return this.link.state === 'open' && !this.isResting(contract);
   }
 
   /** The lower, the sooner it is chosen. */
-  get weight(): number {
-    const age = this.#now() - this.#openedAt;
+  weight(contract: string): number {
+    const age = this.#now() - this.#health(contract).soundSince;
     const { slowStartMs } = this.#settings;
     const share = age >= slowStartMs ? 1 : Math.max(FIRST_SHARE, age / slowStartMs);
     return (this.pending + 1) / share;
   }
 
-  /** Answers what `end` wants to know of when the call began. */
-  begin(): number {
+  /** Answers what `end` wants to know of when the call began. `isLong`: it waits on purpose. */
+  begin(contract: string, isLong: boolean): number {
     this.pending++;
-    if (this.#restingUntil > 0) {
-      this.#trying = true;
-      this.#triedAt = this.#now();
-    }
-    return this.#era;
+    return this.#health(contract).begin(isLong);
   }
 
-  end(outcome: CallOutcome, era: number): void {
+  end(outcome: CallOutcome, contract: string, era: number): void {
     if (--this.pending === 0) this.onIdle?.();
-    if (era !== this.#era) return;
-    if (outcome === 'failed') this.#fail();
-    else if (outcome === 'answered') this.#succeed();
-    else this.#trying = false;
+    const health = this.#health(contract);
+    if (outcome === 'answered') health.succeeded(era);
+    else if (outcome === 'failed') health.failed(era);
+    else health.left(era);
   }
 
-  #succeed(): void {
-    if (this.#trying) this.#recover();
-    this.#breaker.success(CircuitState.Closed);
-  }
-
-  #fail(): void {
-    const tripped = this.#breaker.failure(CircuitState.Closed);
-    if (!tripped && !this.#trying) return;
-    this.#trying = false;
-    this.#restingUntil = this.#now() + Math.min(this.#settings.restMs * 2 ** this.#rests, this.#settings.mostRestMs);
-    this.#rests++;
-    this.#era++;
-  }
-
-  #recover(): void {
-    this.#restingUntil = 0;
-    this.#rests = 0;
-    this.#trying = false;
-    this.#era++;
-    this.#openedAt = this.#now();
-    this.#breaker = this.#newBreaker();
-  }
-
-  #newBreaker(): SamplingBreaker {
-    const { failureShare: threshold, windowMs: duration, leastPerSecond: minimumRps } = this.#settings;
-    return new SamplingBreaker({ threshold, duration, minimumRps });
+  #health(contract: string): Health {
+    return this.#healths.get(contract)!;
   }
 }

@@ -6,6 +6,7 @@ import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import type { Link } from '../ports/transport.ts';
 import { Replica, REPLICA_DEFAULTS, type ReplicaSettings } from './replica.ts';
+import { Starting } from './starting.ts';
 
 /** How one process of a host stands, as whoever calls it sees it. */
 export interface ReplicaState {
@@ -49,8 +50,6 @@ const AWAY_MS = 10_000;
 const MOST_WAITING = 4_096;
 const LEAVE_MS = 30_000;
 const JUDGE_AGAIN_MS = 1_000;
-/** How often those who wait for a module that starts ask whether it has. */
-export const STARTING_MS = 100;
 
 /** The processes of one host of the topology, and which of them gets the next call. */
 export class Replicas implements Lifecycle {
@@ -63,10 +62,8 @@ export class Replicas implements Lifecycle {
   #chosen = -1;
   readonly #leaving = new Set<Member>();
   readonly #waiting = new Set<() => void>();
-  /** By contract, since when nothing is heard but that its module does not run. */
-  readonly #startingSince = new Map<string, number>();
-  /** Until those who wait for a module that starts ask again. */
-  #asking: NodeJS.Timeout | undefined;
+  /** By contract: of these nothing is heard but that their module does not run. */
+  readonly #starting = new Map<string, Starting>();
   #lastOpen: number;
   #stopped = false;
 
@@ -82,7 +79,6 @@ export class Replicas implements Lifecycle {
   /** Lets calls under way finish, then closes every connection. */
   async stop(deadlineMs: number): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#asking);
     const all = [...this.#row, ...this.#leaving];
     this.#members.clear();
     this.#row = [];
@@ -107,8 +103,8 @@ export class Replicas implements Lifecycle {
     for (let step = 1; step <= row.length; step++) {
       const at = (this.#chosen + step) % row.length;
       const { replica, refused } = row[at]!;
-      if (!replica.available || refused.get(contract) !== OK || excluded?.has(replica)) continue;
-      const { weight } = replica;
+      if (refused.get(contract) !== OK || !replica.available(contract) || excluded?.has(replica)) continue;
+      const weight = replica.weight(contract);
       if (weight >= bestWeight) continue;
       best = replica;
       bestWeight = weight;
@@ -130,28 +126,37 @@ export class Replicas implements Lifecycle {
 
   /** Whether somebody could be called there moments ago, so that waiting for a change may be worth it, and there is room to. */
   get mayWait(): boolean {
-    return !this.#stopped && this.#now() - this.#lastOpen < AWAY_MS && this.#waiting.size < MOST_WAITING;
+    if (this.#stopped || this.#now() - this.#lastOpen >= AWAY_MS) return false;
+    let waiting = this.#waiting.size;
+    for (const { size } of this.#starting.values()) waiting += size;
+    return waiting < MOST_WAITING;
   }
 
   /**
-   * A process has answered that the contract's module does not run, as it does while it starts. Answers whether waiting
-   * for a change may be worth it, which then comes soon: not when nothing else has been heard for long.
+   * A process has answered that the contract's module does not run, as it does while it starts. Answers for how long
+   * waiting may be worth it: 0 when nothing else has been heard for long.
    */
-  isStarting(contract: string): boolean {
-    const now = this.#now();
-    const since = this.#startingSince.get(contract) ?? now;
-    this.#startingSince.set(contract, since);
-    if (!this.mayWait || now - since >= AWAY_MS) return false;
-    this.#asking ??= setTimeout(() => {
-      this.#asking = undefined;
-      this.#wake();
-    }, STARTING_MS);
-    return true;
+  hopeMs(contract: string): number {
+    let starting = this.#starting.get(contract);
+    if (starting === undefined) this.#starting.set(contract, (starting = new Starting(this.#now())));
+    return this.mayWait ? Math.max(0, starting.since + AWAY_MS - this.#now()) : 0;
+  }
+
+  /**
+   * Calls `listener` once, when the contract's module is to be asked whether it has started: after a change of who can
+   * be called, as one of those who wait every 100 ms, or as one of more and more once it answers.
+   */
+  onceStarted(contract: string, listener: () => void): () => void {
+    return this.#starting.get(contract)!.wait(listener);
   }
 
   /** It has answered a call. */
   answered(contract: string): void {
-    if (this.#startingSince.size > 0) this.#startingSince.delete(contract);
+    if (this.#starting.size === 0) return;
+    const starting = this.#starting.get(contract);
+    if (starting === undefined) return;
+    starting.answered(this.#now());
+    if (starting.size === 0) this.#starting.delete(contract);
   }
 
   /** Calls `listener` once, at the next change of who can be called. Answers what takes it back. */
@@ -169,9 +174,9 @@ export class Replicas implements Lifecycle {
     const stateOf = ({ address, replica, refused }: Member, leaving: boolean): ReplicaState => ({
       address,
       process: replica.link.peer?.process ?? null,
-      state: leaving ? 'leaving' : replica.resting ? 'resting' : replica.link.state,
+      state: leaving ? 'leaving' : replica.link.state === 'open' && replica.resting.length > 0 ? 'resting' : replica.link.state,
       pending: replica.pending,
-      problem: replica.link.problem ?? [...refused.values()].find((why) => why !== OK) ?? null,
+      problem: replica.link.problem ?? [...refused.values()].find((why) => why !== OK) ?? restOf(replica),
       bytesSent: replica.link.traffic.sent,
       bytesReceived: replica.link.traffic.received,
     });
@@ -180,7 +185,7 @@ export class Replicas implements Lifecycle {
 
   #join(address: string): void {
     const link = this.#options.newLink(address);
-    const member: Member = { address, replica: new Replica(link, this.#options.settings ?? REPLICA_DEFAULTS, this.#now), refused: new Map(), judged: undefined, openedBefore: false, timer: undefined };
+    const member: Member = { address, replica: new Replica(link, this.#options.settings ?? REPLICA_DEFAULTS, this.#now, this.#options.contracts.map(({ name }) => name)), refused: new Map(), judged: undefined, openedBefore: false, timer: undefined };
     this.#members.set(address, member);
     this.#row = [...this.#members.values()];
     link.onChange = () => this.#changed(member);
@@ -189,7 +194,7 @@ export class Replicas implements Lifecycle {
 
   #leave(member: Member): void {
     const { address, replica } = member;
-    if (replica.available) this.#lastOpen = this.#now();
+    if (replica.link.state === 'open') this.#lastOpen = this.#now();
     this.#members.delete(address);
     this.#row = [...this.#members.values()];
     this.#leaving.add(member);
@@ -221,7 +226,7 @@ export class Replicas implements Lifecycle {
     const { host, log } = { host: this.host, log: this.#options.log };
     if (link.state === 'open') {
       member.replica.opened();
-      this.#startingSince.clear();
+      for (const starting of this.#starting.values()) starting.since = this.#now();
       if (member.judged !== link.peer?.process) void this.#judge(member);
       log.info({ host, at: address, process: link.peer?.process }, 'connected');
     } else if (member.openedBefore) {
@@ -280,10 +285,11 @@ export class Replicas implements Lifecycle {
   }
 
   #wake(): void {
-    if (this.#row.some(({ replica }) => replica.available)) this.#lastOpen = this.#now();
+    if (this.#row.some(({ replica }) => replica.link.state === 'open')) this.#lastOpen = this.#now();
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const listener of waiting) listener();
+    for (const starting of this.#starting.values()) starting.letGo(starting.size);
   }
 
   #whyNone(contract: string): Fault {
@@ -291,7 +297,7 @@ export class Replicas implements Lifecycle {
     if (row.length === 0) return none(`Host ${this.host} cannot be reached: no process of it is known.`, 'not_connected');
     const refusals = row.map(({ replica, refused }) => (replica.link.state === 'open' ? refused.get(contract) : undefined)).filter((why) => why !== undefined && why !== OK);
     if (refusals.length === row.length) return none(refusals[0]!, 'incompatible');
-    if (row.some(({ replica }) => replica.resting)) return none(`Host ${this.host} has failed too often; it is tried again soon.`, 'resting');
+    if (row.some(({ replica }) => replica.isResting(contract))) return none(`Calls of ${contract} to host ${this.host} have failed too often; it is tried again soon.`, 'resting');
     const problem = row.map(({ replica }) => replica.link.problem).find((why) => why !== undefined) ?? refusals[0];
     return none(`Host ${this.host} cannot be reached${problem === undefined ? '.' : `: ${problem}`}`, 'not_connected');
   }
@@ -299,6 +305,10 @@ export class Replicas implements Lifecycle {
 
 /** The verdict on a contract that can be called. */
 const OK = 'ok';
+
+function restOf({ resting }: Replica): string | null {
+  return resting.length === 0 ? null : `Calls of ${resting.join(', ')} failed too often; tried again soon.`;
+}
 
 function none(message: string, reason: string): Fault {
   return new Fault('unavailable', message, { reason, origin: 'unsent', details: { retryAfterMs: 1_000 } });

@@ -33,6 +33,8 @@ export interface FaultRecord {
   readonly message: string;
   readonly details: FaultDetails;
   readonly origin: FaultOrigin;
+  /** Left out unless true. */
+  readonly spent?: boolean;
 }
 
 export interface FaultOptions {
@@ -42,6 +44,8 @@ export interface FaultOptions {
   readonly details?: FaultDetails;
   /** Default `reply`. */
   readonly origin?: FaultOrigin;
+  /** Default false. */
+  readonly spent?: boolean;
   readonly cause?: unknown;
 }
 
@@ -54,6 +58,11 @@ export class Fault extends Error {
   readonly reason: string;
   readonly details: FaultDetails;
   readonly origin: FaultOrigin;
+  /**
+   * It ended a call to another process, which was made again there as often as it was worth. Whoever passes it on is not
+   * called again for it: that would multiply the tries of every process on the way.
+   */
+  readonly spent: boolean;
 
   constructor(code: FaultCode, message: string, options: FaultOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -62,6 +71,7 @@ export class Fault extends Error {
     this.reason = options.reason ?? code;
     this.details = options.details ?? {};
     this.origin = options.origin ?? 'reply';
+    this.spent = options.spent ?? false;
   }
 
   /** True across copies of this module (identity by symbol, not by class). */
@@ -74,7 +84,14 @@ export class Fault extends Error {
   }
 
   toRecord(): FaultRecord {
-    return { code: this.code, reason: this.reason, message: this.message, details: this.details, origin: this.origin };
+    const { code, reason, message, details, origin, spent } = this;
+    return { code, reason, message, details, origin, ...(spent ? { spent } : {}) };
+  }
+
+  /** The same with something else known of it. */
+  with(change: Pick<FaultOptions, 'origin' | 'spent' | 'cause'>): Fault {
+    const { reason, details, origin, spent, cause } = this;
+    return new Fault(this.code, this.message, { reason, details, origin, spent, cause, ...change });
   }
 }
 
@@ -92,6 +109,6 @@ export function toFault(thrown: unknown): Fault {
  */
 export function mayRetry(fault: Fault, repeatable: boolean): boolean {
   if (fault.origin === 'unsent') return true;
-  if (fault.origin === 'lost') return repeatable;
-  return fault.code === 'unavailable';
+  // A callee that answers `unavailable` may have had a part of its effect before.
+  return repeatable && (fault.origin === 'lost' || fault.code === 'unavailable');
 }

@@ -32,8 +32,8 @@ export interface Problem extends FaultRecord {
 }
 
 export function problemOf(record: FaultRecord): Problem {
-  const { code, reason, message, details, origin } = record;
-  return { type: URN + reason, title: TITLES[code], status: statusOf(record), detail: message, code, reason, message, details, origin };
+  const { code, reason, message } = record;
+  return { type: URN + reason, title: TITLES[code], status: statusOf(record), detail: message, ...record };
 }
 
 export function statusOf({ code, reason }: FaultRecord): number {
@@ -49,10 +49,10 @@ export function recordOfProblem(problem: unknown): FaultRecord | undefined {
 /** The record when it is one, without anything that does not belong to it. */
 export function recordOf(value: unknown): FaultRecord | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
-  const { code, reason, message, details, origin } = value as Record<keyof FaultRecord, unknown>;
+  const { code, reason, message, details, origin, spent } = value as Record<keyof FaultRecord, unknown>;
   if (typeof code !== 'string' || !Object.hasOwn(FAULT_STATUS, code)) return undefined;
   if (typeof reason !== 'string' || typeof message !== 'string') return undefined;
   if (typeof details !== 'object' || details === null || Array.isArray(details)) return undefined;
   if (origin !== 'reply' && origin !== 'unsent' && origin !== 'lost') return undefined;
-  return { code: code as FaultRecord['code'], reason, message, details: details as FaultDetails, origin };
+  return { code: code as FaultRecord['code'], reason, message, details: details as FaultDetails, origin, ...(spent === true ? { spent } : {}) };
 }

@@ -39,12 +39,12 @@ export function numberOf(message: Message): number {
   return number;
 }
 
-/** A FAULT is [type, number, code, reason, message, origin, details as JSON text]. */
+/** A FAULT is [type, number, code, reason, message, origin, details as JSON text], and 1 when it is spent. */
 export function faultRecordOf(message: Message): FaultRecord {
-  const [, , code, reason, text, origin, details] = message as [number, number, FaultRecord['code'], string, string, FaultRecord['origin'], string];
+  const [, , code, reason, text, origin, details, spent] = message as [number, number, FaultRecord['code'], string, string, FaultRecord['origin'], string, number?];
   const sound = Object.hasOwn(FAULT_STATUS, code) && typeof reason === 'string' && typeof text === 'string' && (origin === 'reply' || origin === 'unsent' || origin === 'lost');
   if (!sound) throw new WireError('It sent a fault that is none.');
-  return { code, reason, message: text, details: parse(details) as FaultRecord['details'], origin };
+  return { code, reason, message: text, details: parse(details) as FaultRecord['details'], origin, ...(spent === 1 ? { spent: true } : {}) };
 }
 
 /** The value of a message that carries JSON text. */

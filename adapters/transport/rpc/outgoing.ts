@@ -66,13 +66,14 @@ export class Outgoing {
     return this.#writer.text(text) ? this.#end(mark) : this.#takeBack(mark, 'too_large');
   }
 
-  fault(number: number, { code, reason, message, origin, details }: FaultRecord): Written {
+  fault(number: number, { code, reason, message, origin, details, spent = false }: FaultRecord): Written {
     const writer = this.#writer;
     const text = jsonTextOf(details);
     if (text === undefined) return 'not_json';
     const mark = this.#begin();
-    this.#head(FAULT, number, 7);
+    this.#head(FAULT, number, spent ? 8 : 7);
     const fits = writer.text(code) && writer.text(reason.toWellFormed()) && writer.text(message.toWellFormed()) && writer.text(origin) && writer.text(text);
+    if (spent) writer.whole(1);
     return fits ? this.#end(mark) : this.#takeBack(mark, 'too_large');
   }
 

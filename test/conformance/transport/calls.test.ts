@@ -31,12 +31,14 @@ onEachTransport('calls', (under) => {
     assert.ok(far! > 60_000 && passed! < 100, `${far}, ${passed}`);
   });
 
-  test('a fault arrives as it was, with its origin', async (t) => {
-    const fault = new Fault('conflict', 'Somebody was faster: \ud83d\ude00.', { reason: 'version_changed', details: { version: 3, nested: { list: [1, null] }, ['__proto__']: 1 } });
-    const host = await under.host(t, async () => ({ fault: fault.toRecord() }));
-    const link = await under.openLink(t, host.address);
-    assert.deepEqual((await faultOf(ask(link, callOf(1)))).toRecord(), fault.toRecord());
-  });
+  for (const spent of [false, true]) {
+    test(`a fault arrives as it was, with its origin${spent ? ', and spent' : ''}`, async (t) => {
+      const fault = new Fault('conflict', 'Somebody was faster: \ud83d\ude00.', { reason: 'version_changed', details: { version: 3, nested: { list: [1, null] }, ['__proto__']: 1 }, spent });
+      const host = await under.host(t, async () => ({ fault: fault.toRecord() }));
+      const link = await under.openLink(t, host.address);
+      for (const found of await Promise.all([1, 2].map((n) => faultOf(ask(link, callOf(n)))))) assert.deepEqual(found.toRecord(), fault.toRecord());
+    });
+  }
 
   test('a thousand calls at once, answered in any order, each get their own answer', async (t) => {
     const held = new Held();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { type TestContext as Test, test } from 'node:test';
 import { z } from 'zod';
-import { Call } from '../../../src/kernel/call.ts';
+import { Call, deadlineFault } from '../../../src/kernel/call.ts';
 import { command, contract, query, schemasOf } from '../../../src/kernel/contract.ts';
 import { deadlines } from '../../../src/kernel/deadline.ts';
 import { Fault, type FaultOrigin } from '../../../src/kernel/fault.ts';
@@ -10,6 +10,8 @@ import { Edge } from '../../../src/fabric/edge.ts';
 import { bindRemote } from '../../../src/fabric/remote.ts';
 import { REPLICA_DEFAULTS } from '../../../src/fabric/replica.ts';
 import { Replicas } from '../../../src/fabric/replicas.ts';
+import { Serving } from '../../../src/fabric/serve.ts';
+import { Target } from '../../../src/fabric/target.ts';
 import { silentLog } from '../../support/context.ts';
 import { ScriptedLink } from '../../support/scripted-link.ts';
 
@@ -17,8 +19,15 @@ interface Shop {
   look(request: { n: number }, call: Call): Promise<{ n: number }>;
   buy(request: { n: number }, call: Call): Promise<{ n: number }>;
 }
+interface Bell {
+  ring(request: { n: number }, call: Call): Promise<{ n: number }>;
+  /** Waits for as long as 20 s on purpose. */
+  listen(request: { n: number }, call: Call): Promise<{ n: number }>;
+}
 const N = z.object({ n: z.int() });
 const shop = contract<Shop>('shop', { look: query({ input: N, output: N, timeoutMs: 2_000 }), buy: command({ input: N, output: N, timeoutMs: 2_000 }) });
+/** At the same host. */
+const bell = contract<Bell>('bell', { ring: query({ input: N, output: N, timeoutMs: 2_000 }), listen: query({ input: N, output: N, timeoutMs: 30_000 }) });
 
 const REST_MS = REPLICA_DEFAULTS.restMs;
 const WARM_MS = REPLICA_DEFAULTS.slowStartMs;
@@ -28,8 +37,9 @@ class Rig {
   readonly links = new Map<string, ScriptedLink>();
   readonly edge = new Edge();
   nowMs = 0;
-  readonly replicas = new Replicas({ host: 'shop', contracts: [shop], newLink: (address) => this.#newLink(address), log: silentLog, now: () => this.nowMs });
+  readonly replicas = new Replicas({ host: 'shop', contracts: [shop, bell], newLink: (address) => this.#newLink(address), log: silentLog, now: () => this.nowMs });
   readonly stub = bindRemote(shop, this.replicas, this.edge);
+  readonly bell = bindRemote(bell, this.replicas, this.edge);
   readonly made: ScriptedLink[] = [];
 
   constructor(t: Test) {
@@ -63,7 +73,7 @@ class Rig {
 }
 
 function introduction(process: string, hash = shop.hash, host = 'shop') {
-  return { host, process, contracts: { shop: hash } };
+  return { host, process, contracts: { shop: hash, bell: bell.hash } };
 }
 function call(over: Partial<ConstructorParameters<typeof Call>[0]> = {}): Call {
   return new Call({ workspace: 'w1', actor: { kind: 'user', id: 'u1' }, deadline: Date.now() + 10_000, ...over });
@@ -217,6 +227,118 @@ test('answers that are faults, and calls that were let go or cannot cross, do no
   assert.equal(rig.replicas.states()[0]!.state, 'open');
 });
 
+test('calls of one contract that fail too often leave those of another one alone', async (t) => {
+  const rig = new Rig(t);
+  const [a] = await rig.open('a');
+  a!.answer = ({ contract, request }, reply) => (contract === 'bell' ? reply.succeed(request) : reply.fail(fault('lost')));
+  while (rig.replicas.states()[0]!.state === 'open') await outcomeOf(rig.stub.buy({ n: 1 }, call()));
+  assert.equal(await outcomeOf(rig.stub.buy({ n: 1 }, call())), 'unavailable/resting unsent');
+  assert.deepEqual(await rig.bell.ring({ n: 2 }, call()), { n: 2 });
+  assert.match(rig.replicas.states()[0]!.problem!, /shop/);
+  assert.doesNotMatch(rig.replicas.states()[0]!.problem!, /bell/);
+});
+
+test('a call that is long on purpose is not the trial of a contract that rested', async (t) => {
+  const rig = new Rig(t);
+  const [a] = await rig.open('a');
+  a!.answer = failing('lost');
+  while (rig.replicas.states()[0]!.state === 'open') await outcomeOf(rig.bell.ring({ n: 1 }, call()));
+  rig.nowMs += REST_MS + 1;
+  a!.answer = undefined;
+  const long = rig.bell.listen({ n: 1 }, call());
+  a!.answer = echo;
+  assert.deepEqual(await outcomeOf(rig.bell.ring({ n: 2 }, call())), { n: 2 });
+  a!.sent.at(-2)!.succeed({ n: 1 });
+  assert.deepEqual(await long, { n: 1 });
+});
+
+test('a fault that the callee passes on speaks for neither another try nor against the callee', async (t) => {
+  for (const origin of ['reply', 'lost'] as const) {
+    const rig = new Rig(t);
+    const [a] = await rig.open('a');
+    a!.answer = (_call, reply) => reply.fail(fault(origin).with({ spent: true }));
+    for (let n = 0; n < 40; n++) assert.equal(await outcomeOf(rig.stub.look({ n }, call())), `unavailable/scripted ${origin}`);
+    assert.equal(a!.sent.length, 40);
+    assert.equal(rig.replicas.states()[0]!.state, 'open');
+  }
+});
+
+test('that a callee ran out of time over something of its own is an answer', async (t) => {
+  const rig = new Rig(t);
+  const [a] = await rig.open('a');
+  a!.answer = (_call, reply) => reply.fail(deadlineFault());
+  for (let n = 0; n < 40; n++) assert.equal(await outcomeOf(rig.stub.buy({ n }, call())), 'deadline/deadline lost');
+  assert.equal(rig.replicas.states()[0]!.state, 'open');
+});
+
+test('calls through several hosts are tried three times in all where they fail, and a command without a key has one effect', async (t) => {
+  const far = new Rig(t);
+  const [c] = await far.open('c');
+  c!.answer = failing('lost');
+  let effects = 0;
+  const target = new Target(shop);
+  target.serve({
+    look: (request: { n: number }, made: Call) => far.stub.look(request, made),
+    buy: (request: { n: number }, made: Call) => {
+      effects++;
+      return far.stub.look(request, made);
+    },
+  });
+  const serving = new Serving([target], silentLog);
+  const near = new Rig(t);
+  const [b] = await near.open('b');
+  b!.answer = async (asked, reply) => {
+    const answer = await serving.dispatch({ ...asked, signal: new AbortController().signal });
+    if ('fault' in answer) reply.fail(Fault.fromRecord(answer.fault));
+    else reply.succeed(answer.value);
+  };
+  assert.equal(await outcomeOf(near.stub.look({ n: 1 }, call())), 'unavailable/scripted lost');
+  assert.deepEqual([b!.sent.length, c!.sent.length], [1, 3]);
+  far.replicas.update([]);
+  far.nowMs += 20_000;
+  assert.equal(await outcomeOf(near.stub.buy({ n: 1 }, call())), 'unavailable/not_connected reply');
+  assert.deepEqual([b!.sent.length, effects], [2, 1]);
+});
+
+test('while a module starts one of those who wait asks every 100 ms; once it answers, the others follow faster and faster', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const rig = new Rig(t);
+  const [a] = await rig.open('a');
+  const target = new Target(shop);
+  a!.answer = (_call, reply) => reply.fail(target.notRunning());
+  const answers = Array.from({ length: 500 }, (_, n) => outcomeOf(rig.stub.buy({ n }, call())));
+  await turn();
+  assert.equal(a!.sent.length, 500);
+  for (let asked = 1; asked <= 10; asked++) {
+    t.mock.timers.tick(100);
+    await turn();
+    assert.equal(a!.sent.length, 500 + asked);
+  }
+  a!.answer = undefined;
+  t.mock.timers.tick(100);
+  const rounds: number[] = [];
+  for (let done = 510; done < a!.sent.length; ) {
+    const round = a!.sent.slice(done);
+    rounds.push(round.length);
+    done = a!.sent.length;
+    for (const sent of round) sent.succeed(sent.call.request);
+    await turn();
+  }
+  assert.deepEqual(rounds, [1, 2, 4, 8, 16, 32, 64, 128, 245]);
+  assert.deepEqual(await Promise.all(answers), Array.from({ length: 500 }, (_, n) => ({ n })));
+});
+
+test('whoever waits for a module to start is told in time that it does not run', async (t) => {
+  const rig = new Rig(t);
+  const [a] = await rig.open('a');
+  const target = new Target(shop);
+  a!.answer = (_call, reply) => reply.fail(target.notRunning());
+  const deadline = Date.now() + 400;
+  const outcomes = await Promise.all(Array.from({ length: 20 }, (_, n) => outcomeOf(rig.stub.buy({ n }, call({ deadline })))));
+  assert.deepEqual(new Set(outcomes), new Set(['unavailable/not_running unsent']));
+  assert.ok(a!.sent.length < 30, `${a!.sent.length} requests`);
+});
+
 test('a request that cannot cross is not tried again', async (t) => {
   const rig = new Rig(t);
   const [a, b] = await rig.open('a', 'b');
@@ -230,7 +352,9 @@ for (const [what, method, key, origin, code, tries] of [
   ['a command with a key that was lost', 'buy', 'k', 'lost', 'unavailable', 2],
   ['a command without a key that was lost', 'buy', undefined, 'lost', 'unavailable', 1],
   ['a command that did not leave', 'buy', undefined, 'unsent', 'unavailable', 2],
-  ['a command whose callee says that it is unavailable', 'buy', undefined, 'reply', 'unavailable', 2],
+  ['a query whose callee says that it is unavailable', 'look', undefined, 'reply', 'unavailable', 2],
+  ['a command with a key whose callee says that it is unavailable', 'buy', 'k', 'reply', 'unavailable', 2],
+  ['a command without a key whose callee says that it is unavailable', 'buy', undefined, 'reply', 'unavailable', 1],
   ['a query that was answered with a fault', 'look', undefined, 'reply', 'conflict', 1],
 ] as const) {
   test(`${what} is made ${tries === 1 ? 'once' : 'again, elsewhere and at once'}`, async (t) => {

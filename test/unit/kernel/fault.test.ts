@@ -11,6 +11,14 @@ describe('a fault', () => {
     assert.doesNotMatch(JSON.stringify(fault.toRecord()), /secret/);
   });
 
+  it('says on its trip, and in copies, that it is spent', () => {
+    const spent = new Fault('unavailable', 'Away.', { reason: 'resting', origin: 'unsent', spent: true });
+    const back = Fault.fromRecord(JSON.parse(JSON.stringify(spent.toRecord())));
+    assert.deepEqual(back.with({ origin: 'reply' }).toRecord(), { ...spent.toRecord(), origin: 'reply' });
+    assert.equal(back.spent, true);
+    assert.equal('spent' in back.with({ spent: false }).toRecord(), false);
+  });
+
   it('is what any other thrown value becomes, with a neutral message', () => {
     for (const thrown of [new TypeError('inside'), 'text', undefined, { code: 'conflict' }]) {
       const fault = toFault(thrown);
@@ -20,11 +28,11 @@ describe('a fault', () => {
     }
   });
 
-  it('may be retried: unsent always, lost when repeatable, reply only when unavailable', () => {
+  it('may be retried: unsent always, lost and an answer that is unavailable when repeatable, other answers never', () => {
     const made = (origin: 'reply' | 'unsent' | 'lost', code: 'unavailable' | 'internal' | 'deadline') => new Fault(code, '', { origin });
     assert.deepEqual(
-      [mayRetry(made('unsent', 'deadline'), false), mayRetry(made('lost', 'deadline'), true), mayRetry(made('lost', 'deadline'), false), mayRetry(made('reply', 'unavailable'), false), mayRetry(made('reply', 'internal'), true)],
-      [true, true, false, true, false],
+      [mayRetry(made('unsent', 'deadline'), false), mayRetry(made('lost', 'deadline'), true), mayRetry(made('lost', 'deadline'), false), mayRetry(made('reply', 'unavailable'), true), mayRetry(made('reply', 'unavailable'), false), mayRetry(made('reply', 'internal'), true)],
+      [true, true, false, true, false, false],
     );
   });
 });
