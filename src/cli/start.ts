@@ -12,6 +12,8 @@ import { CONFIG_OPTIONS, HOST_OPTION, hostOf, loadConfig } from './configuration
 const CRASH_DRAIN_MS = 3_000;
 /** What a stop may take beyond its deadline, for closing what did not finish. */
 const GRACE_MS = 2_000;
+/** A start that waits for longer says for whom. */
+const SILENT_MS = 1_000;
 
 export const start: Command = {
   name: 'start',
@@ -28,6 +30,7 @@ Exit codes: 0 stopped in order · 1 could not start, or broke · 2 wrong option 
     const log = createLog(config.log.level, process.stderr.isTTY === true);
     const host = new Host(config, hostOf(config, args, io), parts, log);
     const ended = untilStopped(host, config, log, io);
+    const waiting = sayWhoIsAwaited(host, config, io);
     try {
       await host.start();
       keepHeapSmall();
@@ -42,6 +45,8 @@ Exit codes: 0 stopped in order · 1 could not start, or broke · 2 wrong option 
       log.error({ err: Fault.is(error) ? (error.cause ?? error) : error }, 'The host could not start');
       log.flush();
       throw new BootProblem(`The host could not start: ${(error as Error).message}`, remedyIn(error) ?? 'The log above says more. `multilith doctor` looks for what may be wrong.', error);
+    } finally {
+      clearInterval(waiting);
     }
     return ended.code;
   },
@@ -83,6 +88,31 @@ function untilStopped(host: Host, config: Config, log: HostLog, io: Io): { reado
   return { code, isStopping: () => stopping };
 }
 
+/** Once, for whoever wonders at a terminal why it is not ready. */
+function sayWhoIsAwaited(host: Host, config: Config, io: Io): NodeJS.Timeout {
+  const timer = setInterval(() => {
+    const { awaited } = host;
+    if (awaited.length === 0) return;
+    clearInterval(timer);
+    io.out(`Waiting for ${awaited.map((name) => `${name}${addressOf(name, config)} (${name === config.bus.host ? 'it keeps the messages: as long as it takes' : `${config.peers.waitMs / 1_000} s at most`})`).join(', ')} …`);
+  }, SILENT_MS).unref();
+  return timer;
+}
+
+/** As far as the configuration knows it. */
+function addressOf(name: string, { hosts }: Config): string {
+  const { listen, addresses } = hosts[name]!;
+  const known = (addresses ?? [listen ?? '']).filter((address) => !/(^|:0)$/.test(address));
+  return known.length === 0 ? '' : ` at ${known.join(' or ')}`;
+}
+
+/** Other hosts and probes find something there, browsers do not. */
+function whereToGo(host: Host, { peers }: Config): string {
+  if (host.hasPages) return host.localUrl;
+  const url = new URL(peers.tls === undefined ? host.localUrl : host.localUrl.replace('http:', 'https:'));
+  return `takes calls of other hosts at ${url.host} (probes: ${url.origin}/livez, /readyz, /metrics)`;
+}
+
 async function welcome(host: Host, config: Config): Promise<string> {
   const channels = host.channels.map(({ name, driver }) => `${name} by ${driver}${driver === 'outbox' ? ' (kept for reading; MULTILITH_SMTP_URL sends it out)' : ''}`);
   const greetings = await host.greetings();
@@ -91,7 +121,7 @@ async function welcome(host: Host, config: Config): Promise<string> {
     `  data      ${config.dataDir}`,
     ...(channels.length > 0 ? [`  channels  ${channels.join(', ')}`] : []),
   ];
-  return ['', `Multilith is ready: ${host.localUrl}`, ...about, ...(greetings.length > 0 ? ['', ...greetings] : []), ''].join('\n');
+  return ['', `Multilith is ready: ${whereToGo(host, config)}`, ...about, ...(greetings.length > 0 ? ['', ...greetings] : []), ''].join('\n');
 }
 
 /** Faults of adapters carry the operator's remedy in their details. */

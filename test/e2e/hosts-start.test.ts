@@ -31,6 +31,8 @@ describe('the start of a host', () => {
     await system.startHost('mailer');
     await system.healed();
     await app.says(/"level":"info".*can be had again/);
+    assert.match(app.output, new RegExp(`^Waiting for mailer at 127\\.0\\.0\\.1:${system.port('mailer')} \\(2 s at most\\) …$`, 'm'));
+    assert.match(system.host('mailer').output, /^Multilith is ready: takes calls of other hosts at (127\.0\.0\.1:\d+) \(probes: http:\/\/\1\/livez, \/readyz, \/metrics\)$/m);
   });
 
   it('waits for the host that keeps the messages, says so, and goes on when it comes', async (t) => {
@@ -41,6 +43,7 @@ describe('the start of a host', () => {
     const state = (await readiness(`http://127.0.0.1:${system.port('mailer')}`))!;
     assert.deepEqual([state.ready, state.phase], [false, 'starting']);
     assert.match(state.problems.join(), /bus: Host app cannot be reached/);
+    await mailer.says(/^Waiting for app at 127\.0\.0\.1:\d+ \(it keeps the messages: as long as it takes\) …$/m);
     await Promise.all([system.startHost('app'), mailer.untilReady()]);
     await system.healed();
   });

@@ -98,6 +98,16 @@ export class Host implements Lifecycle {
     return this.#http === undefined ? urlOf(this.#peers!.address!) : urlOf(this.#http.address);
   }
 
+  /** Whether a browser finds anything at `localUrl`. */
+  get hasPages(): boolean {
+    return this.#http !== undefined;
+  }
+
+  /** The hosts that the start waits for just now. */
+  get awaited(): readonly string[] {
+    return this.#life.state === 'starting' ? (this.#peers?.awaited ?? []) : [];
+  }
+
   /** The ways out of the house that the modules here use. */
   get channels(): { readonly name: string; readonly driver: string }[] {
     if (!this.#parts.modules.some(({ usesChannels }) => usesChannels)) return [];

@@ -63,6 +63,7 @@ export class Network implements Lifecycle {
   #reported: readonly string[] = [];
   #reporting: NodeJS.Timeout | undefined;
   #unwatch: (() => void) | undefined;
+  #warmingUp = false;
   readonly #stopping = new AbortController();
 
   constructor(options: NetworkOptions) {
@@ -112,6 +113,12 @@ export class Network implements Lifecycle {
       const chosen = this.#replicas.get(keyOf(host, via))!.choose(contract.name);
       return Fault.is(chosen) && !isDesk({ contract }) ? [`${contract.name}: ${chosen.message}`] : [];
     });
+  }
+
+  /** The hosts that a start waits for just now: at first each that is called, then the one that keeps the messages. */
+  awaited(): string[] {
+    const wanted = this.#called.filter((one) => (this.#warmingUp ? !isDesk(one) : one.contract === (busContract as Contract<any>)));
+    return [...new Set(wanted.filter(({ host, via }) => !this.#replicas.get(keyOf(host, via))!.ready).map(({ host }) => host))];
   }
 
   edges(): EdgeStatus[] {
@@ -165,10 +172,12 @@ export class Network implements Lifecycle {
   }
 
   async #warmUp(): Promise<void> {
+    this.#warmingUp = true;
     const until = Date.now() + this.#options.config.peers.waitMs;
     for (const replicas of this.#needed()) {
       while (!replicas.ready && Date.now() < until && !this.#stopping.signal.aborted) await changeOf(replicas, until - Date.now(), this.#stopping.signal);
     }
+    this.#warmingUp = false;
     if (this.#stopping.signal.aborted) return;
     this.#report();
     this.#reporting = setInterval(() => this.#report(), REPORT_MS).unref();

@@ -81,6 +81,11 @@ export class Peers {
     return this.#network?.contract(contract);
   }
 
+  /** The hosts that a start waits for just now. */
+  get awaited(): readonly string[] {
+    return this.#network?.awaited() ?? [];
+  }
+
   /** Where this host is reached, with the port that the system chose when 0 was asked for. */
   get address(): ListenAddress | undefined {
     return this.#server?.address;
