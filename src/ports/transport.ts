@@ -13,6 +13,9 @@ import type { HttpSurface } from '../kernel/module.ts';
  */
 export const MOST_VALUE_BYTES = 4 * 1024 * 1024;
 
+/** The `code` of the error with which a server destroys a stream whose other side has not shown that it belongs here. */
+export const PEER_REFUSED = 'ERR_PEER_REFUSED';
+
 /** A call on its way out. Values are JSON-safe; what JSON cannot carry is a defect of the caller's. */
 export interface RemoteCall {
   readonly contract: string;

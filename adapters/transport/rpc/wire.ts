@@ -6,6 +6,7 @@ import { handshakeFrame, KIND_HANDSHAKE, PREAMBLE, WireError } from './frames.ts
 import { Incoming } from './incoming.ts';
 import { type Message, PING, PONG } from './messages.ts';
 import { Outgoing } from './outgoing.ts';
+import { PEER_REFUSED } from '../../../src/ports/transport.ts';
 import type { RpcSettings } from './settings.ts';
 
 /** What a wire tells the side that it belongs to. None is called after `closed`, which is called once. */
@@ -116,7 +117,7 @@ export class Wire {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearTimeout(this.#timer);
-    this.#duplex.destroy(new Error(problem));
+    this.#duplex.destroy(this.#end(problem));
     this.#events.closed(problem);
   }
 
@@ -125,10 +126,14 @@ export class Wire {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearTimeout(this.#timer);
-    const destroy = (): void => void this.#duplex.destroy(new Error(problem));
+    const destroy = (): void => void this.#duplex.destroy(this.#end(problem));
     const timer = setTimeout(destroy, LAST_WORDS_MS);
     this.#duplex.once('close', () => clearTimeout(timer)).end(destroy);
     this.#events.closed(problem);
+  }
+
+  #end(problem: string): Error {
+    return this.#isOpen ? new Error(problem) : Object.assign(new Error(problem), { code: PEER_REFUSED });
   }
 
   #write(bytes: Buffer): void {

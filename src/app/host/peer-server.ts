@@ -3,9 +3,10 @@ import { createServer as createTlsServer } from 'node:tls';
 import type { Duplex } from 'node:stream';
 import { type Lifecycle, StartStop } from '../../kernel/lifecycle.ts';
 import type { Log } from '../../kernel/telemetry.ts';
-import type { Server, StreamTransport, TlsMaterial } from '../../ports/transport.ts';
+import { PEER_REFUSED, type Server, type StreamTransport, type TlsMaterial } from '../../ports/transport.ts';
 import type { ListenAddress } from '../config/listen.ts';
 import { addressOf, listenAt } from './listening.ts';
+import { RefusedConnections } from './refused-connections.ts';
 
 export interface Spoken {
   readonly transport: StreamTransport;
@@ -17,22 +18,29 @@ const FIRST_WORDS_MS = 5_000;
 /** So many bytes tell the transports apart. */
 const ENOUGH_BYTES = 4;
 const MOST_CONNECTIONS = 4_096;
+/** Of those, such as have not said yet what they speak, or whose TLS handshake is not done; beyond it the oldest goes. */
+const MOST_UNDECIDED = 256;
 
 /** The port at which other hosts reach this one: one for all transports, told apart by their first bytes. */
 export class PeerServer implements Lifecycle {
   readonly #server: NetServer;
   readonly #spoken: readonly Spoken[];
   readonly #life: StartStop;
-  readonly #undecided = new Set<Duplex>();
+  /** By where they come from, oldest first. With TLS these are the connections below it. */
+  readonly #undecided = new Map<string, Socket>();
+  readonly #refused: RefusedConnections;
 
   /** `host`: its name in the topology. */
   constructor(host: string, listen: ListenAddress, tls: TlsMaterial | undefined, spoken: readonly Spoken[], log: Log) {
     this.#spoken = spoken;
+    this.#refused = new RefusedConnections(log);
     const accept = (socket: Socket) => this.#accept(socket);
     this.#server = tls === undefined ? createTcpServer({ noDelay: true, pauseOnConnect: false }, accept) : createTlsServer({ ...tls, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3', noDelay: true, handshakeTimeout: FIRST_WORDS_MS }, accept);
     this.#server.maxConnections = MOST_CONNECTIONS;
+    // Before what the listener above does with it.
+    this.#server.prependListener('connection', (socket: Socket) => this.#meet(socket));
     this.#server.on('tlsClientError', (error: Error, socket: Socket) => {
-      log.warn({ from: socket.remoteAddress, reason: error.message }, 'a connection was refused: its certificate is not one of ours');
+      this.#refused.note('connections were refused: their certificate is not one of ours', socket.remoteAddress, error.message);
       socket.destroy();
     });
     this.#life = new StartStop(
@@ -55,12 +63,20 @@ export class PeerServer implements Lifecycle {
     return addressOf(this.#server);
   }
 
+  #meet(socket: Socket): void {
+    const from = originOf(socket);
+    const [oldest] = this.#undecided.values();
+    if (this.#undecided.size >= MOST_UNDECIDED) oldest!.destroy();
+    this.#undecided.set(from, socket);
+    socket.once('close', () => this.#undecided.get(from) === socket && this.#undecided.delete(from));
+  }
+
   #accept(socket: Socket): void {
-    this.#undecided.add(socket);
+    const from = originOf(socket);
     const timer = setTimeout(() => socket.destroy(), FIRST_WORDS_MS);
     const decided = () => {
       clearTimeout(timer);
-      this.#undecided.delete(socket);
+      this.#undecided.delete(from);
       socket.removeListener('readable', look);
       socket.removeListener('close', decided);
       socket.removeListener('error', ignore);
@@ -76,6 +92,9 @@ export class PeerServer implements Lifecycle {
       decided();
       const speaker = this.#spoken.find(({ transport }) => transport.recognises(beginning.subarray(0, 8)));
       if (speaker === undefined) return void socket.destroy();
+      socket.on('error', (error: NodeJS.ErrnoException) => {
+        if (error.code === PEER_REFUSED) this.#refused.note('connections were refused: whoever called has not shown that it belongs here', from, error.message);
+      });
       speaker.server.accept(socket);
     };
     socket.on('readable', look).once('close', decided).on('error', ignore);
@@ -83,10 +102,14 @@ export class PeerServer implements Lifecycle {
 
   async #close(deadlineMs: number): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#undecided) socket.destroy();
+    for (const socket of this.#undecided.values()) socket.destroy();
     await Promise.all(this.#spoken.map(({ server }) => server.stop(deadlineMs)));
     await closed;
   }
+}
+
+function originOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress}:${remotePort}`;
 }
 
 function ignore(): void {}

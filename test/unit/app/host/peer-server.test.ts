@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { test, type TestContext } from 'node:test';
+import { connect as connectTls } from 'node:tls';
+import { rpc } from '../../../../adapters/transport/rpc/transport.ts';
 import { PeerServer } from '../../../../src/app/host/peer-server.ts';
-import type { Server, StreamTransport } from '../../../../src/ports/transport.ts';
+import type { Log } from '../../../../src/kernel/telemetry.ts';
+import type { Server, StreamTransport, TlsMaterial } from '../../../../src/ports/transport.ts';
+import { newAuthority } from '../../../support/certificates.ts';
 import { silentLog } from '../../../support/context.ts';
 
 /** Says back what it is told, to those who begin with RPC1. */
@@ -49,4 +53,63 @@ test('a beginning that comes byte by byte reaches its transport whole', async (t
   let told = '';
   for await (const chunk of client) if ((told += String(chunk)).length === 9) break;
   assert.equal(told, 'RPC1hello');
+});
+
+/** What a server of this kind has said, and a way to reach it. */
+async function serving(t: TestContext, tls: TlsMaterial | undefined, spoken: { transport: StreamTransport; server: Server<Duplex> }) {
+  const lines: { fields: Record<string, unknown>; message: string }[] = [];
+  const log: Log = { ...silentLog, warn: (fields, message) => void lines.push({ fields: fields as Record<string, unknown>, message: message! }) };
+  const server = new PeerServer('app', { host: '127.0.0.1', port: 0 }, tls, [spoken], log);
+  await server.start();
+  t.after(() => server.stop(1_000));
+  return { port: server.address.port, lines };
+}
+
+async function dial(t: TestContext, port: number): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1').on('error', () => {});
+  t.after(() => socket.destroy());
+  await once(socket, 'connect');
+  return socket;
+}
+
+for (const kind of ['TCP', 'TLS']) {
+  test(`strangers who say nothing over ${kind} push out the oldest of their kind, and nobody who is known`, { timeout: 20_000 }, async (t) => {
+    const tls = kind === 'TLS' ? newAuthority(t)('app', '127.0.0.1') : undefined;
+    const { port } = await serving(t, tls, echo());
+    const known = tls === undefined ? await dial(t, port) : connectTls({ port, host: '127.0.0.1', ...tls });
+    t.after(() => known.destroy());
+    known.write('RPC1');
+    await once(known, 'data');
+    const closed: number[] = [];
+    for (let n = 0; n < 260; n++) (await dial(t, port)).resume().once('close', () => void closed.push(n));
+    while (closed.length < 4) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.deepEqual(closed.toSorted((a, b) => a - b), [0, 1, 2, 3]);
+    known.write('still');
+    const [said] = await once(known, 'data');
+    assert.equal(String(said), 'still');
+  });
+}
+
+test('a hundred strangers without a certificate are one line in the log', { timeout: 20_000 }, async (t) => {
+  const { port, lines } = await serving(t, newAuthority(t)('app', '127.0.0.1'), echo());
+  for (let n = 0; n < 100; n++) {
+    const socket = await dial(t, port);
+    socket.resume().write('GET / HTTP/1.1\r\n\r\n');
+    await once(socket, 'close');
+  }
+  assert.deepEqual(lines.map(({ fields: { connections } }) => connections), [1]);
+});
+
+test('a caller with another secret is one line in the log, which says so', { timeout: 20_000 }, async (t) => {
+  const identity = (secret: string) => ({ introduction: { host: 'app', process: secret, contracts: {} }, offers: [], secret });
+  const { port, lines } = await serving(t, undefined, { transport: rpc as StreamTransport, server: rpc.serve(identity('a'.repeat(32)), { dispatch: async () => ({ value: null }) }) });
+  const links = [1, 2, 3].map(() => rpc.link(identity('b'.repeat(32)), { at: { host: '127.0.0.1', port } }));
+  for (const link of links) {
+    t.after(() => link.stop(100));
+    await link.start();
+    while (!link.problem?.includes('secret')) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  while (lines.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(lines.length, 1);
+  assert.match(String(lines[0]!.fields.problem), /secret/);
 });
