@@ -40,6 +40,7 @@ export class Serving implements Dispatcher {
     } catch (thrown) {
       return refusal(faultOf(border.declare(toFault(thrown)), name, call, this.#log));
     } finally {
+      call.answered();
       this.underWay--;
     }
   }

@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto';
-import { deadlines } from './deadline.ts';
+import { type Deadline, deadlines } from './deadline.ts';
 import type { EpochMs } from './clock.ts';
 import { Fault } from './fault.ts';
 import { newId } from './ids.ts';
@@ -42,6 +42,7 @@ export class Call {
   readonly idempotencyKey: string | undefined;
   #parent: AbortSignal | (() => AbortSignal) | undefined;
   #signal: AbortSignal | undefined;
+  #late: Deadline | undefined;
 
   constructor(fields: CallFields) {
     this.id = fields.id ?? newId();
@@ -62,6 +63,11 @@ export class Call {
   get cancelSignal(): AbortSignal | undefined {
     if (typeof this.#parent === 'function') this.#parent = this.#parent();
     return this.#parent;
+  }
+
+  /** The callee has answered: nobody is told of the deadline any more. Only for whoever made this very call. */
+  answered(): void {
+    if (this.#late !== undefined) deadlines.remove(this.#late);
   }
 
   leftMs(now: EpochMs): number {
@@ -92,6 +98,7 @@ export class Call {
   #makeSignal(): AbortSignal {
     const controller = new AbortController();
     const entry = { slot: 0, index: -1, expire: () => controller.abort(deadlineFault()) };
+    this.#late = entry;
     deadlines.add(entry, this.deadline);
     controller.signal.addEventListener('abort', () => deadlines.remove(entry), { once: true });
     const parent = this.cancelSignal;

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { z } from 'zod';
 import type { Call } from '../../../src/kernel/call.ts';
 import { newTrace } from '../../../src/kernel/call.ts';
+import { deadlines } from '../../../src/kernel/deadline.ts';
 import { contract, query } from '../../../src/kernel/contract.ts';
 import { Fault, type FaultRecord } from '../../../src/kernel/fault.ts';
 import type { Log } from '../../../src/kernel/telemetry.ts';
@@ -113,4 +114,17 @@ test('faults that the contract declares, and those of the platform, cross as the
 test('a contract is offered with its hash and the schemas of its operations', () => {
   const offer = offerOf(desk);
   assert.deepEqual([offer.name, offer.hash, Object.keys(offer.operations)], ['desk', desk.hash, ['ask']]);
+});
+
+test('a callee that has asked for the signal leaves no deadline behind once it has answered', async () => {
+  const { serving } = servingWith(async ({ n }, call) => {
+    assert.equal(call.signal.aborted, false);
+    assert.equal(deadlines.size, 1);
+    if (n === 2) throw new Error('broken');
+    return { n };
+  });
+  for (const n of [1, 2]) {
+    await serving.dispatch(arrived({ request: { n } }));
+    assert.equal(deadlines.size, 0);
+  }
 });
