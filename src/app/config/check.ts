@@ -27,6 +27,12 @@ export function reject(path: readonly string[], expected: string, checking: Chec
   rejectUnseen(path, expected, checking, value === undefined ? undefined : checking.secrets.show(path, value));
 }
 
+/** Notes that a setting is missing, with where its section stands. */
+export function rejectMissing(path: readonly string[], expected: string, checking: Checking): void {
+  const source = sourceOf(checking.layers, path.slice(0, -1))?.name;
+  checking.problems.push({ severity: 'error', path: path.join('.'), ...(source !== undefined && { source }), expected: `is needed${expected}` });
+}
+
 /** The same where the value may be a secret under a name that does not tell. */
 function rejectUnseen(path: readonly string[], expected: string, { layers, problems }: Checking, found?: string): void {
   const source = sourceOf(layers, path)?.name;

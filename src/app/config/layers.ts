@@ -47,15 +47,24 @@ export function fileLayers(topology: string, namedBy: string, cwd: string, probl
 }
 
 function baseOf(base: Value, file: string, source: string, problems: Problem[]): string | undefined {
-  const found = typeof base === 'string' ? find(base, [dirname(file), SHIPPED]) : undefined;
-  if (found === undefined) problems.push({ severity: 'error', path: 'extends', source, found: JSON.stringify(base), expected: 'the name of a file beside this one, without .yaml, or a path' });
-  return found;
+  const folders = [dirname(file), SHIPPED];
+  if (typeof base === 'string') {
+    const found = find(base, folders);
+    if (found !== undefined) return found;
+  }
+  const expected = typeof base === 'string' ? `does not exist; looked for ${candidatesOf(base, folders).join(', ')}` : 'must be the name of a file beside this one, without .yaml, or a path';
+  problems.push({ severity: 'error', path: 'extends', source, found: JSON.stringify(base), expected });
+  return undefined;
 }
 
 function find(name: string, folders: readonly string[]): string | undefined {
+  return candidatesOf(name, folders).find((candidate) => existsSync(candidate));
+}
+
+/** Where a file of this name may lie. */
+function candidatesOf(name: string, folders: readonly string[]): string[] {
   const names = /\.ya?ml$/.test(name) ? [name] : [`${name}.yaml`, `${name}.yml`];
-  const candidates = isAbsolute(name) ? names : folders.flatMap((folder) => names.map((one) => resolve(folder, one)));
-  return candidates.find((candidate) => existsSync(candidate));
+  return isAbsolute(name) ? names : folders.flatMap((folder) => names.map((one) => resolve(folder, one)));
 }
 
 function shorten(file: string, cwd: string): string {

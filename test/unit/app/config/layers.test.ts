@@ -99,3 +99,9 @@ test('an anchor that holds itself is a problem, one that is used twice is none',
   assert.deepEqual(read({ yaml: 'data: &a [*a]\n' }).problems.map(({ expected }) => expected), ['must not have an anchor that holds its own alias']);
   assert.deepEqual(read({ yaml: 'storage: { portal: &s { driver: sqlite }, trigger: *s }\n' }).problems, []);
 });
+
+test('a base that is not there is told of with the places where it was looked for', () => {
+  const { problems, folder } = read({ yaml: 'extends: nowhere\n' });
+  assert.equal(problems.length, 1);
+  assert.ok(problems[0]!.expected.startsWith(`does not exist; looked for ${join(folder, 'nowhere.yaml')}, ${join(folder, 'nowhere.yml')}, `), problems[0]!.expected);
+});

@@ -9,8 +9,32 @@ const placesOf = (yaml: string) => read({ yaml }).problems.map(({ path }) => pat
 test('every module lives on one host', () => {
   assert.deepEqual(placesOf('hosts: { app: { modules: [portal, trigger] } }'), ['hosts']);
   assert.deepEqual(placesOf('hosts: { app: { modules: [portal, trigger, notification, notification] } }'), ['hosts.app.modules.3']);
-  assert.deepEqual(placesOf('hosts: { app: { modules: [portal, triger, notification] } }'), ['hosts.app.modules.1', 'hosts']);
+  assert.deepEqual(placesOf('hosts: { app: { modules: [portal, triger, notification] } }'), ['hosts.app.modules.1']);
   assert.deepEqual(placesOf('hosts: { app: { modules: [] } }'), ['hosts.app.modules']);
+});
+
+test('what only follows from another mistake is not told', () => {
+  const cached = `${TWO}calls: { notification: { via: rpc, cache: { entries: 1_000 } }, trigger: { via: inline } }`;
+  assert.deepEqual(placesOf(cached), []);
+  assert.deepEqual(placesOf(cached.replace('[notification]', '[notificaton]')), ['hosts.mailer.modules.0']);
+  assert.deepEqual(placesOf(cached.replace('[notification]', '[notification, trigger]')), ['hosts.mailer.modules.1']);
+  assert.deepEqual(placesOf(cached.replace('[notification]', 'notification')), ['hosts.mailer.modules']);
+  assert.deepEqual(placesOf(cached.replace('[notification]', '[mails]')), ['hosts.mailer.modules.0', 'hosts']);
+});
+
+test('a missing address is told of with the place of its host', () => {
+  const { problems } = read({ yaml: TWO.replace(', listen: "127.0.0.1:7072"', '').replaceAll(', mailer:', ',\n  mailer:') });
+  assert.deepEqual(problems.map(({ path, source }) => [path, source]), [['hosts.mailer.listen', 'main.yaml:2']]);
+});
+
+test('hosts and browsers are not answered at one address', () => {
+  const problemsOf = (yaml: string) => readConfig({ topology: 'main.yaml', env: {}, cwd: folderWith({ 'main.yaml': yaml }) }, installed).problems;
+  const [problem, ...others] = problemsOf(`${TWO}http: { listen: "127.0.0.1:7071" }`);
+  assert.deepEqual([problem?.path, others], ['hosts.app.listen', []]);
+  assert.match(problem!.expected, /must differ from http\.listen.*another port/);
+  assert.deepEqual(problemsOf(`${TWO}http: { listen: "127.0.0.1:7072" }`).map(({ path }) => path), ['hosts.mailer.listen']);
+  assert.deepEqual(problemsOf(`${TWO}http: { listen: "0.0.0.0:7071" }`).map(({ path }) => path), ['hosts.app.listen']);
+  assert.deepEqual(problemsOf(`${TWO}http: { listen: "0.0.0.0:7072" }`), [], 'the other host may be on another machine');
 });
 
 test('any module may be called through the codec', () => {
