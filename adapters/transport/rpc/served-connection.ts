@@ -16,12 +16,18 @@ interface Held {
   readonly text: string;
 }
 
+export interface ServedEvents {
+  /** The other side has shown that it belongs here. */
+  opened(): void;
+  closed(): void;
+}
+
 /** The serving end of one connection: takes calls in, within the window that it granted, and answers them. */
 export class ServedConnection {
   readonly #identity: Identity;
   readonly #dispatcher: Dispatcher;
   readonly #settings: RpcSettings;
-  readonly #onClose: (connection: ServedConnection) => void;
+  readonly #events: ServedEvents;
   readonly #wire: Wire;
   readonly #handshake: ServerHandshake;
   /** By number, which is below the window's size. */
@@ -32,11 +38,11 @@ export class ServedConnection {
   #isOpen = false;
   #isLeaving = false;
 
-  constructor(duplex: Duplex, identity: Identity, dispatcher: Dispatcher, settings: RpcSettings, onClose: (connection: ServedConnection) => void) {
+  constructor(duplex: Duplex, identity: Identity, dispatcher: Dispatcher, settings: RpcSettings, events: ServedEvents) {
     this.#identity = identity;
     this.#dispatcher = dispatcher;
     this.#settings = settings;
-    this.#onClose = onClose;
+    this.#events = events;
     this.#wire = new Wire(
       duplex,
       settings,
@@ -72,6 +78,7 @@ export class ServedConnection {
       if (agreed === undefined) return;
       this.#wire.open(agreed.maxFrameBytes);
       this.#isOpen = true;
+      this.#events.opened();
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       this.#wire.closeSoon(error.message);
@@ -149,7 +156,7 @@ export class ServedConnection {
   #lose(): void {
     this.#held.length = 0;
     for (const arrived of this.#underWay.splice(0)) arrived?.cancel();
-    this.#onClose(this);
+    this.#events.closed();
   }
 }
 

@@ -9,6 +9,8 @@ export class RpcServer implements Server<Duplex> {
   readonly #dispatcher: Dispatcher;
   readonly #settings: RpcSettings;
   readonly #connections = new Set<ServedConnection>();
+  /** Of those, oldest first, whose handshake is not done. */
+  readonly #strangers = new Set<ServedConnection>();
   #stopping: Promise<void> | undefined;
   #onEmpty: (() => void) | undefined;
 
@@ -28,7 +30,14 @@ export class RpcServer implements Server<Duplex> {
       return;
     }
     if ('setNoDelay' in duplex && typeof duplex.setNoDelay === 'function') duplex.setNoDelay(true);
-    this.#connections.add(new ServedConnection(duplex, this.#identity, this.#dispatcher, this.#settings, (connection) => this.#forget(connection)));
+    const [oldest] = this.#strangers;
+    if (this.#strangers.size >= this.#settings.maxStrangers) oldest!.close('Too many others have not introduced themselves.');
+    const connection: ServedConnection = new ServedConnection(duplex, this.#identity, this.#dispatcher, this.#settings, {
+      opened: () => this.#strangers.delete(connection),
+      closed: () => this.#forget(connection),
+    });
+    this.#connections.add(connection);
+    this.#strangers.add(connection);
   }
 
   stop(deadlineMs: number): Promise<void> {
@@ -48,6 +57,7 @@ export class RpcServer implements Server<Duplex> {
 
   #forget(connection: ServedConnection): void {
     this.#connections.delete(connection);
+    this.#strangers.delete(connection);
     if (this.#connections.size === 0) this.#onEmpty?.();
   }
 }

@@ -8,6 +8,8 @@ export interface RpcSettings {
   readonly maxHandshakeBytes: number;
   /** From connecting (or being connected to) until both have introduced themselves. */
   readonly handshakeMs: number;
+  /** Connections of a server whose handshake is not done; beyond it the oldest is closed. */
+  readonly maxStrangers: number;
   /** How often a connection is looked at; one that was silent since the last look is pinged. */
   readonly beatMs: number;
   /** After so many looks without a byte the other side counts as gone. */
@@ -34,6 +36,7 @@ export const DEFAULTS: RpcSettings = {
   maxFrameBytes: MOST_VALUE_BYTES + 320 * 1024,
   maxHandshakeBytes: 64 * 1024,
   handshakeMs: 5_000,
+  maxStrangers: 256,
   beatMs: 1_000,
   silentBeats: 4,
   windowCalls: 1_024,

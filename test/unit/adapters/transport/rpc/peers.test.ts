@@ -252,3 +252,19 @@ test('a link gives its peer up and finds it again when the process was replaced 
   await linkState(link, 'open');
   assert.ok(link.traffic.sent > sent);
 });
+
+test('strangers who never introduce themselves push out the oldest of their kind, and nobody who has', { timeout: 20_000 }, async (t) => {
+  const under = transportUnderTest('rpc', rpcWith({ maxStrangers: 2 }));
+  const host = await under.host(t, echo);
+  const link = await under.openLink(t, host.address);
+  const closed: number[] = [];
+  for (let n = 0; n < 4; n++) {
+    const stranger = connect(host.address.at as { port: number });
+    t.after(() => stranger.destroy());
+    stranger.on('error', () => {}).on('close', () => void closed.push(n)).resume().write(PREAMBLE);
+    await once(stranger, 'connect');
+  }
+  while (closed.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.deepEqual(closed.toSorted(), [0, 1]);
+  assert.equal(await ask(link, callOf('still')), 'still');
+});
