@@ -81,12 +81,12 @@ Exit codes: 0 done · 1 failed · 2 wrong option or configuration.`,
 /** @throws what went wrong; where it is the queue's name, with the names that there are. */
 async function explain(error: unknown, queue: string | undefined, ask: Ask): Promise<never> {
   if (queue === undefined || !Fault.is(error) || error.reason !== 'queue_not_found') throw error;
-  throw noQueue(queue, (await ask('inspect', {})) as QueueState[]);
+  throw new Fault('not_found', noQueue(queue, (await ask('inspect', {})) as QueueState[]), { reason: error.reason, cause: error });
 }
 
-function noQueue(queue: string, states: readonly QueueState[]): UsageError {
+function noQueue(queue: string, states: readonly QueueState[]): string {
   const names = states.map(({ name }) => name);
-  return new UsageError(`There is no queue ${queue}.${didYouMean(queue, names)} ${names.length === 0 ? 'There is none yet.' : `There are: ${names.join(', ')}.`}`);
+  return `There is no queue ${queue}.${didYouMean(queue, names)} ${names.length === 0 ? 'There is none yet.' : `There are: ${names.join(', ')}.`}`;
 }
 
 /** An option that an action would not look at was meant to change what it does. */
@@ -149,7 +149,7 @@ async function list(ask: Ask, _: string, args: Args, io: Io): Promise<void> {
 async function inspect(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
   const states = (await ask('inspect', {})) as QueueState[];
   const state = states.find(({ name }) => name === queue);
-  if (state === undefined) throw noQueue(queue, states);
+  if (state === undefined) throw new UsageError(noQueue(queue, states));
   if (args.flag('json')) return io.out(JSON.stringify(state, undefined, 2));
   const { ready, oldestMs, pausedWorkspaces, lastPublished, lastTaken, ...rest } = state;
   const rows: [string, string][] = [

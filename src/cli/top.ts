@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { askHost, isRunning } from '../app/control/client.ts';
+import { askHost } from '../app/control/client.ts';
+import { hostsOn } from '../app/control/running.ts';
 import type { Config } from '../app/config/config.ts';
 import { BootProblem } from '../app/host/boot-problem.ts';
 import { parts } from '../app/parts.ts';
@@ -24,7 +25,7 @@ export const top: Command = {
   usage: '[--once] [--json] [options]',
   details: `Shows the hosts of the topology live: their modules, the calls between them with how long they take and
 how many fail, the connections behind them, and the queues. Refreshes every second; q or Ctrl-C ends.
-Asks a host that runs on this data directory, which asks all others; one that cannot be reached is
+Asks a host that runs on this data directory, of whatever topology, which asks all others; one that cannot be reached is
 listed with the reason. Calls a second, failures and times are those of the last minute, cache hits
 those since the start. Calls within a process are not counted.
 
@@ -44,11 +45,10 @@ Exit codes: 0 shown · 1 no host runs here · 2 wrong option or configuration.`,
   },
 };
 
-/** The whole system, as the first host sees it that runs here and answers. */
-async function read({ dataDir, hosts }: Config): Promise<Reading> {
+/** The whole system, as the first host sees it that runs here and answers, whether the topology that was asked for knows it or not. */
+async function read({ dataDir }: Config): Promise<Reading> {
   let silent: unknown;
-  for (const host of Object.keys(hosts)) {
-    if (!(await isRunning(dataDir, host))) continue;
+  for (const { host } of await hostsOn(dataDir)) {
     try {
       return { status: (await askHost(dataDir, host, 'GET', '/system', undefined, ANSWER_MS)) as SystemStatus, atMs: performance.now() };
     } catch (error) {
@@ -56,7 +56,7 @@ async function read({ dataDir, hosts }: Config): Promise<Reading> {
     }
   }
   if (silent !== undefined) throw silent;
-  throw new BootProblem(`No host of this topology runs on ${dataDir}.`, 'Start one, or name its topology (--topology) and its data directory (MULTILITH_DATA).');
+  throw new BootProblem(`No host runs on ${dataDir}.`, 'Start one, or name its data directory (MULTILITH_DATA).');
 }
 
 async function printJson(config: Config, once: boolean, io: Io): Promise<void> {

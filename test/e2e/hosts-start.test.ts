@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { runCli } from '../support/cli.ts';
+import { Multilith } from '../support/multilith.ts';
+import { freePort } from '../support/server-process.ts';
 import { type Layout, TestSystem } from '../support/topologies.ts';
 
 const layout: Layout = { hosts: { app: ['portal', 'trigger'], mailer: ['notification'] }, settings: { peers: { waitMs: 2_000 } } };
@@ -46,6 +49,19 @@ describe('the start of a host', () => {
     await mailer.says(/^Waiting for app at 127\.0\.0\.1:\d+ \(it keeps the messages: as long as it takes\) …$/m);
     await Promise.all([system.startHost('app'), mailer.untilReady()]);
     await system.healed();
+  });
+
+  it('is refused without a stack where another topology has its modules, and says who runs there', async (t) => {
+    const whole = await Multilith.start();
+    t.after(() => whole.dispose());
+    const env = { MULTILITH_DATA: whole.dataDir, MULTILITH_HTTP_LISTEN: '127.0.0.1:0' };
+    const { code, error } = await runCli(['start', '--topology', 'split-notification', '--host', 'mailer', '--set', 'peers.waitMs=0', '--set', `hosts.mailer.listen=127.0.0.1:${await freePort()}`, '--set', `hosts.app.listen=127.0.0.1:${await freePort()}`], { env });
+    assert.equal(code, 1);
+    assert.ok(error.includes(`On this data directory runs: app (process ${whole.process.pid}), probably with another topology`), error);
+    assert.match(error, /stop that process first/);
+    assert.doesNotMatch(error, /\n {4}at |"stack"/);
+    const seen = await runCli(['top', '--once', '--topology', 'split-all'], { env });
+    assert.match(seen.out, /^ app +ready/m, 'top finds whoever runs there');
   });
 
   for (const [when, line] of [['while it waits for the others', undefined], ['while it waits for the host that keeps the messages', /bus: Host app cannot be reached/]] as const) {

@@ -29,6 +29,7 @@ import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import { Peers } from './peers.ts';
 import { fingerprintOf } from './same-installation.ts';
+import { takenDatabase } from './taken-database.ts';
 
 /** Of the time that a stop may take, what a registry gets that is slow to answer. */
 const LEAVING_SHARE = 0.1;
@@ -84,7 +85,7 @@ export class Host implements Lifecycle {
       await this.#life.start();
     } catch (error) {
       await this.stop(this.#config.shutdown.deadlineMs).catch(() => {});
-      throw error;
+      throw (await takenDatabase(error, { dataDir: this.#config.dataDir, host: this.name, modules: this.#config.hosts[this.name]!.modules })) ?? error;
     }
   }
 
