@@ -39,4 +39,5 @@ export const notificationModule = defineModule({
   parts: [DeliveryLog, DeliveryQueries, Preparation, Recipients, Suppressions, OutboxReader, Templates, TestMails],
   lifecycles: [Renderer],
   usesChannels: true,
+  replicable: true,
 });

@@ -128,6 +128,11 @@ function checkSpan(shape: ConfigShape, chosen: ChosenParts, parts: Parts, checki
   for (const [host, { modules, replicas }] of replicated) {
     if (!spans && (keeper ?? host) === host) reject(['hosts', host, 'replicas'], `${host} keeps the messages in ${driver}, which one process may open; it can have ${replicas} replicas with a bus that spans hosts`, checking);
     for (const module of modules) {
+      if (!parts.modules.find(({ name }) => name === module)?.replicable) {
+        const may = parts.modules.filter(({ replicable }) => replicable).map(({ name }) => name);
+        reject(['hosts', host, 'replicas'], `${module} keeps things in memory that another process would not know, and so has one; a host of ${may.join(' or ') || 'no module'} alone may have several`, checking);
+        continue;
+      }
       const { driver: name, settings: own } = chosen.storage[module] ?? {};
       const storage = name === undefined ? undefined : parts.storage[name]?.create(own, probe('.'));
       if (storage && !storage.capabilities.shared) reject(['hosts', host, 'replicas'], `${module} stores in ${name}, which one process may open; replicas need a storage that can be shared`, checking);

@@ -12,7 +12,7 @@ import { defineModule, type ModuleDefinition } from '../../../../src/kernel/modu
 
 function moduleNamed(name: string, settings: z.ZodType, calls: ModuleDefinition['calls'] = []): ModuleDefinition {
   class Nothing {}
-  return defineModule<object, any>({ name, contract: contract<object>(name, {}), implementation: Nothing, calls, migrations: [], subscriptions: [], publishes: [], settings, parts: [], lifecycles: [] });
+  return defineModule<object, any>({ name, contract: contract<object>(name, {}), implementation: Nothing, calls, migrations: [], subscriptions: [], publishes: [], settings, parts: [], lifecycles: [], replicable: name === 'notification' });
 }
 
 const one = <Port>(name: string, settings: z.ZodType, port: object): Catalog<Port> => ({ [name]: { name, settings, create: () => port as Port } });

@@ -112,6 +112,9 @@ test('messages are no larger than what may cross where they go between hosts or 
 test('replicas need a bus and storages that can be shared', () => {
   const yaml = 'hosts: { app: { modules: [portal, trigger, notification], replicas: 2, listen: "127.0.0.1:7071", addresses: ["127.0.0.1:7071", "127.0.0.1:7072"] } }';
   assert.deepEqual(placesOf(yaml), ['hosts.app.replicas', 'hosts.app.replicas', 'hosts.app.replicas', 'hosts.app.replicas']);
+  const words = read({ yaml }).problems.map(({ expected }) => expected).join('\n');
+  assert.match(words, /portal keeps things in memory .* a host of notification alone may have several/);
+  assert.match(words, /notification stores in sqlite/);
 });
 
 test('a cache needs a call that leaves the process, and a second tier that exists', () => {
