@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
+import { blocksOf } from '../support/markdown.ts';
 import { newAuthority } from '../support/certificates.ts';
 import { MailTraffic } from '../support/mail-traffic.ts';
 import { MailServer } from '../support/smtp-server.ts';
@@ -104,6 +107,15 @@ describe('the port at which a host takes calls', () => {
     assert.deepEqual(await curl('/contract/notification/listSuppressions', ...bearer, ...body), { items: [], next: null });
     assert.equal((await curl('/contract/notification/listSuppressions', ...body)).code, 'unauthenticated');
     assert.equal((await curl('/contract', '-H', 'authorization: Bearer wrong')).code, 'unauthenticated');
+  });
+
+  it("answers the page's commands as they stand", async () => {
+    const [script] = blocksOf(readFileSync(join(import.meta.dirname, '../../../docs/contracts-over-http.md'), 'utf8'), 'sh');
+    const here = script!.replaceAll('http://127.0.0.1:7072', url);
+    assert.notEqual(here, script);
+    const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', here], { env: { PATH: process.env.PATH, SECRET, WORKSPACE: 'w1' } });
+    assert.match(stdout, /"countDeliveries":\{"kind":"query"/);
+    assert.match(stdout, /\{"audience":0,"sent":0,[^}]*\}/);
   });
 
   it('is not troubled by strangers: garbage, endless frames, slow bytes', { timeout: 30_000 }, async () => {

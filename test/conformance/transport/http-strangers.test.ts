@@ -1,15 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { http } from '../../../adapters/transport/http/transport.ts';
 import { MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
 import { within } from '../../support/buses.ts';
 import { echo, Held, httpHost, identityOf, type HttpHost, SECRET } from '../../support/http-host.ts';
-import { blocksOf } from '../../support/markdown.ts';
 
 /** curl is a client that we did not write. */
 async function curl(...args: string[]): Promise<{ status: number; type: string; body: string; headers: Map<string, string> }> {
@@ -116,6 +113,7 @@ test('each refusal is a problem that names the remedy, and none runs anything', 
     ['an actor of no kind', [...AUTHORIZATION, ...JSON_TYPE, '-H', 'multilith-actor: boss:1', '-d', '{}', call], 400, 'bad_call_field'],
     ['a time that is none', [...AUTHORIZATION, ...JSON_TYPE, '-H', 'multilith-timeout-ms: -1', '-d', '{}', call], 400, 'bad_call_field'],
     ['a header that is not encoded', [...AUTHORIZATION, ...JSON_TYPE, '-H', 'multilith-workspace: 100%', '-d', '{}', call], 400, 'bad_call_field'],
+    ['an empty workspace', [...AUTHORIZATION, ...JSON_TYPE, '-H', 'multilith-workspace;', '-d', '{}', call], 400, 'bad_call_field'],
     ['headers without end', [...AUTHORIZATION, ...JSON_TYPE, '-H', `idempotency-key: ${'k'.repeat(20_000)}`, '-d', '{}', call], 431, 'headers_too_large'],
     ['an empty batch', [...AUTHORIZATION, ...JSON_TYPE, '-d', '[]', `${host.url}/contract`], 400, 'bad_batch'],
     ['a batch of too many', [...AUTHORIZATION, ...JSON_TYPE, '-d', JSON.stringify(Array.from({ length: 257 }, () => ({}))), `${host.url}/contract`], 400, 'bad_batch'],
@@ -254,16 +252,10 @@ test('a connection whose first bytes were read to recognise it is served from it
   assert.equal(body.length, 100_002);
 });
 
-test("the page's commands work as they stand", async (t) => {
-  const page = readFileSync(join(import.meta.dirname, '../../../../docs/contracts-over-http.md'), 'utf8');
+test('an empty workspace in a batch is refused, and the other calls of the batch are none the worse', async (t) => {
   const host: HttpHost = await httpHost(t, echo);
-  const [script] = blocksOf(page, 'sh');
-  const here = script!.replaceAll('http://127.0.0.1:7070', host.url);
-  assert.notEqual(here, script);
-  const child = spawn('bash', ['-euo', 'pipefail', '-c', here], { env: { PATH: process.env.PATH, SECRET }, stdio: ['ignore', 'pipe', 'inherit'] });
-  let out = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
-  assert.equal((await once(child, 'close'))[0], 0);
-  assert.match(out, /"operations":\{"say":/);
-  assert.match(out, /\{"text":"hello"\}$/);
+  const entry = { contract: 'echo', method: 'say', request: { text: 'hello' } };
+  const { body } = await curl(...AUTHORIZATION, ...JSON_TYPE, '-d', JSON.stringify([{ ...entry, workspace: '' }, entry]), `${host.url}/contract`);
+  const lines = body.trim().split('\n').map((line) => JSON.parse(line)).sort((one, other) => one.n - other.n);
+  assert.deepEqual([lines[0].fault.reason, lines[0].fault.details, lines[1].value], ['bad_call_field', { field: 'workspace' }, { text: 'hello' }]);
 });
