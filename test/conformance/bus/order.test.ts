@@ -133,7 +133,7 @@ onEachBus('order', (under) => {
     await untilQueue(bus, 'q', isEmpty);
   });
 
-  test('a key with a long line goes as fast as one with a short line, and no slower than messages of many keys', async (t) => {
+  test('a key with a long line goes as fast as one with a short line, and within a process no slower than messages of many keys', async (t) => {
     const bus = await under.open(t);
     const rateOf = async (name: string, count: number, keyOf: (n: number) => string): Promise<number> => {
       await bus.declare(queueOf(name, { ordered: true }));
@@ -154,7 +154,8 @@ onEachBus('order', (under) => {
     const many = await rateOf('many', 2_500, (n) => `k${n}`);
     t.diagnostic(`${Math.round(short)}/s in a short line, ${Math.round(long)}/s in a long one, ${Math.round(many)}/s of many keys`);
     assert.ok(long > short / 4, `${long}/s in a long line, ${short}/s in a short one`);
-    assert.ok(long > many / 3, `${long}/s of one key, ${many}/s of many`);
+    // Over a link each message of a key is a way there and back of its own, which many keys share.
+    if (under.driver === 'embedded') assert.ok(long > many / 3, `${long}/s of one key, ${many}/s of many`);
   });
 
   test('a message that must be tried again holds up those behind it that were taken with it', async (t) => {
