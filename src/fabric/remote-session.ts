@@ -50,6 +50,8 @@ export class RemoteSession implements ConsumerSession {
   #after = 0;
   #outcomes: Told[] = [];
   /** Those, and what is on its way. */
+  /** Those that say farewell. */
+  readonly #leaving = new Set<RemoteConsumer>();
   readonly #untold = new Set<Told>();
   #flushing = false;
   /** Openings, one after the other: the first of a session begins it. */
@@ -84,6 +86,7 @@ export class RemoteSession implements ConsumerSession {
 
   async release(consumer: RemoteConsumer, until: EpochMs): Promise<void> {
     const { clock } = this.#caller;
+    this.#leaving.add(consumer);
     for (let first = true; first || (this.#isBusy(consumer) && clock.now() < until); first = false) {
       if (!first) await this.#caller.pause(Math.min(FIRST_PAUSE_MS * 5, until - clock.now()), this.#ended.signal);
       if (this.#ended.signal.aborted) break;
@@ -98,6 +101,7 @@ export class RemoteSession implements ConsumerSession {
         else if (!isAway(toFault(thrown))) this.#log.warn({ queue: consumer.queue, err: thrown }, 'a consumer was not ended at the bus; it ends when this process falls silent there');
       }
     }
+    this.#leaving.delete(consumer);
     this.#remove(consumer);
   }
 
@@ -210,6 +214,8 @@ export class RemoteSession implements ConsumerSession {
   }
 
   async #renew(lost: string): Promise<void> {
+    // The bus closes a session with its last consumer, and may say so before it says that the consumer has ended.
+    if ([...this.#consumers.values()].every((consumer) => this.#leaving.has(consumer))) return this.#caller.pause(FIRST_PAUSE_MS, this.#take.signal);
     await this.#exclusive(async () => {
       if (lost === this.#id) {
         this.#log.warn({ consumers: this.#consumers.size }, 'the bus has closed the session of this process; what it held is given out again');
