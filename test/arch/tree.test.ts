@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { test } from 'node:test';
 import { SIZES, violationsIn } from './rules.ts';
 import { readTree } from './tree.ts';
@@ -23,6 +23,20 @@ test('the program imports only what is installed in production', () => {
       .map(({ specifier, line }) => `${file.path}:${line} ${specifier}`),
   );
   assert.deepEqual(missing, []);
+});
+
+test('one process that keeps to itself loads no transport and no server\'s client', () => {
+  const loaded = new Set<string>();
+  const visit = (path: string): void => {
+    if (loaded.has(path)) return;
+    loaded.add(path);
+    for (const { specifier, form } of files.get(path)?.imports ?? []) {
+      if (form === 'static' && specifier !== null) visit(specifier.startsWith('.') ? posix.join(path, '..', specifier) : specifier);
+    }
+  };
+  visit('src/cli/start.ts');
+  assert.ok(loaded.has('adapters/cache/redis/driver.ts') && loaded.has('kysely'), 'the tree was followed');
+  for (const library of ['undici', 'ioredis', 'msgpackr', 'cockatiel']) assert.ok(!loaded.has(library), `${library} is loaded at every start; import what needs it when it is needed`);
 });
 
 test('the size of files', (t) => {

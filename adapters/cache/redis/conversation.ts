@@ -1,6 +1,10 @@
-import { Redis } from 'ioredis';
+import { createRequire } from 'node:module';
+import type { Redis } from 'ioredis';
 import type { Conversation } from '../../../src/kernel/optional-server.ts';
 import type { RedisSettings } from './driver.ts';
+
+/** When the first connection is made: it takes 9 MB, which few installations have a use for. */
+const load = createRequire(import.meta.url);
 
 /**
  * One connection of ioredis with everything off that makes it wait: by default it queues what is asked while there is no
@@ -13,7 +17,8 @@ export class RedisConversation implements Conversation {
 
   constructor(settings: RedisSettings, lost: (why: unknown) => void) {
     const { host, port, username, password, database, tls, ca } = settings;
-    this.#redis = new Redis({
+    const { Redis: Connection } = load('ioredis') as typeof import('ioredis');
+    this.#redis = new Connection({
       host,
       port,
       db: database,

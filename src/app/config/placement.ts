@@ -36,6 +36,12 @@ export function viaBetween(caller: string, callee: string, layout: Layout): Via 
   return said === 'inline-strict' ? said : 'inline';
 }
 
+/** Whether the whole topology is one process, which keeps to itself. */
+export function isAlone({ hosts }: { readonly hosts: Readonly<Record<string, { readonly replicas: number }>> }): boolean {
+  const all = Object.values(hosts);
+  return all.length === 1 && all[0]!.replicas === 1;
+}
+
 export function isOnThread(module: string, { calls }: Pick<Layout, 'calls'>): boolean {
   return calls[module]?.via === 'thread';
 }

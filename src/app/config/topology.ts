@@ -1,7 +1,7 @@
 import { MOST_VALUE_BYTES } from '../../ports/transport.ts';
 import { reject, rejectMissing, type Checking } from './check.ts';
 import { isLoopback, parseListen, type ListenAddress } from './listen.ts';
-import { callersAcross, hostOfModule, isOnThread, REACH, type Via } from './placement.ts';
+import { callersAcross, hostOfModule, isAlone, isOnThread, REACH, type Via } from './placement.ts';
 import { probe, type Chosen, type Parts } from './parts.ts';
 import type { ConfigShape } from './schema.ts';
 import { didYouMean } from './suggest.ts';
@@ -73,7 +73,7 @@ function checkCall(module: string, shape: ConfigShape, parts: Parts, placed: boo
 /** Hosts must be able to find each other, and to know each other where strangers can reach them. */
 function checkAddresses(shape: ConfigShape, { registry }: ChosenParts, parts: Parts, checking: Checking): void {
   const hosts = Object.entries(shape.hosts);
-  if (hosts.length === 1 && hosts[0]![1].replicas === 1) return;
+  if (isAlone(shape)) return;
   const takenBy = new Map<string, string>();
   const pages = parseListen(shape.http.listen)!;
   for (const [name, { modules, listen, addresses, replicas }] of hosts) {

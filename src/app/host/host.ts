@@ -14,11 +14,11 @@ import type { Placement } from '../../fabric/placements.ts';
 import type { Config } from '../config/config.ts';
 import { urlOf } from '../config/listen.ts';
 import type { Parts } from '../config/parts.ts';
-import { isOnThread } from '../config/placement.ts';
+import { isAlone, isOnThread } from '../config/placement.ts';
 import { compose, type Composition } from '../container.ts';
 import { controlListener } from '../control/desk.ts';
 import { takeDataDir } from '../control/socket.ts';
-import { ModuleThreads } from '../thread/module-threads.ts';
+import type { ModuleThreads } from '../thread/module-threads.ts';
 import { prepareDataDir } from './data-dir.ts';
 import { createBus, createChannel } from './drivers.ts';
 import { HealthSurface } from './health.ts';
@@ -27,7 +27,7 @@ import { inTime } from './in-time.ts';
 import { installationSecret } from './installation.ts';
 import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
-import { Peers } from './peers.ts';
+import type { Peers } from './peers.ts';
 import { fingerprintOf } from './same-installation.ts';
 import { takenDatabase } from './taken-database.ts';
 
@@ -132,20 +132,19 @@ export class Host implements Lifecycle {
       this.#http.surfaces = [this.#health];
       await this.#http.start();
     }
-    const peers = new Peers({ config: this.#config, host: this.name, process: this.#process, installation: this.#fingerprint, parts: this.#parts, health: this.#health, context: this.#context });
-    this.#peers = peers;
-    this.#bus = peers.remoteBus ?? createBus(this.#config.bus, this.#parts, this.#context);
+    this.#peers = await this.#createPeers();
+    this.#bus = this.#peers?.remoteBus ?? createBus(this.#config.bus, this.#parts, this.#context);
     this.#channels = this.#createChannels();
-    this.#threads = this.#createThreads(this.#bus, secret);
+    this.#threads = await this.#createThreads(this.#bus, secret);
     this.#composition = this.#compose(this.#bus, secret);
     this.#control.on('request', controlListener({ bus: this.#bus, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
-    this.#metrics.watchEdges({ edges: () => [...this.#threads!.edgeTotals(), ...peers.edgeTotals()], connections: () => peers.connections() });
-    await peers.start({ targets: [...this.#composition.targets, ...this.#threads.targets], bus: this.#bus, status: () => this.#hostStatus() });
+    this.#metrics.watchEdges({ edges: () => [...(this.#threads?.edgeTotals() ?? []), ...(this.#peers?.edgeTotals() ?? [])], connections: () => this.#peers?.connections() ?? [] });
+    await this.#peers?.start({ targets: [...this.#composition.targets, ...(this.#threads?.targets ?? [])], bus: this.#bus, status: () => this.#hostStatus() });
     for (const channel of this.#channels.values()) await channel.start();
     await this.#composition.start();
-    await this.#threads.start();
-    peers.watch(this.#bus);
-    if (peers.remoteBus === undefined) this.#metrics.watchQueues(this.#bus);
+    await this.#threads?.start();
+    this.#peers?.watch(this.#bus);
+    if (this.#peers?.remoteBus === undefined) this.#metrics.watchQueues(this.#bus);
     if (this.#http !== undefined) this.#http.surfaces = [this.#health, ...this.#composition.http];
     this.#health.phase = 'ready';
   }
@@ -176,12 +175,23 @@ export class Host implements Lifecycle {
     return new Map(Object.entries(this.#config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, this.#parts, this.#context)]));
   }
 
-  #createThreads(bus: Bus, secret: Uint8Array): ModuleThreads {
+  /** Loaded only where there are others: the transports and what they stand on take some 30 MB. */
+  async #createPeers(): Promise<Peers | undefined> {
+    if (isAlone(this.#config)) return undefined;
+    const { Peers } = await import('./peers.ts');
+    return new Peers({ config: this.#config, host: this.name, process: this.#process, installation: this.#fingerprint, parts: this.#parts, health: this.#health, context: this.#context });
+  }
+
+  /** Loaded only where a module runs on one, for the same reason. */
+  async #createThreads(bus: Bus, secret: Uint8Array): Promise<ModuleThreads | undefined> {
+    const modules = this.#parts.modules.filter((module) => !this.#modules.includes(module));
+    if (modules.length === 0) return undefined;
+    const { ModuleThreads } = await import('../thread/module-threads.ts');
     return new ModuleThreads({
       ...this.#context,
       metrics: this.#metrics,
       parts: this.#parts,
-      modules: this.#parts.modules.filter((module) => !this.#modules.includes(module)),
+      modules,
       entry: this.#parts.thread ?? new URL('../thread/main.js', import.meta.url),
       config: this.#config,
       introduction: { host: this.name, process: this.#process },
@@ -198,7 +208,7 @@ export class Host implements Lifecycle {
   }
 
   get #system(): System {
-    return { status: (call) => this.#peers!.system(this.#hostStatus(), call) };
+    return { status: async (call) => this.#peers?.system(this.#hostStatus(), call) ?? { hosts: [await this.#hostStatus()], unreachable: [] } };
   }
 
   #compose(bus: Bus, secret: Uint8Array): Composition {
@@ -206,7 +216,7 @@ export class Host implements Lifecycle {
     return compose({
       modules: this.#modules,
       placementOf: (module) => (config.calls[module]?.via === 'inline-strict' ? 'inline-strict' : 'inline') satisfies Placement,
-      elsewhere: (contract) => this.#threads!.contract(contract) ?? this.#peers!.contract(contract),
+      elsewhere: (contract) => this.#threads?.contract(contract) ?? this.#peers?.contract(contract),
       clock: systemClock,
       log: this.#log,
       metrics: this.#metrics,

@@ -45,13 +45,13 @@ export interface Shown {
   status(): Promise<HostStatus>;
 }
 
-/** This process among the others of its topology: what it calls there, what it serves to them, how they find it. Alone it is nothing. */
+/** This process among the others of its topology: what it calls there, what it serves to them, how they find it. */
 export class Peers {
   readonly #options: PeersOptions;
   readonly #identity: Identity;
-  readonly #registry: Registry | undefined;
-  readonly #network: Network | undefined;
-  readonly #same: SameInstallation | undefined;
+  readonly #registry: Registry;
+  readonly #network: Network;
+  readonly #same: SameInstallation;
   #server: PeerServer | undefined;
   #serving: Serving | undefined;
   #telling: NodeJS.Timeout | undefined;
@@ -66,7 +66,6 @@ export class Peers {
     const contracts = [...parts.modules.map(({ contract }) => contract as Contract<any>), hostDesk, ...(config.bus.host === host ? [busContract] : [])];
     const offers = contracts.map(offerOf);
     this.#identity = { introduction: { host, process, contracts: Object.fromEntries(offers.map(({ name, hash }) => [name, hash])) }, offers, secret: config.peers.secret ?? null };
-    if (isAlone(config)) return;
     const hosts = Object.entries(config.hosts).map(([name, { listen, addresses }]) => ({ host: name, addresses: (addresses ?? [listen!]).filter((address) => !address.endsWith(':0')) }));
     const { replicas } = config.hosts[host]!;
     this.#registry = createRegistry(config.registry, parts, { ...context, hosts, host, replicas });
@@ -78,12 +77,12 @@ export class Peers {
 
   /** The stub of a contract that another host serves. */
   contract<T>(contract: Contract<T>): T | undefined {
-    return this.#network?.contract(contract);
+    return this.#network.contract(contract);
   }
 
   /** The hosts that a start waits for just now. */
   get awaited(): readonly string[] {
-    return this.#network?.awaited() ?? [];
+    return this.#network.awaited();
   }
 
   /** Where this host is reached, with the port that the system chose when 0 was asked for. */
@@ -102,7 +101,6 @@ export class Peers {
   async start({ targets, bus, status }: Shown): Promise<void> {
     const { config, host, context, health } = this.#options;
     const { listen } = config.hosts[host]!;
-    if (this.#network === undefined) return;
     const desk = new Target(hostDesk);
     desk.serve({ status });
     const served = [...targets, desk];
@@ -117,17 +115,17 @@ export class Peers {
     const spoken = Object.values(streamTransports).map((transport) => ({ transport, server: transport.serve(this.#identity, serving, health) }));
     this.#server = new PeerServer(host, parseListen(listen!)!, config.peers.tls, spoken, context.log);
     await this.#server.start();
-    await this.#registry!.start();
+    await this.#registry.start();
     // Before the others are waited for, who wait for this one: calls to what has not started yet are held back by whoever makes them.
     await this.#announce();
     await this.#network.start();
-    await this.#same!.start();
+    await this.#same.start();
     this.#telling = setInterval(() => this.#tellLoad(), TELL_LOAD_MS).unref();
   }
 
   /** Once the bus runs. */
   watch(bus: Bus): void {
-    this.#network?.watch(bus);
+    this.#network.watch(bus);
   }
 
   /** Tells the others to turn elsewhere, as far as the registry is there to be told: a connection that closes tells them too. */
@@ -135,7 +133,7 @@ export class Peers {
     clearInterval(this.#telling);
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, deadlineMs);
-    await Promise.race([this.#registry?.withdraw(), late]).finally(() => clearTimeout(timer));
+    await Promise.race([this.#registry.withdraw(), late]).finally(() => clearTimeout(timer));
   }
 
   /** First who consumes from here, whose outcomes still have to come in and whose questions wait for messages; then all calls. */
@@ -151,31 +149,31 @@ export class Peers {
 
   async stop(deadlineMs: number): Promise<void> {
     clearInterval(this.#telling);
-    await this.#same?.stop(deadlineMs);
-    await this.#network?.stop(deadlineMs);
-    await this.#registry?.stop(deadlineMs);
+    await this.#same.stop(deadlineMs);
+    await this.#network.stop(deadlineMs);
+    await this.#registry.stop(deadlineMs);
   }
 
   /** Hosts that are called from here and cannot be reached, with the reason. */
   problems(): string[] {
-    return [...(this.#network?.problems() ?? []), ...(this.#same?.problems() ?? [])];
+    return [...this.#network.problems(), ...this.#same.problems()];
   }
 
   edges(): EdgeStatus[] {
-    return this.#network?.edges() ?? [];
+    return this.#network.edges();
   }
 
   edgeTotals(): EdgeReading[] {
-    return this.#network?.edgeTotals() ?? [];
+    return this.#network.edgeTotals();
   }
 
   connections(): ReplicasReading[] {
-    return this.#network?.connections() ?? [];
+    return this.#network.connections();
   }
 
   async #announce(): Promise<void> {
     const { host, process } = this.#options;
-    await this.#registry!.announce({ host, process, address: this.announcedAddress!, contracts: this.#identity.introduction.contracts, load: this.#toldLoad });
+    await this.#registry.announce({ host, process, address: this.announcedAddress!, contracts: this.#identity.introduction.contracts, load: this.#toldLoad });
   }
 
   /** A hint for others; the registry sees to it that not every change is written. */
@@ -187,7 +185,7 @@ export class Peers {
   }
 
   #others(call: Call): ReturnType<typeof answersOf> {
-    return answersOf(this.#network?.processes() ?? [], call);
+    return answersOf(this.#network.processes(), call);
   }
 
   /** Every process's own word, asked at once. */
@@ -212,10 +210,4 @@ async function answerOf({ host, address, reached }: OtherProcess, call: Call): P
     const { code, message } = toFault(thrown);
     return { host, address, problem: code === 'deadline' ? `It is connected but has not answered within ${STATUS_MS / 1_000} s.` : message };
   }
-}
-
-/** One process that keeps to itself. */
-function isAlone({ hosts }: Config): boolean {
-  const all = Object.values(hosts);
-  return all.length === 1 && all[0]!.replicas === 1;
 }
