@@ -9,6 +9,7 @@ import type { Metrics } from '../../src/kernel/telemetry.ts';
 import { type Cached, cached } from '../../src/fabric/cached.ts';
 import type { LocalCache, SharedCache } from '../../src/ports/cache.ts';
 import { noMetrics, silentLog, testContext } from './context.ts';
+import { FakeClock } from './fake-clock.ts';
 
 const Get = z.object({ id: z.string(), detail: z.string().optional() });
 type Get = z.infer<typeof Get>;
@@ -83,6 +84,22 @@ export function cachedPantry(callee: PantryCallee, clock: Clock, parts: { shared
 export function callAt(now: EpochMs, over: Partial<ConstructorParameters<typeof Call>[0]> = {}): Call {
   return new Call({ workspace: 'w1', actor: { kind: 'user', id: 'u1' }, deadline: now + 60_000, ...over });
 }
+
+/** A cache in front of a healthy callee, each of whose answers is one version on. */
+export function pantryRig(parts: Parameters<typeof cachedPantry>[2] = {}) {
+  const clock = new FakeClock();
+  const callee = new PantryCallee();
+  const cache = cachedPantry(callee, clock, parts);
+  let version = 0;
+  const healthy = (request: Get, call: Call) => itemOf(request, call, ++version);
+  callee.auto = healthy;
+  const call = (over: Parameters<typeof callAt>[1] = {}) => callAt(clock.now(), over);
+  const get = async (id = 'a', over: Parameters<typeof callAt>[1] = {}) => (await cache.stub.get({ id }, call(over))).version;
+  return { clock, callee, cache, call, get, healthy };
+}
+
+/** Every promise that can settle has. */
+export const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export const away = (): Fault => new Fault('unavailable', 'Nobody is there.', { origin: 'unsent' });
 

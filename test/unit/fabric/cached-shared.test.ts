@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Call } from '../../../src/kernel/call.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
-import { cachedPantry, callAt, itemOf, PantryCallee, SharedMap, TIMEOUT_MS, TTL_MS } from '../../support/pantry.ts';
+import { cachedPantry, callAt, itemOf, PantryCallee, settled, SharedMap, TIMEOUT_MS, TTL_MS } from '../../support/pantry.ts';
 
 function hosts() {
   const clock = new FakeClock();
@@ -19,8 +19,6 @@ function hosts() {
   return { clock, shared, healthy, start };
 }
 
-/** Every promise that can settle has. */
-const settled = () => new Promise((resolve) => setImmediate(resolve));
 const changed = 'pantry.item-changed';
 
 describe('the shared tier of a cache', () => {
