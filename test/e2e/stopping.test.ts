@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -60,5 +60,20 @@ test('a host that waits for another one to start stops at once, whatever it wait
     const began = performance.now();
     assert.equal(await mailer.stop(), 0, mailer.output);
     assert.ok(performance.now() - began < 4_000, `waiting ${what}, the stop took ${performance.now() - began} ms`);
+  }
+});
+
+test('a host that stops in order takes its sign with it, and leaves what another has signed', { timeout: 60_000 }, async (t) => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'multilith-signs-'));
+  t.after(() => rmSync(dataDir, { recursive: true, force: true }));
+  const signs = () => readdirSync(dataDir).filter((file) => /\.(pid|sock)$/.test(file)).sort();
+  const pid = join(dataDir, 'app.pid');
+  for (const signed of ['its own', '1']) {
+    const host = await Multilith.start({ dataDir });
+    t.after(() => host.kill());
+    assert.deepEqual([signs(), Number(readFileSync(pid, 'utf8'))], [['app.pid', 'app.sock'], host.process.pid]);
+    if (signed === '1') writeFileSync(pid, signed);
+    assert.equal(await host.stop(), 0);
+    assert.deepEqual(signs(), signed === '1' ? ['app.pid'] : []);
   }
 });

@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Fault, toFault } from '../../../src/kernel/fault.ts';
 import type { HttpSurface } from '../../../src/kernel/module.ts';
-import type { Answer, Dispatcher, Identity, Server } from '../../../src/ports/transport.ts';
+import { type Answer, type Dispatcher, type Identity, PEER_REFUSED, type Server } from '../../../src/ports/transport.ts';
 import { answerText } from './answer.ts';
 import type { Arrived } from './arrived.ts';
 import { arrivedOfEntry, entriesOf } from './batch.ts';
@@ -221,20 +221,28 @@ export class HttpServing implements Server<Duplex> {
     response.end(text);
   }
 
-  /** Tells the client why before its connection is closed, also when it is still sending. */
+  /** Tells the client why before its connection is closed, also when it is still sending. A stranger's is closed in any case. */
   #refuse(request: IncomingMessage, response: ServerResponse, fault: Fault): void {
     const record = fault.toRecord();
+    const isStranger = fault.code === 'unauthenticated';
     const text = JSON.stringify(problemOf({ ...record, origin: 'unsent' }));
     const { allow } = record.details;
     response.writeHead(statusOf(record), {
       'content-type': PROBLEM_TYPE,
       'content-length': Buffer.byteLength(text),
-      ...(request.complete && !this.#stopping ? {} : { connection: 'close' }),
+      ...(request.complete && !this.#stopping && !isStranger ? {} : { connection: 'close' }),
       ...(typeof allow === 'string' ? { allow } : {}),
-      ...(fault.code === 'unauthenticated' ? { 'www-authenticate': 'Bearer realm="multilith"' } : {}),
+      ...(isStranger ? { 'www-authenticate': 'Bearer realm="multilith"' } : {}),
     });
+    if (isStranger) response.once('finish', () => request.socket.destroy(refusedPeer(request)));
     response.write(text);
     if (request.complete) response.end();
     else discardBody(request, () => response.end());
   }
+}
+
+/** Says nothing of what was shown instead. */
+function refusedPeer({ headers }: IncomingMessage): Error {
+  const problem = headers.authorization === undefined ? 'It has not shown the secret of this topology, over http.' : 'It has another secret than this host, over http; give both the same.';
+  return Object.assign(new Error(problem), { code: PEER_REFUSED });
 }

@@ -1,6 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { controlPath, isAlive } from './socket.ts';
+import { readdirSync } from 'node:fs';
+import { controlPath, isAlive, signedBy } from './socket.ts';
 
 /** A host whose control socket is answered on a data directory. */
 export interface RunningHost {
@@ -13,7 +12,7 @@ export interface RunningHost {
 export async function hostsOn(dataDir: string): Promise<RunningHost[]> {
   const names = socketsIn(dataDir).map((file) => file.slice(0, -'.sock'.length)).sort();
   const alive = await Promise.all(names.map((host) => isAlive(controlPath(dataDir, host))));
-  return names.filter((_, at) => alive[at]).map((host) => ({ host, pid: pidOf(dataDir, host) }));
+  return names.filter((_, at) => alive[at]).map((host) => ({ host, pid: signedBy(dataDir, host) }));
 }
 
 function socketsIn(dataDir: string): string[] {
@@ -21,13 +20,5 @@ function socketsIn(dataDir: string): string[] {
     return readdirSync(dataDir).filter((file) => file.endsWith('.sock'));
   } catch {
     return [];
-  }
-}
-
-function pidOf(dataDir: string, host: string): number | null {
-  try {
-    return Number.parseInt(readFileSync(join(dataDir, `${host}.pid`), 'utf8'), 10) || null;
-  } catch {
-    return null;
   }
 }

@@ -42,10 +42,22 @@ export async function takeDataDir(dataDir: string, host: string): Promise<Server
   throw locked(dataDir, host);
 }
 
-/** Gives the place back, without a trace, after a look at what lies there. */
+/** Gives the place back, without a trace: first our name, which is nobody else's for as long as we listen. */
 export function leaveDataDir(server: Server, dataDir: string, host: string): Promise<void> {
-  rmSync(join(dataDir, `${host}.pid`), { force: true });
-  return new Promise((resolve) => server.close(() => resolve()));
+  if (signedBy(dataDir, host) === process.pid) rmSync(join(dataDir, `${host}.pid`), { force: true });
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}
+
+/** The process that has signed for a host on a data directory; null when that cannot be read. */
+export function signedBy(dataDir: string, host: string): number | null {
+  try {
+    return Number.parseInt(readFileSync(join(dataDir, `${host}.pid`), 'utf8'), 10) || null;
+  } catch {
+    return null;
+  }
 }
 
 /** For its user only, and with our name on it for whoever finds the directory taken. */
@@ -115,9 +127,6 @@ function locked(dataDir: string, host: string): BootProblem {
 }
 
 function holderOf(dataDir: string, host: string): string {
-  try {
-    return `another Multilith process, ${Number.parseInt(readFileSync(join(dataDir, `${host}.pid`), 'utf8'), 10)}`;
-  } catch {
-    return 'another Multilith process';
-  }
+  const pid = signedBy(dataDir, host);
+  return pid === null ? 'another Multilith process' : `another Multilith process, ${pid}`;
 }

@@ -17,7 +17,7 @@ import type { Parts } from '../config/parts.ts';
 import { isAlone, isOnThread } from '../config/placement.ts';
 import { compose, type Composition } from '../container.ts';
 import { controlListener } from '../control/desk.ts';
-import { takeDataDir } from '../control/socket.ts';
+import { leaveDataDir, takeDataDir } from '../control/socket.ts';
 import type { ModuleThreads } from '../thread/module-threads.ts';
 import { prepareDataDir } from './data-dir.ts';
 import { createBus, createChannel } from './drivers.ts';
@@ -166,7 +166,7 @@ export class Host implements Lifecycle {
     for (const channel of this.#channels.values()) await step(channel.stop(leftMs()));
     await step(this.#peers?.stop(leftMs()));
     // Last, since with it the data directory is free for the next process.
-    await closeServer(this.#control);
+    if (this.#control !== undefined) await leaveDataDir(this.#control, this.#config.dataDir, this.name);
     if (problems.length > 0) throw problems.length === 1 ? problems[0] : new AggregateError(problems, 'Some parts did not stop as they should.');
   }
 
@@ -274,12 +274,4 @@ export class Host implements Lifecycle {
       problems: [...(this.#peers?.problems() ?? []), ...(keepsQueues && states === undefined ? ['The queues cannot be read just now.'] : [])],
     };
   }
-}
-
-function closeServer(server: Server | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    if (server === undefined) return resolve();
-    server.close(() => resolve());
-    server.closeAllConnections();
-  });
 }

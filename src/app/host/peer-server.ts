@@ -73,6 +73,8 @@ export class PeerServer implements Lifecycle {
 
   #accept(socket: Socket): void {
     const from = originOf(socket);
+    // A socket that is closed does not know it any more.
+    const { remoteAddress } = socket;
     const timer = setTimeout(() => socket.destroy(), FIRST_WORDS_MS);
     const decided = () => {
       clearTimeout(timer);
@@ -93,7 +95,7 @@ export class PeerServer implements Lifecycle {
       const speaker = this.#spoken.find(({ transport }) => transport.recognises(beginning.subarray(0, 8)));
       if (speaker === undefined) return void socket.destroy();
       socket.on('error', (error: NodeJS.ErrnoException) => {
-        if (error.code === PEER_REFUSED) this.#refused.note('connections were refused: whoever called has not shown that it belongs here', from, error.message);
+        if (error.code === PEER_REFUSED) this.#refused.note('connections were refused: whoever called has not shown that it belongs here', remoteAddress, error.message);
       });
       speaker.server.accept(socket);
     };

@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { test, type TestContext } from 'node:test';
 import { connect as connectTls } from 'node:tls';
-import { rpc } from '../../../../adapters/transport/rpc/transport.ts';
+import { streamTransports } from '../../../../adapters/transport/catalog.ts';
 import { PeerServer } from '../../../../src/app/host/peer-server.ts';
 import type { Log } from '../../../../src/kernel/telemetry.ts';
 import type { Server, StreamTransport, TlsMaterial } from '../../../../src/ports/transport.ts';
@@ -100,16 +100,34 @@ test('a hundred strangers without a certificate are one line in the log', { time
   assert.deepEqual(lines.map(({ fields: { connections } }) => connections), [1]);
 });
 
-test('a caller with another secret is one line in the log, which says so', { timeout: 20_000 }, async (t) => {
-  const identity = (secret: string) => ({ introduction: { host: 'app', process: secret, contracts: {} }, offers: [], secret });
-  const { port, lines } = await serving(t, undefined, { transport: rpc as StreamTransport, server: rpc.serve(identity('a'.repeat(32)), { dispatch: async () => ({ value: null }) }) });
-  const links = [1, 2, 3].map(() => rpc.link(identity('b'.repeat(32)), { at: { host: '127.0.0.1', port } }));
-  for (const link of links) {
-    t.after(() => link.stop(100));
-    await link.start();
-    while (!link.problem?.includes('secret')) await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+for (const transport of ['rpc', 'http'] as const) {
+  test(`a caller with another secret over ${transport} is one line in the log, which says so and nothing of the secrets`, { timeout: 20_000 }, async (t) => {
+    const spoken: StreamTransport = streamTransports[transport];
+    const identity = (secret: string) => ({ introduction: { host: 'app', process: 'p', contracts: {} }, offers: [], secret });
+    const [ours, theirs] = ['a'.repeat(32), 'b'.repeat(32)];
+    const { port, lines } = await serving(t, undefined, { transport: spoken, server: spoken.serve(identity(ours), { dispatch: async () => ({ value: null }) }) });
+    const links = [1, 2, 3].map(() => spoken.link(identity(theirs), { at: { host: '127.0.0.1', port } }));
+    for (const link of links) {
+      t.after(() => link.stop(100));
+      await link.start();
+      while (!link.problem?.includes('secret')) await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    while (lines.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.deepEqual(lines.map(({ fields: { from, connections } }) => [from, connections]), [['127.0.0.1', 1]]);
+    assert.match(String(lines[0]!.fields.problem), /secret/);
+    assert.ok(!/aaaa|bbbb/.test(JSON.stringify(lines)));
+  });
+}
+
+test('a stranger over http is told why before its connection is closed', { timeout: 20_000 }, async (t) => {
+  const { http } = streamTransports;
+  const identity = { introduction: { host: 'app', process: 'p', contracts: {} }, offers: [], secret: 'a'.repeat(32) };
+  const { port, lines } = await serving(t, undefined, { transport: http, server: http.serve(identity, { dispatch: async () => ({ value: null }) }) });
+  const socket = await dial(t, port);
+  let answer = '';
+  socket.on('data', (chunk) => (answer += String(chunk))).write('GET /contract HTTP/1.1\r\nhost: x\r\n\r\n');
+  await once(socket, 'close');
+  assert.match(answer, /^HTTP\/1\.1 401 [^]*connection: close[^]*"reason":"secret_required"[^]*\}/i);
   while (lines.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
-  assert.equal(lines.length, 1);
-  assert.match(String(lines[0]!.fields.problem), /secret/);
+  assert.match(String(lines[0]!.fields.problem), /not shown the secret/);
 });
