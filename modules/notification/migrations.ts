@@ -79,4 +79,17 @@ export const migrations: readonly Migration[] = [
         .execute();
     },
   },
+  {
+    name: '0004-template-uses',
+    async up(db) {
+      await db.schema
+        .createTable('template_uses')
+        .addColumn('workspace', 'text', (c) => c.notNull())
+        .addColumn('template_id', 'text', (c) => c.notNull())
+        .addColumn('used_at', 'bigint', (c) => c.notNull())
+        .addPrimaryKeyConstraint('template_uses_pk', ['workspace', 'template_id'])
+        .execute();
+      await db.schema.createIndex('template_uses_newest').on('template_uses').columns(['used_at']).execute();
+    },
+  },
 ];

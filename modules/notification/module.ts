@@ -15,8 +15,10 @@ import { Renderer } from './render/renderer.ts';
 import { NotificationSettings } from './settings.ts';
 import { Suppressions } from './suppressions/suppressions.ts';
 import { TemplatePublishedHandler } from './templates/template-published-handler.ts';
+import { TemplateUses } from './templates/template-uses.ts';
 import { Templates } from './templates/templates.ts';
 import { TestMails } from './templates/test-mails.ts';
+import { WarmUp } from './templates/warm-up.ts';
 
 /** Enough to keep every connection of a pool busy while others render and are written down. */
 const SENDS_AT_ONCE = 128;
@@ -36,8 +38,8 @@ export const notificationModule = defineModule({
   ],
   publishes: [sendRequested, erasePerson, deliveryUpdated, unsubscribed],
   settings: NotificationSettings,
-  parts: [DeliveryLog, DeliveryQueries, Preparation, Recipients, Suppressions, OutboxReader, Templates, TestMails],
-  lifecycles: [Renderer],
+  parts: [DeliveryLog, DeliveryQueries, Preparation, Recipients, Suppressions, OutboxReader, Templates, TemplateUses, TestMails],
+  lifecycles: [Renderer, WarmUp],
   usesChannels: true,
   replicable: true,
 });

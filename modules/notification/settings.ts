@@ -26,5 +26,7 @@ export const NotificationSettings = z.strictObject({
   templateTimeoutMs: z.int().min(100).max(60_000).default(2_000),
   /** Render threads are let go after so long without work. */
   rendererIdleMs: z.int().min(100).default(30_000),
+  /** The most that a start waits for templates that were in use, so that the first mails find them; 0 waits for none. */
+  warmUpMs: z.int().min(0).max(60_000).default(2_000),
 });
 export type NotificationSettings = z.infer<typeof NotificationSettings>;

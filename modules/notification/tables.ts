@@ -48,4 +48,6 @@ export interface NotificationTables {
   };
   /** What test sends are made of, until they come to rest. JSON of a TestMail. */
   test_mails: { workspace: string; delivery_id: string; mail: string };
+  /** When a template was last fetched for a mail: to the minute, while it is in use. For the start, see WarmUp. */
+  template_uses: { workspace: string; template_id: string; used_at: number };
 }

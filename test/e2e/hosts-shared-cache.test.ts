@@ -56,11 +56,18 @@ for (const [driver, { start, at }] of Object.entries(cacheServers)) {
     const after = await figures('app', 'notification');
     assert.ok(after.hits + after.sharedHits - before.hits - before.sharedHits >= 4, JSON.stringify({ before, after }));
     assert.equal(after.sharedReachable, true);
-    // Another process in the same place finds what the first one left.
+    // Another process in the same place finds what the first one left, and knows before it is ready what its mails need.
     await system.host('mailer').stop();
     await system.startHost('mailer');
+    const asked = async () => {
+      const { hits, sharedHits, misses } = await figures('mailer', 'portal');
+      return hits + sharedHits + misses;
+    };
+    const askedAtStart = await asked();
+    assert.ok(askedAtStart > 0, 'its template was fetched');
     await system.healed();
     await traffic.mail();
+    assert.equal(await asked(), askedAtStart, 'the first mail fetched none');
 
     cache.freeze();
     const began = performance.now();

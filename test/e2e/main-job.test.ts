@@ -133,5 +133,12 @@ for (const { name, layout, postgres } of cases) {
       assert.deepEqual(await system.stop(), system.hosts.map(() => 0), system.output);
       assert.ok(performance.now() - began < 8_000);
     });
+
+    if (name === 'notification on a thread') {
+      it('has the templates that were in use warm when it is ready again', async () => {
+        const again = await system.startHost('app');
+        await again.says(/"module":"notification".*"templates":\d.*"msg":"templates are warm"/);
+      });
+    }
   });
 }

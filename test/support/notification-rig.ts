@@ -11,6 +11,7 @@ import { Publisher, type Received } from '../../src/kernel/message.ts';
 import { defineModule, type TransactionalHandler } from '../../src/kernel/module.ts';
 import { deliveryUpdated, unsubscribed } from '../../modules/notification/contract.ts';
 import type { Placement } from '../../src/fabric/placements.ts';
+import type { Log } from '../../src/kernel/telemetry.ts';
 import type { Channel } from '../../src/ports/channel.ts';
 import { z } from 'zod';
 import { composeForTest, type TestComposition } from './compose.ts';
@@ -31,6 +32,8 @@ export interface PortalData {
   readonly calls: [string, number][];
   /** Thrown by every call while it is set. */
   away: Fault | null;
+  /** Every call waits for it. */
+  stuck?: Promise<void>;
 }
 
 export function person(personId: string, change: Partial<Person> = {}): Person {
@@ -67,6 +70,7 @@ export interface NotificationRigOptions {
   readonly portal?: PortalData;
   /** Default `inline-strict`. */
   readonly placement?: Placement;
+  readonly log?: Log;
 }
 
 /** Notification on a real database and bus, portal's two questions answered from memory. Started. */
@@ -86,6 +90,7 @@ export async function notificationRig(options: NotificationRigOptions = {}): Pro
     modules: [standIn.module, notificationModule],
     channels,
     settings: { notification: options.settings ?? {} },
+    ...(options.log === undefined ? {} : { log: options.log }),
     ...(options.placement === undefined ? {} : { placement: options.placement }),
     ...(options.dataDir === undefined ? {} : { dataDir: options.dataDir }),
   });
@@ -143,6 +148,7 @@ function portalStandIn(data: PortalData, events: NotificationRig['events']) {
   class StandIn implements Portal {
     async getRecipients({ personIds }: { personIds: string[] }) {
       data.calls.push(['getRecipients', personIds.length]);
+      await data.stuck;
       if (data.away) throw data.away;
       const merged = Object.fromEntries(personIds.flatMap((id) => (data.merged.has(id) ? [[id, data.merged.get(id)!]] : [])));
       return { people: [...personIds, ...Object.values(merged)].flatMap((id) => data.people.get(id) ?? []), merged };
@@ -150,6 +156,7 @@ function portalStandIn(data: PortalData, events: NotificationRig['events']) {
 
     async getTemplate({ templateId }: { templateId: string }) {
       data.calls.push(['getTemplate', 1]);
+      await data.stuck;
       if (data.away) throw data.away;
       const found = data.templates.get(templateId);
       if (found === undefined) throw new Fault('not_found', 'No such template.', { reason: 'template_not_published' });

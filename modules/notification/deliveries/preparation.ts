@@ -127,7 +127,7 @@ export class Preparation {
     if (typeof to !== 'string') return to;
     if ('kind' in template) return template;
     const { version, compiled } = template;
-    return { key: `${job.workspace} ${job.templateId} ${version}`, version, compiled, personId: person!.personId, to, person: personData(person!), event: job.event };
+    return { key: versionKey(job.workspace, job.templateId, version), version, compiled, personId: person!.personId, to, person: personData(person!), event: job.event };
   }
 
   async #template(job: SendJob): Promise<{ version: number; compiled: Compiled } | NoMail> {
@@ -158,6 +158,11 @@ function addressee(person: Person | null): string | NoMail {
 /** `person.…` in a template: the attributes, and what portal itself knows, which wins. */
 export function personData({ attributes, personId, userId, email, timeZone }: Pick<Person, 'attributes' | 'personId' | 'email'> & Partial<Pick<Person, 'userId' | 'timeZone'>>): object {
   return { ...attributes, personId, email, ...(userId === undefined ? {} : { userId }), ...(timeZone === undefined ? {} : { timeZone }) };
+}
+
+/** What the renderer knows a published version by. */
+export function versionKey(workspace: string, templateId: string, version: number): string {
+  return `${workspace} ${templateId} ${version}`;
 }
 
 export function sourceOf({ subject, html, text, from }: Compiled): TemplateSource {

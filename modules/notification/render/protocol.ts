@@ -13,10 +13,13 @@ export interface AuthoredContent {
 export type RenderTask =
   /** `source` is left out when the worker should have the template already. */
   | { readonly kind: 'render'; readonly ticket: number; readonly key: string; readonly source?: TemplateSource; readonly data: object }
+  /** For renderings to come. */
+  | { readonly kind: 'parse'; readonly ticket: number; readonly key: string; readonly source: TemplateSource }
   | { readonly kind: 'compile'; readonly ticket: number; readonly content: AuthoredContent };
 
 export type RenderOutcome =
   | { readonly kind: 'parts'; readonly parts: TemplateSource }
+  /** None: the version that was to be parsed is. */
   | { readonly kind: 'problems'; readonly problems: readonly Problem[] }
   /** The template has been dropped for newer ones: ask again with its source. */
   | { readonly kind: 'template_missing' }

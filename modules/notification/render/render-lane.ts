@@ -35,7 +35,7 @@ export interface RenderWork {
   readonly source: TemplateSource;
   readonly data: object;
 }
-type Work = RenderWork | { readonly kind: 'compile'; readonly content: AuthoredContent };
+type Work = RenderWork | { readonly kind: 'parse'; readonly key: string; readonly source: TemplateSource } | { readonly kind: 'compile'; readonly content: AuthoredContent };
 
 interface Waiting {
   readonly work: Work;
@@ -161,11 +161,11 @@ export class RenderLane {
     this.#out.set(ticket, task);
     const { work } = task;
     if (work.kind === 'compile') return { kind: 'compile', ticket, content: work.content };
-    const { key, source, data } = work;
-    if (this.#sent.has(key) && !task.withSource) return { kind: 'render', ticket, key, data };
+    const { key, source } = work;
+    if (work.kind === 'render' && this.#sent.has(key) && !task.withSource) return { kind: 'render', ticket, key, data: work.data };
     if (this.#sent.size >= this.#limits.templates) this.#sent.clear();
     this.#sent.add(key);
-    return { kind: 'render', ticket, key, source, data };
+    return work.kind === 'parse' ? { kind: 'parse', ticket, key, source } : { kind: 'render', ticket, key, source, data: work.data };
   }
 
   #startWorker(): Worker {

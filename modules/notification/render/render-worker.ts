@@ -34,9 +34,18 @@ async function perform(task: RenderTask): Promise<RenderOutcome> {
   // Not the task's fault: loading counts as starting.
   if (task.kind === 'compile' && task.content.format === 'mjml') loadMjml();
   Atomics.store(progress, 0, task.ticket);
-  const outcome = task.kind === 'render' ? render(task) : await compile(task);
+  const outcome = task.kind === 'compile' ? await compile(task) : task.kind === 'parse' ? parse(task) : render(task);
   Atomics.store(progress, 0, 0);
   return outcome;
+}
+
+function parse(task: RenderTask & { kind: 'parse' }): RenderOutcome {
+  try {
+    templateOf(task);
+    return { kind: 'problems', problems: [] };
+  } catch (thrown) {
+    return { kind: 'problems', problems: problemsIn(thrown) };
+  }
 }
 
 function render(task: RenderTask & { kind: 'render' }): RenderOutcome {
@@ -48,7 +57,7 @@ function render(task: RenderTask & { kind: 'render' }): RenderOutcome {
   }
 }
 
-function templateOf({ key, source }: RenderTask & { kind: 'render' }): ParsedTemplate | undefined {
+function templateOf({ key, source }: RenderTask & { kind: 'render' | 'parse' }): ParsedTemplate | undefined {
   const known = parsed.get(key) ?? (source === undefined ? undefined : new ParsedTemplate(source));
   if (known === undefined) return undefined;
   parsed.delete(key);

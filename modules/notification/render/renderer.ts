@@ -49,6 +49,12 @@ export class Renderer implements Lifecycle {
     await Promise.all([this.#send, this.#slow, this.#author].map((lane) => lane.stop()));
   }
 
+  /** Starts the thread for what is being sent, unless it runs, and has the version parsed there: what its first mail would wait for. */
+  async warm(key: string, source: TemplateSource): Promise<void> {
+    // A version that cannot be parsed says so when it is rendered.
+    await this.#send.run({ kind: 'parse', key, source });
+  }
+
   /**
    * Renders a version for one person. `key` names the version; the same key always comes with the same source.
    * Faults `invalid` with reason `template_failed` (details.problems), `template_timeout` or `template_memory`;

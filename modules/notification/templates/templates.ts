@@ -2,6 +2,7 @@ import { inject, injectable } from 'inversify';
 import { systemCall } from '../../../src/kernel/call.ts';
 import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
 import { portal, type Portal, type PublishedTemplate } from '../../portal/contract.ts';
+import { TemplateUses } from './template-uses.ts';
 
 const CALL_MS = 5_000;
 /** An event drops a template when a new version is published; this is for events that are late. */
@@ -22,15 +23,17 @@ interface Entry {
 export class Templates {
   readonly #portal: Portal;
   readonly #clock: Clock;
+  readonly #uses: Pick<TemplateUses, 'note'>;
   /** In the order of their last use. */
   readonly #kept = new Map<string, Entry>();
   /** The newest version heard of, of templates of which that was told last. */
   readonly #newest = new Map<string, number>();
   #chars = 0;
 
-  constructor(@inject(portal.id) portalContract: Portal, @inject(Clock) clock: Clock) {
+  constructor(@inject(portal.id) portalContract: Portal, @inject(Clock) clock: Clock, @inject(TemplateUses) uses: Pick<TemplateUses, 'note'>) {
     this.#portal = portalContract;
     this.#clock = clock;
+    this.#uses = uses;
   }
 
   /** The version that is published now. Faults as `portal.getTemplate`. */
@@ -43,9 +46,17 @@ export class Templates {
       this.#kept.set(key, kept);
       return kept.template;
     }
+    const template = this.warm(workspace, templateId, now + CALL_MS);
+    template.then(() => this.#uses.note(workspace, templateId, now), () => {});
+    return template;
+  }
+
+  /** Fetches it by `until`, for mails that may come. Faults as `portal.getTemplate`. */
+  warm(workspace: string, templateId: string, until: EpochMs): Promise<PublishedTemplate> {
+    const key = keyOf(workspace, templateId);
     this.#forget(key);
-    const template = this.#fetch(workspace, templateId, now + CALL_MS);
-    const entry: Entry = { template, until: now + TTL_MS, chars: 0 };
+    const template = this.#fetch(workspace, templateId, until);
+    const entry: Entry = { template, until: this.#clock.now() + TTL_MS, chars: 0 };
     this.#kept.set(key, entry);
     this.#makeRoom();
     template.then(
@@ -91,7 +102,8 @@ export class Templates {
   }
 }
 
-function charsOf({ subject, html, text }: PublishedTemplate['compiled']): number {
+/** What a template takes of memory, about. */
+export function charsOf({ subject, html, text }: PublishedTemplate['compiled']): number {
   return subject.length + html.length + text.length;
 }
 

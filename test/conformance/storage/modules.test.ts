@@ -10,7 +10,7 @@ import { PostgresServer } from '../../support/postgres.ts';
 const OF_MODULES = {
   portal: ['people/people', 'access/users', 'access/api-keys', 'templates/templates', 'ingest/batch-handler', 'ingest/forgetting', 'http/idempotency'],
   trigger: ['automations', 'entering', 'agenda', 'module'],
-  notification: ['delivery', 'unsubscribing', 'templates', 'trying-a-template', 'delivery-tries'],
+  notification: ['delivery', 'unsubscribing', 'templates', 'trying-a-template', 'delivery-tries', 'warm-up'],
 };
 
 describe('modules keep to their tests on postgres', () => {

@@ -6,6 +6,7 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
 const MILLION = 1_000_000;
+const unnoted = { note: async () => {} };
 
 /** Templates over a portal in memory whose ids say how many characters each has: `a:3000000`. */
 function templates(): { templates: Templates; fetched: string[]; clock: FakeClock } {
@@ -19,7 +20,7 @@ function templates(): { templates: Templates; fetched: string[]; clock: FakeCloc
     },
   };
   const clock = new FakeClock();
-  return { templates: new Templates(portal, clock), fetched, clock };
+  return { templates: new Templates(portal, clock, unnoted), fetched, clock };
 }
 
 describe('templates in memory', () => {
@@ -75,7 +76,7 @@ describe('templates in memory', () => {
   it('are of the version that was published, also when a cache in between answers with the one before', async () => {
     const answer = (version: number) => ({ templateId: 'a', name: 'a', version, compiled: { subject: '', html: '', text: '', from: null } });
     const portal: Portal = { getRecipients: async () => ({ people: [], merged: {} }), getTemplate: async ({ version }) => answer(version ?? 1) };
-    const kept = new Templates(portal, new FakeClock());
+    const kept = new Templates(portal, new FakeClock(), unnoted);
     assert.equal((await kept.published('w1', 'a')).version, 1);
     kept.drop('w1', 'a', 3);
     kept.drop('w1', 'a', 2);
