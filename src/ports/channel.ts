@@ -37,7 +37,7 @@ export interface KeptMail {
   readonly raw: Uint8Array;
 }
 
-/** For channels that keep mails where they can be read instead of passing them on. */
+/** For channels that keep mails where they can be read instead of passing them on. What one process keeps is for it alone. */
 export interface KeptMails {
   /** Newest first. `after` is the `next` of the page before. */
   list(workspace: string, page: { readonly after?: string; readonly limit: number }): Promise<{ readonly mails: readonly KeptMail[]; readonly next: string | null }>;

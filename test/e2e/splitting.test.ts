@@ -168,6 +168,18 @@ test('to a second machine, by the files that the page names: nothing is lost, an
   await work.assertDone(folder.server);
 });
 
+test('the topology for two processes of one host has nothing wrong', () => {
+  const [yaml] = blocksOf(page, 'yaml', '## Two processes of one host');
+  const folder = mkdtempSync(join(tmpdir(), 'multilith-'));
+  try {
+    const topology = join(folder, 'two-mailers.yaml');
+    writeFileSync(topology, yaml!);
+    assert.deepEqual(readConfig({ topology, env: { POSTGRES_PASSWORD: 'known to both' }, cwd: folder }, parts).problems, []);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 test('the topology for two machines has nothing wrong, and wants a secret', () => {
   const [, indented] = /^ {3}```yaml\n([\s\S]*?)^ {3}```$/m.exec(page)!;
   const folder = mkdtempSync(join(tmpdir(), 'multilith-'));

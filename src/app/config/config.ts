@@ -107,7 +107,8 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
   const bus = choose(busSection, ['bus'], parts.bus, checking);
   const registry = choose(shape.registry, ['registry'], parts.registry, checking);
   const storage = storageOf(shape.storage, parts, checking);
-  checkTopology(shape, { bus, registry, storage, complete: checking.problems.filter(isError).length === before }, parts, checking);
+  const channels = mapEntries(shape.channels, (section, name) => choose(section, ['channels', name], parts.channel, checking));
+  checkTopology(shape, { bus, registry, storage, channels, complete: checking.problems.filter(isError).length === before }, parts, checking);
   const config: Omit<Config, 'shown'> = {
     topology,
     dataDir: resolve(cwd, data),
@@ -122,7 +123,7 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
     caches: mapEntries(shape.caches, (section, name) => choose(section, ['caches', name], parts.cache, checking)),
     storage,
     bus: { ...bus, host: keeper ?? (Object.keys(hosts).length === 1 ? Object.keys(hosts)[0]! : null) },
-    channels: mapEntries(shape.channels, (section, name) => choose(section, ['channels', name], parts.channel, checking)),
+    channels,
     modules: modulesOf(shape.modules, parts.modules, checking),
     log,
     shutdown,

@@ -11,6 +11,7 @@ export interface ChosenParts {
   readonly bus: Chosen;
   readonly registry: Chosen;
   readonly storage: Readonly<Record<string, Chosen>>;
+  readonly channels: Readonly<Record<string, Chosen>>;
   /** False when settings of one of them do not fit, so that none can be asked. */
   readonly complete: boolean;
 }
@@ -137,6 +138,16 @@ function checkSpan(shape: ConfigShape, chosen: ChosenParts, parts: Parts, checki
       const storage = name === undefined ? undefined : parts.storage[name]?.create(own, probe('.'));
       if (storage && !storage.capabilities.shared) reject(['hosts', host, 'replicas'], `${module} stores in ${name}, which one process may open; replicas need a storage that can be shared`, checking);
       if (isOnThread(module, shape)) reject(['calls', module, 'via'], `${host} has replicas, which share the work without threads`, checking);
+      if (parts.modules.find(({ name }) => name === module)!.usesChannels) checkKeptMails(host, module, chosen, parts, checking);
     }
+  }
+}
+
+/** What one process keeps, the others would neither show nor erase. */
+function checkKeptMails(host: string, module: string, { channels }: ChosenParts, parts: Parts, checking: Checking): void {
+  for (const [name, { driver, settings }] of Object.entries(channels)) {
+    if (parts.channel[driver]?.create(settings, probe('.')).kept === undefined) continue;
+    const remedy = name === 'email' ? 'channels.email with driver smtp, or MULTILITH_SMTP_URL for every host' : `another driver for channels.${name}`;
+    reject(['hosts', host, 'replicas'], `${module} keeps mails in ${driver} (channels.${name}), where one process alone can show and erase them; replicas need a channel that sends: ${remedy}`, checking);
   }
 }

@@ -117,6 +117,21 @@ test('replicas need a bus and storages that can be shared', () => {
   assert.match(words, /notification stores in sqlite/);
 });
 
+test('replicas do not keep mails, each for itself', () => {
+  const yaml = `hosts: { app: { modules: [portal, trigger], listen: "127.0.0.1:7071" }, mailer: { modules: [notification], replicas: 2, listen: "127.0.0.1:7072", addresses: ["127.0.0.1:7072", "127.0.0.1:7073"] } }
+bus: { driver: embedded, host: app }
+storage: { notification: { driver: postgres } }
+`;
+  const problemsOf = (more: string, env: NodeJS.ProcessEnv = {}) => readConfig({ topology: 'main.yaml', env, cwd: folderWith({ 'main.yaml': yaml + more }) }, installed).problems;
+  const [problem, ...others] = problemsOf('');
+  assert.deepEqual([problem?.path, others], ['hosts.mailer.replicas', []]);
+  assert.match(problem!.expected, /keeps mails in outbox .*channels\.email with driver smtp, or MULTILITH_SMTP_URL/);
+  assert.deepEqual(problemsOf('channels: { email: { driver: smtp, host: mail.example } }'), []);
+  assert.deepEqual(problemsOf('', { MULTILITH_SMTP_URL: 'smtp://mail.example' }), []);
+  assert.deepEqual(problemsOf('channels: { email: { driver: smtp, host: mail.example }, archive: { driver: outbox } }').map(({ path }) => path), ['hosts.mailer.replicas']);
+  assert.deepEqual(problemsOf('channels: { email: { driver: smtp } }').map(({ path }) => path), ['channels.email.host']);
+});
+
 test('a cache needs a call that leaves the process, and a second tier that exists', () => {
   assert.deepEqual(placesOf('calls: { portal: { via: inline, cache: { entries: 50_000 } } }'), ['calls.portal.cache']);
   assert.deepEqual(placesOf(`${TWO}calls: { notification: { cache: { entries: 50_000, shared: memcache } } }`), ['calls.notification.cache.shared']);
