@@ -30,7 +30,8 @@ const PLACES: readonly Place[] = [
   { name: 'a contract', path: /^modules\/[^/]+\/contract\.ts$/, mayImport: ['src/kernel/'] },
   { name: 'a module', path: /^modules\/([^/]+)\//, mayImport: [...VOCABULARY, 'modules/$1/', 'modules/[^/]+/contract.ts$'] },
   { name: 'a catalog', path: /^adapters\/([^/]+)\/catalog\.ts$/, mayImport: [...VOCABULARY, 'adapters/$1/'] },
-  { name: 'an adapter', path: /^adapters\/([^/]+)\/([^/]+)\//, mayImport: [...VOCABULARY, 'adapters/$1/$2/'] },
+  { name: 'what adapters of a kind share', path: /^adapters\/([^/]+)\/shared\//, mayImport: [...VOCABULARY, 'adapters/$1/shared/'] },
+  { name: 'an adapter', path: /^adapters\/([^/]+)\/([^/]+)\//, mayImport: [...VOCABULARY, 'adapters/$1/$2/', 'adapters/$1/shared/'] },
 ];
 
 const ROOT = ['src/app/', 'src/cli/', 'src/main.ts'];

@@ -1,20 +1,5 @@
-import {
-  type ColumnDefinitionNode,
-  type CreateTableNode,
-  type DatabaseConnection,
-  type DataTypeNode,
-  DefaultQueryExecutor,
-  type Dialect,
-  type Driver,
-  Kysely,
-  type OperationNode,
-  PostgresAdapter,
-  PostgresIntrospector,
-  PostgresQueryCompiler,
-  type QueryResult,
-  RawNode,
-} from 'kysely';
-import { Fault } from '../../../src/kernel/fault.ts';
+import { type ColumnDefinitionNode, type CreateTableNode, type DataTypeNode, type OperationNode, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler, RawNode } from 'kysely';
+import { queryBuilderFor } from '../shared/query-builder.ts';
 
 /** Types as migrations name them, and as PostgreSQL keeps the same values. */
 const TYPES: Readonly<Record<string, string>> = { integer: 'bigint', blob: 'bytea', real: 'double precision', double: 'double precision' };
@@ -52,39 +37,5 @@ function isWithoutRowid(node: OperationNode): boolean {
   return RawNode.is(node) && /^\s*without\s+rowid\s*$/i.test(node.sqlFragments.join(''));
 }
 
-const compiler = new PortableCompiler();
-const adapter = new PostgresAdapter();
-
-/** Transactions and connections are the storage's, not the query builder's. */
-const driver: Driver = {
-  init: async () => {},
-  acquireConnection: refuse,
-  beginTransaction: refuse,
-  commitTransaction: refuse,
-  rollbackTransaction: refuse,
-  releaseConnection: async () => {},
-  destroy: async () => {},
-};
-
-const dialect: Dialect = {
-  createDriver: () => driver,
-  createQueryCompiler: () => compiler,
-  createAdapter: () => adapter,
-  createIntrospector: (db) => new PostgresIntrospector(db),
-};
-
-/** A query builder whose queries run through `execute`. Cheap: each transaction has its own. */
-export function kyselyOver<DB>(execute: (sql: string, parameters: readonly unknown[]) => Promise<QueryResult<any>>): Kysely<DB> {
-  const connection: DatabaseConnection = {
-    executeQuery: (query) => execute(query.sql, query.parameters),
-    streamQuery: () => {
-      throw new Fault('internal', 'Long reads go through the storage\'s `scan`.', { reason: 'reserved_statement' });
-    },
-  };
-  const executor = new DefaultQueryExecutor(compiler, adapter, { provideConnection: (consumer) => consumer(connection) });
-  return new Kysely<DB>({ config: { dialect }, driver, dialect, executor });
-}
-
-async function refuse(): Promise<never> {
-  throw new Fault('internal', 'Transactions go through the storage\'s `transaction`.', { reason: 'reserved_statement' });
-}
+/** A query builder that speaks PostgreSQL's SQL. */
+export const kyselyOver = queryBuilderFor({ compiler: new PortableCompiler(), adapter: new PostgresAdapter(), introspector: (db) => new PostgresIntrospector(db) });

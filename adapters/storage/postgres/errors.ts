@@ -102,11 +102,3 @@ export function isWriteOnReader(error: unknown): boolean {
 export function isStalePlan(error: unknown): boolean {
   return isServerError(error) && error.code === '0A000' && error.routine === 'RevalidateCachedQuery';
 }
-
-export function writeOutsideTransaction(): Fault {
-  return new Fault('internal', 'A write outside a transaction: use `transaction`.', { reason: 'write_outside_transaction' });
-}
-
-export function stopped(message: string): Fault {
-  return new Fault('unavailable', message, { reason: 'stopped', origin: 'unsent' });
-}

@@ -1,37 +1,21 @@
-import { deadlines } from '../../../src/kernel/deadline.ts';
 import { Fault, type FaultOrigin } from '../../../src/kernel/fault.ts';
-import { postgresFault, stopped } from './errors.ts';
+import type { GroupTelemetry } from '../shared/group-telemetry.ts';
+import { type Job, type Outcome, TransactionQueue } from '../shared/transaction-queue.ts';
+import { postgresFault } from './errors.ts';
 import { IDLE_IN_TRANSACTION_MS, type Session } from './session.ts';
 import { Turn } from './turn.ts';
 
 /** A group closes when nobody waits, or at the first of these. */
 const GROUP_TRANSACTIONS = 512;
 const GROUP_MS = 10;
-/** The longest that a transaction waits for its turn. */
-const WAIT_MS = 30_000;
 /** How long a statement that is to end may take to do so; then its connection is cut. */
 const CANCEL_MS = 2_000;
 /** What a stop leaves for a commit under way, beyond its deadline; and the server for saying that a lock is taken. */
 const GRACE_MS = 1_000;
 
-type Outcome = { readonly value: unknown } | { readonly error: unknown };
-
-interface Job {
-  readonly work: (turn: Turn) => Promise<unknown>;
-  readonly timeoutMs: number;
-  readonly since: number;
-  readonly resolve: (value: any) => void;
-  readonly reject: (error: unknown) => void;
-}
-
 interface Done {
-  readonly job: Job;
+  readonly job: Job<Turn>;
   readonly outcome: Outcome;
-}
-
-export interface GroupEvents {
-  committed(transactions: number, seconds: number): void;
-  failed(fault: Fault, transactions: number): void;
 }
 
 export interface GroupOptions {
@@ -57,16 +41,14 @@ export interface GroupOptions {
  */
 export class GroupCommit {
   readonly #options: GroupOptions;
-  readonly #events: GroupEvents;
-  readonly #waiting: Job[] = [];
+  readonly #telemetry: GroupTelemetry;
+  readonly #queue: TransactionQueue<Turn>;
   #session: Session | undefined;
-  #pump: Promise<void> | undefined;
-  #refusal: Fault | undefined;
-  #expireCurrent: ((fault: Fault) => void) | undefined;
 
-  constructor(options: GroupOptions, events: GroupEvents) {
+  constructor(options: GroupOptions, telemetry: GroupTelemetry) {
     this.#options = options;
-    this.#events = events;
+    this.#telemetry = telemetry;
+    this.#queue = new TransactionQueue(options.maxWaiting, () => this.#group());
   }
 
   /** Opens the connection, so that a start fails where a transaction would. Throws what pg throws. */
@@ -75,12 +57,7 @@ export class GroupCommit {
   }
 
   run<T>(work: (turn: Turn) => Promise<T>, timeoutMs: number): Promise<T> {
-    if (this.#refusal !== undefined) return Promise.reject(this.#refusal);
-    if (this.#waiting.length >= this.#options.maxWaiting) return Promise.reject(tooMany(`More than ${this.#options.maxWaiting} transactions wait for the database.`));
-    return new Promise<T>((resolve, reject) => {
-      this.#waiting.push({ work, timeoutMs, since: Date.now(), resolve, reject });
-      this.#pump ??= this.#run();
-    });
+    return this.#queue.run(work, timeoutMs);
   }
 
   /**
@@ -88,29 +65,11 @@ export class GroupCommit {
    * A server that does not answer even then is not waited for.
    */
   async stop(deadlineMs: number): Promise<void> {
-    const over = stopped('The storage is stopping.');
-    this.#refusal ??= over;
-    const timers = [
-      setTimeout(() => this.#giveUp(over), deadlineMs),
-      setTimeout(() => this.#session?.destroy(), deadlineMs + GRACE_MS),
-    ];
-    await this.#pump;
-    for (const timer of timers) clearTimeout(timer);
+    const timer = setTimeout(() => this.#session?.destroy(), deadlineMs + GRACE_MS);
+    await this.#queue.stop(deadlineMs);
+    clearTimeout(timer);
     await this.#session?.close(GRACE_MS);
     this.#session = undefined;
-  }
-
-  #giveUp(fault: Fault): void {
-    for (const job of this.#waiting.splice(0)) job.reject(fault);
-    this.#expireCurrent?.(new Fault('unavailable', 'The storage stopped before the transaction was done; it is rolled back.', { reason: 'stopped' }));
-  }
-
-  async #run(): Promise<void> {
-    do {
-      await new Promise((resolve) => setImmediate(resolve));
-      await this.#group();
-    } while (this.#waiting.length > 0);
-    this.#pump = undefined;
   }
 
   async #connected(): Promise<Session> {
@@ -126,22 +85,18 @@ export class GroupCommit {
       await session.controlWithin(`BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(${lock}); SAVEPOINT one`, answerTimeoutMs + GRACE_MS);
     } catch (error) {
       session?.control('ROLLBACK').catch(() => {});
-      this.#fail(this.#waiting.splice(0, GROUP_TRANSACTIONS), error, 'unsent');
+      this.#fail(this.#queue.takeMany(GROUP_TRANSACTIONS), error, 'unsent');
       return;
     }
     const started = performance.now();
     const done: Done[] = [];
     let next = '';
-    // A stop may have emptied the list since the last look.
-    while (session.usable && this.#waiting.length > 0) {
-      const job = this.#waiting.shift()!;
-      if (Date.now() - job.since > WAIT_MS) {
-        job.reject(tooMany('The transaction waited too long for its turn.'));
-        continue;
-      }
+    while (session.usable) {
+      const job = this.#queue.take();
+      if (job === undefined) break;
       const outcome = await this.#attempt(job, session, next);
       done.push({ job, outcome });
-      next = 'error' in outcome ? 'ROLLBACK TO one' : 'RELEASE one; SAVEPOINT one';
+      next = outcome.failure === undefined ? 'RELEASE one; SAVEPOINT one' : 'ROLLBACK TO one';
       if (done.length === GROUP_TRANSACTIONS || performance.now() - started >= GROUP_MS) break;
     }
     await this.#commit(done, session);
@@ -149,7 +104,7 @@ export class GroupCommit {
 
   async #commit(done: readonly Done[], session: Session): Promise<void> {
     const started = performance.now();
-    const undo = done.length === 0 || 'error' in done.at(-1)!.outcome;
+    const undo = done.length === 0 || done.at(-1)!.outcome.failure !== undefined;
     let origin: FaultOrigin = 'unsent';
     try {
       if (!session.usable) throw new Fault('unavailable', 'The connection to the database broke; the transaction is rolled back.', { reason: 'storage', origin });
@@ -163,31 +118,28 @@ export class GroupCommit {
       this.#fail(done.map(({ job }) => job), error, origin);
       return;
     }
-    this.#events.committed(done.length, (performance.now() - started) / 1_000);
-    for (const { job, outcome } of done) {
-      if ('value' in outcome) job.resolve(outcome.value);
-      else job.reject(outcome.error);
-    }
+    this.#telemetry.committed(done.length, (performance.now() - started) / 1_000);
+    for (const { outcome } of done) outcome.tell();
   }
 
   /** All of the group are told the same: their own outcomes stood on ground that is gone. */
-  #fail(jobs: readonly Job[], error: unknown, origin: FaultOrigin): void {
+  #fail(jobs: readonly Job<Turn>[], error: unknown, origin: FaultOrigin): void {
     const fault = postgresFault(error, origin);
-    for (const job of jobs) job.reject(fault);
-    this.#events.failed(fault, jobs.length);
+    for (const job of jobs) job.failed(fault).tell();
+    this.#telemetry.failed(fault, jobs.length);
   }
 
   /** `between` sets this one apart from the one before it; nothing waits for its answer, since statements keep their order. */
-  async #attempt(job: Job, session: Session, between: string): Promise<Outcome> {
+  async #attempt(job: Job<Turn>, session: Session, between: string): Promise<Outcome> {
     const patience = job.timeoutMs > IDLE_IN_TRANSACTION_MS ? `SET LOCAL idle_in_transaction_session_timeout = ${job.timeoutMs + GRACE_MS}` : '';
     const before = [between, patience].filter((text) => text !== '').join('; ');
     if (before !== '') session.control(before).catch(() => {});
     const turn = new Turn(session);
-    const outcome = await this.#settle(job, turn);
-    if (turn.isWaiting && 'error' in outcome) await this.#end(session, turn);
+    const outcome = await this.#queue.settle(job, turn);
+    if (turn.isWaiting && outcome.failure !== undefined) await this.#end(session, turn);
     await turn.answered();
     // Work that has caught the error of a statement has not made it undone.
-    return turn.failure !== undefined && 'value' in outcome ? { error: turn.failure } : outcome;
+    return turn.failure !== undefined && outcome.failure === undefined ? job.failed(turn.failure) : outcome;
   }
 
   async #end(session: Session, turn: Turn): Promise<void> {
@@ -196,38 +148,4 @@ export class GroupCommit {
     await turn.answered();
     clearTimeout(timer);
   }
-
-  /** The work's outcome, or its deadline's. Never rejects. */
-  #settle(job: Job, turn: Turn): Promise<Outcome> {
-    return new Promise((resolve) => {
-      const finish = (outcome: Outcome, fault: Fault): void => {
-        deadlines.remove(entry);
-        this.#expireCurrent = undefined;
-        turn.close(fault);
-        resolve(outcome);
-      };
-      const expire = (fault: Fault): void => finish({ error: fault }, fault);
-      const entry = { slot: 0, index: -1, expire: () => expire(tookTooLong(job.timeoutMs)) };
-      deadlines.add(entry, Date.now() + job.timeoutMs);
-      this.#expireCurrent = expire;
-      start(job, turn).then(
-        (value) => finish({ value }, OVER),
-        (error: unknown) => finish({ error }, OVER),
-      );
-    });
-  }
-}
-
-const OVER = new Fault('internal', 'The transaction is over; its handle must not be kept.', { reason: 'transaction_over' });
-
-async function start(job: Job, turn: Turn): Promise<unknown> {
-  return job.work(turn);
-}
-
-function tookTooLong(timeoutMs: number): Fault {
-  return new Fault('deadline', `The transaction did not settle within ${timeoutMs} ms and was rolled back.`, { reason: 'transaction_timeout' });
-}
-
-function tooMany(message: string): Fault {
-  return new Fault('exhausted', message, { reason: 'transactions_waiting', details: { retryAfterMs: 1_000 }, origin: 'unsent' });
 }

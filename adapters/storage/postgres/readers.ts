@@ -1,7 +1,8 @@
 import { Pool, type PoolClient, type QueryConfig, type QueryResult } from 'pg';
 import type { ClientConfig } from 'pg';
 import { Fault } from '../../../src/kernel/fault.ts';
-import { isAnswer, isStalePlan, isWriteOnReader, postgresFault, writeOutsideTransaction } from './errors.ts';
+import { writeOutsideTransaction } from '../shared/faults.ts';
+import { isAnswer, isStalePlan, isWriteOnReader, postgresFault } from './errors.ts';
 
 export interface ReadersOptions {
   readonly config: ClientConfig;

@@ -1,6 +1,6 @@
 import type { PoolClient, QueryConfig, QueryResult } from 'pg';
-import { Fault } from '../../../src/kernel/fault.ts';
-import { writeOutsideTransaction } from './errors.ts';
+import { writeOutsideTransaction } from '../shared/faults.ts';
+import { scanEnded, whenAborted } from '../shared/when-aborted.ts';
 import { readFault, type Readers } from './readers.ts';
 
 export interface ScanRequest {
@@ -16,7 +16,7 @@ export interface ScanRequest {
  * whatever reason.
  */
 export async function* scan<Row>({ readers, query, batchRows, signal }: ScanRequest): AsyncGenerator<Row[], void, void> {
-  if (signal.aborted) throw ended(signal);
+  if (signal.aborted) throw scanEnded(signal);
   if (/^\s*(?:insert|update|delete|merge)\b/i.test(query.text)) throw writeOutsideTransaction();
   const client = await readers.take();
   // Also while the consumer is busy with a batch.
@@ -55,22 +55,4 @@ function rollBack(readers: Readers, client: PoolClient, fetching: Promise<unknow
       () => readers.giveBack(client, false),
       () => readers.giveBack(client, true),
     );
-}
-
-function whenAborted(signal: AbortSignal, cut: () => void): { readonly promise: Promise<never>; forget(): void } {
-  let listener: () => void;
-  const promise = new Promise<never>((_, reject) => {
-    listener = () => {
-      cut();
-      reject(ended(signal));
-    };
-    signal.addEventListener('abort', listener, { once: true });
-    if (signal.aborted) listener();
-  });
-  promise.catch(() => {});
-  return { promise, forget: () => signal.removeEventListener('abort', listener) };
-}
-
-function ended(signal: AbortSignal): Fault {
-  return Fault.is(signal.reason) ? signal.reason : new Fault('cancelled', 'The reader cancelled the scan.', { reason: 'cancelled' });
 }

@@ -5,23 +5,20 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import type { Migration, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
+import { stopped } from '../shared/faults.ts';
+import { groupTelemetry } from '../shared/group-telemetry.ts';
+import { batchRowsOf, MIGRATION_TIMEOUT_MS, timeoutOf } from '../shared/limits.ts';
+import { migrate } from '../shared/migrations.ts';
 import { kyselyOver } from './dialect.ts';
 import type { PostgresSettings } from './driver.ts';
-import { postgresFault, SCHEMA_CHANGED, stopped } from './errors.ts';
-import { GroupCommit, type GroupEvents } from './group-commit.ts';
-import { migrate } from './migrations.ts';
+import { postgresFault, SCHEMA_CHANGED } from './errors.ts';
+import { GroupCommit } from './group-commit.ts';
+import { migrationStatements } from './migrations.ts';
 import { Readers } from './readers.ts';
 import { scan } from './scan.ts';
 import { clientConfig, type Role, Session } from './session.ts';
 import { queryOf, resultOf, Statements } from './statements.ts';
 import type { Turn } from './turn.ts';
-
-const DEFAULT_TIMEOUT_MS = 5_000;
-const LONGEST_TIMEOUT_MS = 60_000;
-/** A migration may rewrite a table of millions of rows. */
-const MIGRATION_TIMEOUT_MS = 3_600_000;
-const DEFAULT_BATCH_ROWS = 500;
-const MOST_BATCH_ROWS = 10_000;
 
 export interface PostgresStorageOptions {
   readonly settings: PostgresSettings;
@@ -78,10 +75,9 @@ export class PostgresStorage implements Storage {
   }
 
   async transaction<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
-    const timeoutMs = Math.min(options.timeoutMs ?? DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS);
     const { commits } = this.#opened();
     if (this.#lifecycle.state === 'stopping') throw stopped(`Storage ${this.#options.name} is stopping.`);
-    return commits.run((turn) => work(new PostgresTransaction(turn, this.#statements)), timeoutMs);
+    return commits.run((turn) => work(new PostgresTransaction(turn, this.#statements)), timeoutOf(options));
   }
 
   scan<Row>(query: Compilable<Row>, options: { readonly batchRows?: number; readonly signal?: AbortSignal } = {}): AsyncIterable<Row[]> {
@@ -90,7 +86,7 @@ export class PostgresStorage implements Storage {
     return scan<Row>({
       readers: scanners,
       query: queryOf(sql, parameters),
-      batchRows: Math.min(options.batchRows ?? DEFAULT_BATCH_ROWS, MOST_BATCH_ROWS),
+      batchRows: batchRowsOf(options),
       signal: options.signal === undefined ? scans.signal : AbortSignal.any([options.signal, scans.signal]),
     });
   }
@@ -99,7 +95,7 @@ export class PostgresStorage implements Storage {
     const { commits } = this.#opened();
     const transaction = (work: (db: Kysely<any>) => Promise<void>) => commits.run((turn) => work(new PostgresTransaction(turn, this.#statements).db), MIGRATION_TIMEOUT_MS);
     try {
-      await migrate(migrations, transaction, this.#options.clock);
+      await migrate(migrations, migrationStatements, transaction, this.#options.clock);
     } finally {
       this.#statements.forget();
     }
@@ -122,7 +118,7 @@ export class PostgresStorage implements Storage {
       }
       const commits = new GroupCommit(
         { connect: () => Session.open(this.#config('writer')), cancel: (processId) => this.#cancel(processId), lock, maxWaiting, answerTimeoutMs },
-        this.#events(),
+        groupTelemetry(this.#options),
       );
       await commits.open();
       this.#open = {
@@ -148,24 +144,6 @@ export class PostgresStorage implements Storage {
     } finally {
       await session.close(1_000);
     }
-  }
-
-  #events(): GroupEvents {
-    const { log, metrics, name } = this.#options;
-    const labels = { storage: name };
-    const seconds = metrics.histogram('storage_commit_seconds', 'Time of one commit, which a group of transactions shares.', ['storage']);
-    const written = metrics.counter('storage_transactions_total', 'Transactions that were committed or rolled back.', ['storage']);
-    const lost = metrics.counter('storage_transactions_failed_total', 'Transactions whose group could not be committed.', ['storage']);
-    return {
-      committed(transactions, took) {
-        seconds.observe(took, labels);
-        written.add(transactions, labels);
-      },
-      failed(fault, transactions) {
-        lost.add(transactions, labels);
-        log.error({ err: fault, transactions }, 'A group of transactions was not committed; each of them was told.');
-      },
-    };
   }
 
   async #stop(deadlineMs: number): Promise<void> {

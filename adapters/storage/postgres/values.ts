@@ -1,5 +1,5 @@
 import { Fault } from '../../../src/kernel/fault.ts';
-import { portableText, unstorable } from '../../../src/ports/portable-values.ts';
+import { portableText, unstorable } from '../shared/portable-values.ts';
 
 export type Bindable = string | number | bigint | Buffer | null;
 

@@ -1,4 +1,5 @@
 import type { Log } from '../../../src/kernel/telemetry.ts';
+import { atMost } from './at-most.ts';
 import type { Connection } from './connection.ts';
 import type { WalState } from './side-protocol.ts';
 import { sideThread } from './side-thread.ts';
@@ -79,13 +80,4 @@ export class Checkpoints {
       this.#log.warn({ err: error }, 'The write-ahead log could not be copied into the database; it grows until it can.');
     }
   }
-}
-
-/** Waits for the work no longer than that; the work goes on. */
-export async function atMost(ms: number, work: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, Math.max(ms, 0));
-  });
-  await Promise.race([work, late]).finally(() => clearTimeout(timer));
 }

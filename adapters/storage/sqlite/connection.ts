@@ -2,7 +2,8 @@ import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSy
 import type { Kysely, QueryResult } from 'kysely';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { Parameter, type Statement } from '../../../src/ports/storage.ts';
-import { isWriteOnReader, sqliteFault, writeOutsideTransaction } from './errors.ts';
+import { stopped, writeOutsideTransaction } from '../shared/faults.ts';
+import { isWriteOnReader, sqliteFault } from './errors.ts';
 import { rowsOf } from './rows.ts';
 import type { WalState } from './side-protocol.ts';
 import { bindable } from './values.ts';
@@ -142,7 +143,7 @@ export class Connection {
 
   #compile(sql: string): Prepared {
     if (RESERVED.test(sql)) throw new Fault('internal', 'Transactions, pragmas and attached files are the storage adapter\'s business.', { reason: 'reserved_statement' });
-    if (!this.#database.isOpen) throw new Fault('unavailable', 'The database is closed.', { reason: 'stopped', origin: 'unsent' });
+    if (!this.#database.isOpen) throw stopped('The database is closed.');
     const native = this.#database.prepare(sql);
     native.setReturnArrays(true);
     return { native, columns: native.columns().map((column) => column.name) };
@@ -150,7 +151,7 @@ export class Connection {
 
   #fault(error: unknown): unknown {
     if (this.#role === 'reader' && isWriteOnReader(error)) return writeOutsideTransaction(error);
-    if (!this.#database.isOpen) return new Fault('unavailable', 'The database is closed.', { reason: 'stopped', origin: 'unsent' });
+    if (!this.#database.isOpen) return stopped('The database is closed.');
     return sqliteFault(error);
   }
 }

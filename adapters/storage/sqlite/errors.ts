@@ -81,7 +81,3 @@ export function isWriteOnReader(error: unknown): boolean {
 export function isBusy(error: unknown): boolean {
   return isSqliteError(error) && (error.errcode & 0xff) === PRIMARY.BUSY;
 }
-
-export function writeOutsideTransaction(cause: unknown): Fault {
-  return new Fault('internal', 'A write outside a transaction: use `transaction`.', { reason: 'write_outside_transaction', cause });
-}

@@ -1,47 +1,7 @@
-import { type Kysely, sql } from 'kysely';
-import type { Clock } from '../../../src/kernel/clock.ts';
-import { Fault } from '../../../src/kernel/fault.ts';
-import type { Migration } from '../../../src/ports/storage.ts';
+import { sql } from 'kysely';
+import type { MigrationStatements } from '../shared/migrations.ts';
 
-/** What `migrate` needs of the storage: a transaction with room for a long change. */
-export type RunMigration = (work: (db: Kysely<any>) => Promise<void>) => Promise<void>;
-
-/** Applies what is missing, each migration with its own mark in one transaction. */
-export async function migrate(migrations: readonly Migration[], transaction: RunMigration, clock: Clock): Promise<void> {
-  const done = await prepare(transaction);
-  refuseUnknown(done, migrations);
-  for (const migration of migrations) {
-    if (done.has(migration.name)) continue;
-    await transaction(async (db) => {
-      await migration.up(db);
-      await refuseDeferred(db, migration.name);
-      await db.insertInto('migrations').values({ name: migration.name, applied: clock.now() }).execute();
-    });
-  }
-}
-
-async function prepare(transaction: RunMigration): Promise<Set<string>> {
-  const done = new Set<string>();
-  await transaction(async (db) => {
-    await sql`CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied INTEGER NOT NULL) WITHOUT ROWID`.execute(db);
-    for (const row of await db.selectFrom('migrations').select('name').execute()) done.add(row.name);
-  });
-  return done;
-}
-
-function refuseUnknown(done: ReadonlySet<string>, migrations: readonly Migration[]): void {
-  const known = new Set(migrations.map((migration) => migration.name));
-  if (known.size !== migrations.length) throw new TypeError('Two migrations have the same name.');
-  const unknown = [...done].filter((name) => !known.has(name)).sort();
-  if (unknown.length === 0) return;
-  throw new Fault('unavailable', 'The database was written by a newer build.', {
-    reason: 'newer_database',
-    details: { unknown, remedy: 'Start the build that wrote it, or a later one; or restore a backup from before the upgrade.' },
-  });
-}
-
-/** A deferred constraint is checked at COMMIT, which a whole group of transactions shares. */
-async function refuseDeferred(db: Kysely<any>, migration: string): Promise<void> {
-  const { rows } = await sql<{ name: string }>`SELECT name FROM sqlite_schema WHERE sql LIKE '%DEFERRABLE INITIALLY DEFERRED%'`.execute(db);
-  if (rows.length > 0) throw new Fault('internal', `Migration ${migration} makes a deferred constraint, which adapters do not share.`, { reason: 'deferred_constraint' });
-}
+export const migrationStatements: MigrationStatements = {
+  createTable: sql`CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied INTEGER NOT NULL) WITHOUT ROWID`,
+  deferredConstraints: sql`SELECT name FROM sqlite_schema WHERE sql LIKE '%DEFERRABLE INITIALLY DEFERRED%'`,
+};

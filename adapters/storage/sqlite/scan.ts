@@ -1,6 +1,7 @@
 import type { SQLInputValue, SQLOutputValue } from 'node:sqlite';
-import { Fault } from '../../../src/kernel/fault.ts';
-import { isWriteOnReader, sqliteFault, writeOutsideTransaction } from './errors.ts';
+import { writeOutsideTransaction } from '../shared/faults.ts';
+import { scanEnded, whenAborted } from '../shared/when-aborted.ts';
+import { isWriteOnReader, sqliteFault } from './errors.ts';
 import { rowsOf } from './rows.ts';
 import type { Batch } from './side-protocol.ts';
 import { sideThread } from './side-thread.ts';
@@ -21,7 +22,7 @@ export interface ScanRequest {
  * asked for before the consumer comes back. The snapshot is given up when the consumer stops, for whatever reason.
  */
 export async function* scan<Row>({ signal, whenDurable, ...request }: ScanRequest): AsyncGenerator<Row[], void, void> {
-  if (signal.aborted) throw stopped(signal);
+  if (signal.aborted) throw scanEnded(signal);
   const cursor = sideThread.newCursor();
   const aborted = whenAborted(signal);
   try {
@@ -41,18 +42,4 @@ export async function* scan<Row>({ signal, whenDurable, ...request }: ScanReques
     aborted.forget();
     sideThread.end(cursor).catch(() => {});
   }
-}
-
-function whenAborted(signal: AbortSignal): { readonly promise: Promise<never>; forget(): void } {
-  let listener: () => void;
-  const promise = new Promise<never>((_, reject) => {
-    listener = () => reject(stopped(signal));
-    signal.addEventListener('abort', listener, { once: true });
-  });
-  promise.catch(() => {});
-  return { promise, forget: () => signal.removeEventListener('abort', listener) };
-}
-
-function stopped(signal: AbortSignal): Fault {
-  return Fault.is(signal.reason) ? signal.reason : new Fault('cancelled', 'The reader cancelled the scan.', { reason: 'cancelled' });
 }

@@ -4,24 +4,22 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import type { Migration, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
-import { atMost, Checkpoints } from './checkpoints.ts';
+import { stopped } from '../shared/faults.ts';
+import { groupTelemetry } from '../shared/group-telemetry.ts';
+import { batchRowsOf, MIGRATION_TIMEOUT_MS, timeoutOf } from '../shared/limits.ts';
+import { migrate } from '../shared/migrations.ts';
+import { atMost } from './at-most.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { Connection } from './connection.ts';
 import { kyselyOver } from './dialect.ts';
 import { DurableLog } from './durable-log.ts';
 import type { SqliteSettings } from './driver.ts';
 import { GroupCommit, type GroupEvents, type Turn } from './group-commit.ts';
-import { migrate } from './migrations.ts';
+import { migrationStatements } from './migrations.ts';
 import { own, type Ownership } from './ownership.ts';
 import { scan } from './scan.ts';
 import { sideThread } from './side-thread.ts';
 import { bindable } from './values.ts';
-
-const DEFAULT_TIMEOUT_MS = 5_000;
-const LONGEST_TIMEOUT_MS = 60_000;
-/** A migration may rewrite a table of millions of rows. */
-const MIGRATION_TIMEOUT_MS = 3_600_000;
-const DEFAULT_BATCH_ROWS = 500;
-const MOST_BATCH_ROWS = 10_000;
 
 export interface SqliteStorageOptions {
   readonly settings: SqliteSettings;
@@ -83,10 +81,9 @@ export class SqliteStorage implements Storage {
   }
 
   async transaction<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
-    const timeoutMs = Math.min(options.timeoutMs ?? DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS);
     const { commits, writer } = this.#opened();
     if (this.#lifecycle.state === 'stopping') throw stopped(`Storage ${this.#options.name} is stopping.`);
-    return commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db)), timeoutMs);
+    return commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db)), timeoutOf(options));
   }
 
   scan<Row>(query: Compilable<Row>, options: { readonly batchRows?: number; readonly signal?: AbortSignal } = {}): AsyncIterable<Row[]> {
@@ -97,7 +94,7 @@ export class SqliteStorage implements Storage {
       path,
       sql,
       values: parameters.map((value, i) => bindable(value, `parameter ${i + 1}`)),
-      batchRows: Math.min(options.batchRows ?? DEFAULT_BATCH_ROWS, MOST_BATCH_ROWS),
+      batchRows: batchRowsOf(options),
       cacheKb: settings.cacheKb,
       signal: options.signal === undefined ? scans.signal : AbortSignal.any([options.signal, scans.signal]),
       whenDurable: () => log.whenDurable(),
@@ -108,7 +105,7 @@ export class SqliteStorage implements Storage {
     const { commits, writer, reader } = this.#opened();
     const transaction = (work: (db: Kysely<any>) => Promise<void>) => commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db).db), MIGRATION_TIMEOUT_MS);
     try {
-      await migrate(migrations, transaction, this.#options.clock);
+      await migrate(migrations, migrationStatements, transaction, this.#options.clock);
     } finally {
       reader.forget();
     }
@@ -146,21 +143,13 @@ export class SqliteStorage implements Storage {
   }
 
   #events(checkpoints: Checkpoints): GroupEvents {
-    const { log, metrics, name } = this.#options;
-    const labels = { storage: name };
-    const seconds = metrics.histogram('storage_commit_seconds', 'Time of one commit, which a group of transactions shares.', ['storage']);
-    const written = metrics.counter('storage_transactions_total', 'Transactions that were committed or rolled back.', ['storage']);
-    const lost = metrics.counter('storage_transactions_failed_total', 'Transactions whose group could not be committed.', ['storage']);
+    const telemetry = groupTelemetry(this.#options);
     return {
-      committed(transactions, took) {
-        seconds.observe(took, labels);
-        written.add(transactions, labels);
+      committed(transactions, seconds) {
+        telemetry.committed(transactions, seconds);
         return checkpoints.afterCommit();
       },
-      failed(fault, transactions) {
-        lost.add(transactions, labels);
-        log.error({ err: fault, transactions }, 'A group of transactions was not committed; each of them was told.');
-      },
+      failed: telemetry.failed,
     };
   }
 
@@ -179,10 +168,6 @@ export class SqliteStorage implements Storage {
     open.ownership.release();
     await sideThread.release();
   }
-}
-
-function stopped(message: string): Fault {
-  return new Fault('unavailable', message, { reason: 'stopped', origin: 'unsent' });
 }
 
 /** The handle of a transaction under way. */

@@ -1,5 +1,5 @@
 import type { SQLInputValue } from 'node:sqlite';
-import { portableText, unstorable } from '../../../src/ports/portable-values.ts';
+import { portableText, unstorable } from '../shared/portable-values.ts';
 
 /**
  * A value as SQLite takes it, or a fault: `invalid` for text that no portable database holds, `internal` for what is

@@ -133,8 +133,8 @@ describe('postgres', () => {
   });
 
   test('more reads than connections wait, then are refused', async (t) => {
-    const storage = await open(t, { readers: 1, connectTimeoutMs: 150 });
-    const slow = sql`select pg_sleep(0.6)`.execute(storage.db);
+    const storage = await open(t, { readers: 1, connectTimeoutMs: 1_000 });
+    const slow = sql`select pg_sleep(2)`.execute(storage.db);
     await rejectsWith('exhausted', storage.run(counter, { id: 'a' }), 'connections');
     await slow;
     assert.deepEqual(await storage.run(counter, { id: 'a' }), []);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Fifo } from '../../../../../adapters/storage/sqlite/fifo.ts';
+import { Fifo } from '../../../../../adapters/storage/shared/fifo.ts';
 
 test('behaves as an array with push and shift', () => {
   fc.assert(

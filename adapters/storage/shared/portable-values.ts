@@ -1,4 +1,4 @@
-import { Fault } from '../kernel/fault.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
 
 /*
  * What every storage adapter refuses to bind, whatever its database would make of it: the same program finds the same
