@@ -1,8 +1,9 @@
 import { type Call, cancelledFault, deadlineFault } from '../kernel/call.ts';
+import type { EpochMs } from '../kernel/clock.ts';
 import type { Contract, Descriptor } from '../kernel/contract.ts';
 import { type Deadline, deadlines } from '../kernel/deadline.ts';
 import { Fault, type FaultCode, mayRetry } from '../kernel/fault.ts';
-import type { RemoteCall, Reply } from '../ports/transport.ts';
+import { NOT_CONNECTED, type RemoteCall, type Reply, STOPPING } from '../ports/transport.ts';
 import type { Edge } from './edge.ts';
 import type { CallOutcome, Replica } from './replica.ts';
 import type { Replicas } from './replicas.ts';
@@ -17,15 +18,29 @@ const LONG_MS = 10_000;
 
 /**
  * Calls that leave the process: to the least busy process of the callee's host, again or elsewhere when that is safe,
- * and never beyond the deadline. A callee that was there a moment ago, or is starting, is waited for; one that is away is
- * not.
+ * and never beyond the caller's deadline. A callee that was there a moment ago is waited for within the operation's
+ * `timeoutMs`. One that stopped in order, or says that its module has not started, is being started again: it is waited
+ * for until the caller's deadline, and `timeoutMs` begins when the call is sent. One that has been away longer is not
+ * waited for.
  */
 export function bindRemote<T>(contract: Contract<T>, replicas: Replicas, edge: Edge): T {
-  return stubOf(contract, (method, descriptor) => (request, call) => {
-    const now = Date.now();
-    const deadline = Math.min(call.deadline, now + descriptor.timeoutMs);
-    if (deadline <= now) return Promise.reject(new Fault('deadline', 'The deadline had passed before the call began.', { origin: 'unsent' }));
-    return new Promise((resolve, reject) => new CallUnderWay(contract.name, method, descriptor, request, call, deadline, replicas, edge, resolve, reject).begin());
+  return bind(contract, replicas, edge, ({ timeoutMs }) => timeoutMs);
+}
+
+/** The same where the other side only passes calls on, with a stub that has `timeoutMs` begin when there is somebody to call. */
+export function bindRelayed<T>(contract: Contract<T>, replicas: Replicas, edge: Edge): T {
+  return bind(contract, replicas, edge, () => Infinity);
+}
+
+function bind<T>(contract: Contract<T>, replicas: Replicas, edge: Edge, limitOf: (descriptor: Descriptor) => number): T {
+  return stubOf(contract, (method, descriptor) => {
+    const limitMs = limitOf(descriptor);
+    return (request, call) => {
+      const now = Date.now();
+      const deadline = Math.min(call.deadline, now + limitMs);
+      if (deadline <= now) return Promise.reject(new Fault('deadline', 'The deadline had passed before the call began.', { origin: 'unsent' }));
+      return new Promise((resolve, reject) => new CallUnderWay(contract.name, method, descriptor, request, call, limitMs, deadline, replicas, edge, resolve, reject).begin());
+    };
   });
 }
 
@@ -33,13 +48,15 @@ export function bindRemote<T>(contract: Contract<T>, replicas: Replicas, edge: E
 class CallUnderWay implements Deadline, Reply {
   slot = 0;
   index = -1;
-  readonly #record: RemoteCall;
+  #record: RemoteCall;
   readonly #call: Call;
   readonly #replicas: Replicas;
   readonly #edge: Edge;
   readonly #resolve: (value: unknown) => void;
   readonly #reject: (fault: Fault) => void;
   readonly #isRepeatable: boolean;
+  /** What it may take once it is sent. */
+  readonly #limitMs: number;
   /** Waits on purpose, e.g. for messages. */
   readonly #isLong: boolean;
   readonly #startedAt = performance.now();
@@ -54,10 +71,11 @@ class CallUnderWay implements Deadline, Reply {
   #takeBack: (() => void) | undefined;
   #onCancel: (() => void) | undefined;
 
-  constructor(contract: string, method: string, { kind, timeoutMs }: Descriptor, request: unknown, call: Call, deadline: number, replicas: Replicas, edge: Edge, resolve: (value: unknown) => void, reject: (fault: Fault) => void) {
+  constructor(contract: string, method: string, { kind, timeoutMs }: Descriptor, request: unknown, call: Call, limitMs: number, deadline: number, replicas: Replicas, edge: Edge, resolve: (value: unknown) => void, reject: (fault: Fault) => void) {
     const { id, workspace, actor, trace, idempotencyKey } = call;
     this.#record = { contract, method, request, id, workspace, actor, trace, idempotencyKey, deadline };
     this.#call = call;
+    this.#limitMs = limitMs;
     this.#replicas = replicas;
     this.#edge = edge;
     this.#resolve = resolve;
@@ -90,7 +108,7 @@ class CallUnderWay implements Deadline, Reply {
     const replica = this.#replica;
     this.#left(outcomeOf(fault));
     if (!this.#open) return;
-    if (isNotRunning(fault)) return this.#awaitStart(fault, replica);
+    if (isAway(fault)) return this.#awaitReturn(fault, replica);
     if (fault.origin !== 'unsent') this.#mayHaveRun = true;
     if (!isWorthAnother(fault) || !mayRetry(fault, this.#isRepeatable) || this.#tries >= MOST_TRIES) return this.#end(fault);
     if (replica !== undefined) (this.#failedAt ??= new Set()).add(replica);
@@ -99,6 +117,10 @@ class CallUnderWay implements Deadline, Reply {
   }
 
   expire(): void {
+    // What waits to be sent may have begun to before it was known that the callee left in order.
+    const returnMs = this.#replica === undefined ? this.#replicas.returnMs : 0;
+    const until = Math.min(this.#call.deadline, Date.now() + returnMs);
+    if (until > Date.now()) return deadlines.add(this, until);
     this.#giveUp(deadlineFault());
   }
 
@@ -125,18 +147,23 @@ class CallUnderWay implements Deadline, Reply {
     this.#takeBack = () => clearTimeout(timer);
   }
 
-  /** Elsewhere at once; where there is nobody else, again when it has started, without this counting as a try. */
-  #awaitStart(fault: Fault, replica: Replica | undefined): void {
+  /** Elsewhere at once; where there is nobody else, again when it is back and has started, without this counting as a try. */
+  #awaitReturn(fault: Fault, replica: Replica | undefined): void {
     this.#tries--;
     if (replica !== undefined) (this.#failedAt ??= new Set()).add(replica);
     if (!Fault.is(this.#replicas.choose(this.#record.contract, this.#failedAt))) return this.#try();
     this.#failedAt = undefined;
+    const none = this.#replicas.choose(this.#record.contract);
+    if (Fault.is(none)) return this.#wait(none);
+    const isReturning = fault.reason !== NOT_CONNECTED;
+    const hopeMs = this.#replicas.hopeMs(this.#record.contract);
     // That it does not run says more than that time is up.
-    const waitMs = Math.min(this.#replicas.hopeMs(this.#record.contract), this.#record.deadline - Date.now() - ASK_AGAIN_MS);
+    const waitMs = isReturning ? Math.min(hopeMs, this.#call.deadline - Date.now() - ASK_AGAIN_MS) : hopeMs;
     if (waitMs < ASK_AGAIN_MS) return this.#end(fault);
+    if (isReturning) this.#endBy(this.#call.deadline);
     const forget = this.#replicas.onceStarted(this.#record.contract, () => {
       clearTimeout(timer);
-      this.#try();
+      this.#resume(isReturning);
     });
     const timer = setTimeout(() => {
       forget();
@@ -150,9 +177,26 @@ class CallUnderWay implements Deadline, Reply {
 
   /** Nobody can be called now. */
   #wait(fault: Fault): void {
-    if (!this.#replicas.mayWait || fault.reason !== 'not_connected') return this.#end(fault);
+    if (!this.#replicas.mayWait || fault.reason !== NOT_CONNECTED) return this.#end(fault);
     this.#failedAt = undefined;
-    this.#takeBack = this.#replicas.onceChanged(() => this.#try());
+    const resume = () => this.#resume(false);
+    // Those who wait on purpose for what the callee has to say hold up nobody behind them.
+    this.#takeBack = this.#isLong ? this.#replicas.onceChanged(resume) : this.#replicas.onceStarted(this.#record.contract, resume);
+  }
+
+  /** Waiting for a callee that is being started again does not count against what the operation may take. */
+  #resume(isReturning: boolean): void {
+    if (isReturning || this.#replicas.returnMs > 0) {
+      const deadline = Math.min(this.#call.deadline, Date.now() + this.#limitMs);
+      this.#record = { ...this.#record, deadline };
+      this.#endBy(deadline);
+    }
+    this.#try();
+  }
+
+  #endBy(deadline: EpochMs): void {
+    deadlines.remove(this);
+    deadlines.add(this, deadline);
   }
 
   #giveUp(fault: Fault): void {
@@ -187,8 +231,10 @@ class CallUnderWay implements Deadline, Reply {
   }
 }
 
-/** What a process says that is not ready yet, or not any more: it is there, and will be again. */
-const IN_PASSING = new Set([NOT_RUNNING, 'stopping', 'stopped']);
+/** Nobody takes the call now: the process is not ready yet, or not any more, or its link is about to notice that it has gone. */
+const AWAY = new Set([NOT_RUNNING, STOPPING, NOT_CONNECTED]);
+/** Says nothing against a process. */
+const IN_PASSING = new Set([...AWAY, 'stopped']);
 
 /** What a fault says of the replica that it came from, or that the call did not get to. */
 function outcomeOf({ origin, code, reason, spent }: Fault): CallOutcome {
@@ -199,8 +245,8 @@ function outcomeOf({ origin, code, reason, spent }: Fault): CallOutcome {
   return origin === 'unsent' ? 'left' : 'answered';
 }
 
-function isNotRunning({ reason, origin }: Fault): boolean {
-  return reason === NOT_RUNNING && origin === 'unsent';
+function isAway({ reason, origin }: Fault): boolean {
+  return origin === 'unsent' && AWAY.has(reason);
 }
 
 /** What the callee tried often enough is not multiplied; a request that cannot cross here cannot cross elsewhere, and a deadline does not come back. */

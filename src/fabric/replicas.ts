@@ -4,7 +4,7 @@ import { incompatibilities } from '../kernel/compatibility.ts';
 import { Fault } from '../kernel/fault.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { Log } from '../kernel/telemetry.ts';
-import type { Link } from '../ports/transport.ts';
+import { type Link, NOT_CONNECTED } from '../ports/transport.ts';
 import { Replica, REPLICA_DEFAULTS, type ReplicaSettings } from './replica.ts';
 import { Starting } from './starting.ts';
 
@@ -45,7 +45,7 @@ export interface ReplicasOptions {
 }
 
 /** A callee that was there a moment ago is waited for, within the deadline; one that has been away longer is not. */
-const AWAY_MS = 10_000;
+export const AWAY_MS = 10_000;
 /** Calls that wait for it at a time; what comes on top fails at once. */
 const MOST_WAITING = 4_096;
 const LEAVE_MS = 30_000;
@@ -62,9 +62,11 @@ export class Replicas implements Lifecycle {
   #chosen = -1;
   readonly #leaving = new Set<Member>();
   readonly #waiting = new Set<() => void>();
-  /** By contract: of these nothing is heard but that their module does not run. */
+  /** By contract: who waits for its module to come back or to start. */
   readonly #starting = new Map<string, Starting>();
   #lastOpen: number;
+  /** The process that was lost last had said that it stops. */
+  #leftInOrder = false;
   #stopped = false;
 
   constructor(options: ReplicasOptions) {
@@ -118,14 +120,23 @@ export class Replicas implements Lifecycle {
   /** Every process of the host, and why those cannot be asked that cannot. For what each process answers for itself. */
   processes(contract: string): { readonly address: string; readonly reached: Link | Fault }[] {
     return this.#row.map(({ address, replica: { link }, refused }) => {
-      if (link.state !== 'open') return { address, reached: none(link.problem ?? 'It is connecting.', 'not_connected') };
+      if (link.state !== 'open') return { address, reached: none(link.problem ?? 'It is connecting.', NOT_CONNECTED) };
       const verdict = refused.get(contract) ?? 'What it serves is not known yet.';
       return { address, reached: verdict === OK ? link : none(verdict, 'incompatible') };
     });
   }
 
+  /**
+   * For how long somebody is still expected back who has stopped in order, and is most likely being started again; 0
+   * after a process that was killed or cut off, which may be gone for good.
+   */
+  get returnMs(): number {
+    return this.#leftInOrder && !this.#stopped ? Math.max(0, this.#lastOpen + AWAY_MS - this.#now()) : 0;
+  }
+
   /** Whether somebody could be called there moments ago, so that waiting for a change may be worth it, and there is room to. */
   get mayWait(): boolean {
+    this.#noteOpen();
     if (this.#stopped || this.#now() - this.#lastOpen >= AWAY_MS) return false;
     let waiting = this.#waiting.size;
     for (const { size } of this.#starting.values()) waiting += size;
@@ -133,21 +144,20 @@ export class Replicas implements Lifecycle {
   }
 
   /**
-   * A process has answered that the contract's module does not run, as it does while it starts. Answers for how long
-   * waiting may be worth it: 0 when nothing else has been heard for long.
+   * A process has answered that it has nobody for calls of the contract, as it does while it starts. Answers for how
+   * long waiting may be worth it: 0 when nothing else has been heard for long.
    */
   hopeMs(contract: string): number {
-    let starting = this.#starting.get(contract);
-    if (starting === undefined) this.#starting.set(contract, (starting = new Starting(this.#now())));
+    const starting = this.#line(contract);
     return this.mayWait ? Math.max(0, starting.since + AWAY_MS - this.#now()) : 0;
   }
 
   /**
-   * Calls `listener` once, when the contract's module is to be asked whether it has started: after a change of who can
-   * be called, as one of those who wait every 100 ms, or as one of more and more once it answers.
+   * Calls `listener` once, when the contract's module is to be asked: as one of the first when somebody can be called
+   * again, as one of those who wait every 100 ms, or as one of more and more once it answers.
    */
   onceStarted(contract: string, listener: () => void): () => void {
-    return this.#starting.get(contract)!.wait(listener);
+    return this.#line(contract).wait(listener);
   }
 
   /** It has answered a call. */
@@ -194,7 +204,11 @@ export class Replicas implements Lifecycle {
 
   #leave(member: Member): void {
     const { address, replica } = member;
-    if (replica.link.state === 'open') this.#lastOpen = this.#now();
+    if (replica.link.state === 'open') {
+      this.#lastOpen = this.#now();
+      // It has taken itself off the list: a stop begins with that.
+      this.#leftInOrder = true;
+    }
     this.#members.delete(address);
     this.#row = [...this.#members.values()];
     this.#leaving.add(member);
@@ -231,6 +245,7 @@ export class Replicas implements Lifecycle {
       log.info({ host, at: address, process: link.peer?.process }, 'connected');
     } else if (member.openedBefore) {
       this.#lastOpen = this.#now();
+      if (this.#members.get(address) === member) this.#leftInOrder = link.leftInOrder;
       if (link.state !== 'closed') log.warn({ host, at: address, problem: link.problem }, 'connection lost; connecting again');
     }
     member.openedBefore = link.state === 'open';
@@ -284,22 +299,35 @@ export class Replicas implements Lifecycle {
     );
   }
 
-  #wake(): void {
+  #noteOpen(): void {
     if (this.#row.some(({ replica }) => replica.link.state === 'open')) this.#lastOpen = this.#now();
+  }
+
+  #wake(): void {
+    this.#noteOpen();
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const listener of waiting) listener();
-    for (const starting of this.#starting.values()) starting.letGo(starting.size);
+    for (const [contract, starting] of this.#starting) {
+      if (Fault.is(this.choose(contract))) starting.letGo(starting.size);
+      else starting.begin();
+    }
+  }
+
+  #line(contract: string): Starting {
+    const starting = this.#starting.get(contract) ?? new Starting(this.#now());
+    this.#starting.set(contract, starting);
+    return starting;
   }
 
   #whyNone(contract: string): Fault {
     const row = this.#row;
-    if (row.length === 0) return none(`Host ${this.host} cannot be reached: no process of it is known.`, 'not_connected');
+    if (row.length === 0) return none(`Host ${this.host} cannot be reached: no process of it is known.`, NOT_CONNECTED);
     const refusals = row.map(({ replica, refused }) => (replica.link.state === 'open' ? refused.get(contract) : undefined)).filter((why) => why !== undefined && why !== OK);
     if (refusals.length === row.length) return none(refusals[0]!, 'incompatible');
-    if (row.some(({ replica }) => replica.isResting(contract))) return none(`Calls of ${contract} to host ${this.host} have failed too often; it is tried again soon.`, 'resting');
+    if (row.some(({ replica }) => replica.link.state === 'open' && replica.isResting(contract))) return none(`Calls of ${contract} to host ${this.host} have failed too often; it is tried again soon.`, 'resting');
     const problem = row.map(({ replica }) => replica.link.problem).find((why) => why !== undefined) ?? refusals[0];
-    return none(`Host ${this.host} cannot be reached${problem === undefined ? '.' : `: ${problem}`}`, 'not_connected');
+    return none(`Host ${this.host} cannot be reached${problem === undefined ? '.' : `: ${problem}`}`, NOT_CONNECTED);
   }
 }
 

@@ -2,12 +2,16 @@
 export const ASK_AGAIN_MS = 100;
 /** Let go by each answer: the line doubles its pace with each round trip, so that a module that is cold is not run over. */
 const LET_GO = 2;
+/** From so many on that were let go and not answered, each answer lets go only one. */
+const MOST_AHEAD = 64;
 
-/** Those who wait for a module to start. One of them asks now and then; once it answers, the others follow. */
+/** Those who wait for a module to come back or to start. One of them asks now and then; once it answers, the others follow. */
 export class Starting {
   /** When it was first heard that the module does not run; by the clock of whoever says so. */
   since: number;
   readonly #waiting = new Set<() => void>();
+  /** Let go and, as far as is known, not answered. */
+  #ahead = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(since: number) {
@@ -20,6 +24,8 @@ export class Starting {
 
   /** Answers what takes it back. */
   wait(listener: () => void): () => void {
+    // Whoever was let go in vain is behind again.
+    if (this.#ahead > 0) this.#ahead--;
     this.#waiting.add(listener);
     this.#askLater();
     return () => {
@@ -30,6 +36,13 @@ export class Starting {
 
   answered(now: number): void {
     this.since = now;
+    if (this.#ahead > 0) this.#ahead--;
+    this.letGo(this.#ahead < MOST_AHEAD ? LET_GO : 1);
+  }
+
+  /** Somebody can be asked, who may be cold. */
+  begin(): void {
+    this.#ahead = 0;
     this.letGo(LET_GO);
   }
 
@@ -41,6 +54,7 @@ export class Starting {
       listeners.push(listener);
       this.#waiting.delete(listener);
     }
+    this.#ahead += listeners.length;
     if (this.#waiting.size === 0) this.#rest();
     for (const listener of listeners) listener();
   }

@@ -13,6 +13,11 @@ import type { HttpSurface } from '../kernel/module.ts';
  */
 export const MOST_VALUE_BYTES = 4 * 1024 * 1024;
 
+/** The reason where there is no connection to send a call over; nothing has left. */
+export const NOT_CONNECTED = 'not_connected';
+/** The reason of a host that takes no new calls because it stops; it has done nothing. */
+export const STOPPING = 'stopping';
+
 /** The `code` of the error with which a server destroys a stream whose other side has not shown that it belongs here. */
 export const PEER_REFUSED = 'ERR_PEER_REFUSED';
 
@@ -103,6 +108,11 @@ export interface Link extends Lifecycle {
   readonly pending: number;
   /** The other side's, of the connection that is open or was open last. */
   readonly peer: Introduction | undefined;
+  /**
+   * Whether the last connection went because the other side said that it stops, as against one that broke. Whoever stops
+   * in order is most likely started again. Means nothing while a connection is open.
+   */
+  readonly leftInOrder: boolean;
   /** Why there is no connection now, for people; undefined while there is one. */
   readonly problem: string | undefined;
   /** Bytes since the start, both ways, as they crossed. */

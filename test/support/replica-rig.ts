@@ -20,11 +20,18 @@ interface Bell {
   ring(request: { n: number }, call: Call): Promise<{ n: number }>;
   /** Waits for as long as 20 s on purpose. */
   listen(request: { n: number }, call: Call): Promise<{ n: number }>;
+  /** May take 100 ms. */
+  tap(request: { n: number }, call: Call): Promise<{ n: number }>;
 }
 export const N = z.object({ n: z.int() });
 export const shop = contract<Shop>('shop', { look: query({ input: N, output: N, timeoutMs: 2_000 }), buy: command({ input: N, output: N, timeoutMs: 2_000 }) });
+export const TAP_MS = 100;
 /** At the same host. */
-const bell = contract<Bell>('bell', { ring: query({ input: N, output: N, timeoutMs: 2_000 }), listen: query({ input: N, output: N, timeoutMs: 30_000 }) });
+export const bell = contract<Bell>('bell', {
+  ring: query({ input: N, output: N, timeoutMs: 2_000 }),
+  listen: query({ input: N, output: N, timeoutMs: 30_000 }),
+  tap: query({ input: N, output: N, timeoutMs: TAP_MS }),
+});
 
 export const REST_MS = REPLICA_DEFAULTS.restMs;
 export const WARM_MS = REPLICA_DEFAULTS.slowStartMs;

@@ -11,6 +11,7 @@ export interface SentCall extends Reply {
 export class ScriptedLink implements Link {
   state: LinkState = 'closed';
   peer: Introduction | undefined;
+  leftInOrder = false;
   problem: string | undefined = 'It was not started.';
   readonly traffic = { sent: 0, received: 0 };
   onChange: (() => void) | undefined;
@@ -37,6 +38,18 @@ export class ScriptedLink implements Link {
   open(peer: Introduction): void {
     this.peer = peer;
     this.become('open', undefined);
+  }
+
+  /** The other side says that it stops. */
+  leave(): void {
+    this.leftInOrder = true;
+    this.become('connecting', 'The host is stopping.');
+  }
+
+  /** The other side is killed or cut off. */
+  break(): void {
+    this.leftInOrder = false;
+    this.become('connecting', 'The connection ended.');
   }
 
   become(state: LinkState, problem: string | undefined): void {

@@ -28,10 +28,10 @@ export class TestWorkspace {
   }
 
   // The tests say what they expect by what they read.
-  async ask(method: string, path: string, body?: object): Promise<any> {
+  async ask(method: string, path: string, body?: object, headers: Readonly<Record<string, string>> = {}): Promise<any> {
     const response = await fetch(`${this.url}${path}`, {
       method,
-      headers: { authorization: `Bearer ${this.key}`, ...(body && { 'content-type': 'application/json' }) },
+      headers: { authorization: `Bearer ${this.key}`, ...(body && { 'content-type': 'application/json' }), ...headers },
       ...(body && { body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(ANSWER_MS),
     });

@@ -1,11 +1,12 @@
 import { Fault } from '../../../src/kernel/fault.ts';
+import { NOT_CONNECTED } from '../../../src/ports/transport.ts';
 import { MAX_DEPTH, MAX_VALUE_BYTES } from './limits.ts';
 import { recordOfProblem } from './problem.ts';
 
 /** A connection that could not be had, or that ended before the answer. `begun`: bytes of the request may have left. */
 export function brokenFault(peer: string, begun: boolean, cause: unknown): Fault {
   if (begun) return new Fault('unavailable', `The connection to ${peer} ended before the answer came.`, { reason: 'connection_lost', origin: 'lost', cause });
-  return new Fault('unavailable', `There is no connection to ${peer}.`, { reason: 'not_connected', origin: 'unsent', cause });
+  return new Fault('unavailable', `There is no connection to ${peer}.`, { reason: NOT_CONNECTED, origin: 'unsent', cause });
 }
 
 /** What a proxy answers by itself, before it passes anything on. */

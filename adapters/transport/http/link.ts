@@ -2,7 +2,7 @@ import type { Client } from 'undici';
 import { Fault, toFault } from '../../../src/kernel/fault.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
-import type { ContractOffer, Identity, Introduction, Link, LinkState, PeerAddress, RemoteCall, Reply } from '../../../src/ports/transport.ts';
+import { type ContractOffer, type Identity, type Introduction, type Link, type LinkState, NOT_CONNECTED, type PeerAddress, type RemoteCall, type Reply, STOPPING } from '../../../src/ports/transport.ts';
 import { entryText } from './batch.ts';
 import { BatchExchange } from './batch-exchange.ts';
 import { brokenFault, refusalFault, unreadableFault, unsendable } from './client-faults.ts';
@@ -39,6 +39,7 @@ export class HttpLink implements Link {
   /** Takes nothing new, whatever the peer says. */
   #stopped = false;
   #state: LinkState = 'closed';
+  #leftInOrder = false;
   #problem: string | undefined = 'The link has not been started.';
   #peer: Introduction | undefined;
   onChange: (() => void) | undefined;
@@ -54,7 +55,7 @@ export class HttpLink implements Link {
       () => this.#connections.received,
       {
         onFound: (introduction) => this.#found(introduction),
-        onLost: (problem) => this.#lost(problem),
+        onLost: (problem, isInOrder) => this.#lost(problem, isInOrder),
         onGone: () => void this.#cut(),
       },
     );
@@ -77,6 +78,10 @@ export class HttpLink implements Link {
 
   get peer(): Introduction | undefined {
     return this.#peer;
+  }
+
+  get leftInOrder(): boolean {
+    return this.#leftInOrder;
   }
 
   get problem(): string | undefined {
@@ -240,7 +245,8 @@ export class HttpLink implements Link {
   #sightingIn(outcome: Outcome): Sighting {
     if ('error' in outcome) return { problem: `${this.#peerName} cannot be reached: ${reasonOf(outcome.error)}.`, heard: REFUSALS.has(reasonOf(outcome.error)) };
     if (outcome.status !== 200) {
-      return { problem: refusalFault(this.#peerName, outcome.status, outcome.body).message, heard: true };
+      const { message, reason } = refusalFault(this.#peerName, outcome.status, outcome.body);
+      return { problem: message, heard: true, isStopping: reason === STOPPING };
     }
     const introduction = introductionIn(outcome.body);
     return introduction === undefined ? { problem: `${this.#peerName} is no host of ours: its introduction cannot be read.`, heard: true } : { introduction };
@@ -258,16 +264,20 @@ export class HttpLink implements Link {
   }
 
   #notConnected(): Fault {
-    return new Fault('unavailable', `There is no connection to ${this.#peerName}. ${this.#problem}`, { reason: 'not_connected', origin: 'unsent' });
+    return new Fault('unavailable', `There is no connection to ${this.#peerName}. ${this.#problem}`, { reason: NOT_CONNECTED, origin: 'unsent' });
   }
 
   #found(introduction: Introduction): void {
-    if (this.#state === 'open') this.#change('connecting', `${this.#peerName} has been restarted.`);
+    if (this.#state === 'open') {
+      this.#leftInOrder = false;
+      this.#change('connecting', `${this.#peerName} has been restarted.`);
+    }
     this.#peer = introduction;
     this.#change('open', undefined);
   }
 
-  #lost(problem: string): void {
+  #lost(problem: string, isInOrder: boolean): void {
+    if (this.#state === 'open') this.#leftInOrder = isInOrder;
     this.#change('connecting', problem);
     this.#connections.closeIdle();
   }

@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Fault, toFault } from '../../../src/kernel/fault.ts';
 import type { HttpSurface } from '../../../src/kernel/module.ts';
-import { type Answer, type Dispatcher, type Identity, PEER_REFUSED, type Server } from '../../../src/ports/transport.ts';
+import { type Answer, type Dispatcher, type Identity, PEER_REFUSED, type Server, STOPPING } from '../../../src/ports/transport.ts';
 import { answerText } from './answer.ts';
 import type { Arrived } from './arrived.ts';
 import { arrivedOfEntry, entriesOf } from './batch.ts';
@@ -44,8 +44,6 @@ export class HttpServing implements Server<Duplex> {
   readonly #server: NodeServer;
   /** What is under way on each connection. */
   readonly #open = new Map<Duplex, Set<Work>>();
-  /** Connections on which links watch this host. */
-  readonly #watchers = new Set<Duplex>();
   /** Connections on which nobody has asked for anything but the host's own pages: closing them loses no call. */
   readonly #probes = new Set<Duplex>();
   /** By the id that the caller gave them. */
@@ -90,8 +88,9 @@ export class HttpServing implements Server<Duplex> {
 
   async #drain(deadlineMs: number): Promise<void> {
     const emptied = new Promise<void>((resolve) => (this.#emptied = resolve));
-    // Their end tells the links, which then close their idle connections; closing those from here could lose a call.
-    for (const connection of [...this.#watchers, ...this.#probes]) if (this.#open.get(connection)!.size === 0) connection.destroy();
+    // Links are told when they next ask, within a second or when a call is refused, and then close their idle
+    // connections; closing those from here could lose a call, and would look as if the host had been killed.
+    for (const connection of [...this.#probes]) if (this.#open.get(connection)!.size === 0) connection.destroy();
     const grace = setTimeout(() => this.#close((works) => works.size === 0), Math.min(STOP_GRACE_MS, deadlineMs));
     const giveUp = setTimeout(() => this.#close(() => true), deadlineMs);
     if (this.#open.size > 0) await emptied;
@@ -109,7 +108,6 @@ export class HttpServing implements Server<Duplex> {
     // Responses that wait behind another one of the same connection are not told of its end.
     for (const work of this.#open.get(connection)!) this.#finish(connection, work);
     this.#open.delete(connection);
-    this.#watchers.delete(connection);
     this.#probes.delete(connection);
     if (this.#open.size === 0) this.#emptied?.();
   }
@@ -142,7 +140,7 @@ export class HttpServing implements Server<Duplex> {
     if (!this.#secret.passes(request.headers.authorization)) {
       throw new Fault('unauthenticated', 'The hosts of this topology share a secret. Send it as the header Authorization: Bearer <secret>.', { reason: 'secret_required', origin: 'unsent' });
     }
-    if (this.#stopping) throw new Fault('unavailable', 'This host is stopping.', { reason: 'stopping', origin: 'unsent' });
+    if (this.#stopping) throw new Fault('unavailable', 'This host is stopping.', { reason: STOPPING, origin: 'unsent' });
     if (this.#underWay > MAX_CALLS_UNDER_WAY || (this.#open.get(request.socket)?.size ?? 0) > MAX_PIPELINED) {
       throw new Fault('exhausted', 'This host has too much under way. Try again later, or elsewhere.', { reason: 'host_full', origin: 'unsent' });
     }
@@ -153,7 +151,6 @@ export class HttpServing implements Server<Duplex> {
     const { response } = work;
     switch (route.kind) {
       case 'introduction':
-        this.#watchers.add(request.socket);
         return this.#send(response, 200, 'application/json', this.#introduction);
       case 'offers':
         return this.#send(response, 200, 'application/json', this.#everything);

@@ -3,14 +3,15 @@ import type { Introduction } from '../../../src/ports/transport.ts';
 /**
  * How the peer answered to being asked who it is. `heard`: not it, but its machine at least, so that connections of a
  * process that has ended would have been reset; one that stops listening first may still answer what is under way.
+ * `isStopping`: it has said itself that it stops.
  */
-export type Sighting = { readonly introduction: Introduction } | { readonly problem: string; readonly heard: boolean };
+export type Sighting = { readonly introduction: Introduction } | { readonly problem: string; readonly heard: boolean; readonly isStopping?: boolean };
 
 export interface WatchEvents {
   /** It answers; also called when another process answers than before. */
   onFound(introduction: Introduction): void;
-  /** It does not, or not as it should; or it is stopping and wants nothing new. */
-  onLost(problem: string): void;
+  /** It does not, or not as it should; or it is stopping and wants nothing new, which is `isInOrder`. */
+  onLost(problem: string, isInOrder: boolean): void;
   /** Nothing that it has been sent will be answered: it is silent, or its machine is. */
   onGone(problem: string): void;
 }
@@ -23,6 +24,8 @@ const TICKS_OF_SILENCE = 6;
 const GONE_AFTER_MS = TICK_MS * TICKS_OF_SILENCE;
 const FIRST_RETRY_MS = 50;
 const LONGEST_RETRY_MS = 500;
+/** One that stopped in order is looked for often for so many questions, some ten seconds: it is most likely on its way back. */
+const SOON_RETRIES = 100;
 
 /**
  * Finds out whether a peer can be reached, over and over. It has two states: lost, in which it asks with growing pauses
@@ -40,6 +43,7 @@ export class Watch {
   #ticker: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
   #failures = 0;
+  #leftInOrder = false;
   #lostSince: number | undefined;
   #ticks = 0;
   #silentTicks = 0;
@@ -89,7 +93,7 @@ export class Watch {
       this.#asking = undefined;
       if (!this.#running) return;
       if ('introduction' in sighting) this.#see(sighting.introduction);
-      else this.#miss(sighting.problem, sighting.heard);
+      else this.#miss(sighting);
     });
   }
 
@@ -101,13 +105,16 @@ export class Watch {
     if (before?.process !== introduction.process) this.#events.onFound(introduction);
   }
 
-  #miss(problem: string, heard: boolean): void {
+  #miss({ problem, heard, isStopping = false }: Exclude<Sighting, { introduction: Introduction }>): void {
     const silent = this.#silentTicks >= TICKS_OF_SILENCE;
+    if (this.#found !== undefined) this.#leftInOrder = isStopping;
     this.#found = undefined;
     this.#lostSince ??= performance.now();
-    this.#events.onLost(problem);
+    this.#events.onLost(problem, isStopping);
     if (silent || (!heard && performance.now() - this.#lostSince >= GONE_AFTER_MS)) this.#events.onGone(problem);
-    const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** this.#failures++, LONGEST_RETRY_MS);
+    const doublings = this.#leftInOrder && this.#failures < SOON_RETRIES ? Math.min(this.#failures, 1) : this.#failures;
+    this.#failures++;
+    const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** doublings, LONGEST_RETRY_MS);
     this.#retry = setTimeout(() => this.#look(), pauseMs * (0.5 + Math.random()));
   }
 }

@@ -31,6 +31,7 @@ export class RpcLink implements Link {
   );
   #state: LinkState = 'closed';
   #peer: Introduction | undefined;
+  #leftInOrder = false;
   #problem: string | undefined = 'It was not started.';
   /** The one being made, or open. */
   #current: CallingConnection | undefined;
@@ -60,6 +61,10 @@ export class RpcLink implements Link {
 
   get peer(): Introduction | undefined {
     return this.#peer;
+  }
+
+  get leftInOrder(): boolean {
+    return this.#leftInOrder;
   }
 
   get problem(): string | undefined {
@@ -111,7 +116,7 @@ export class RpcLink implements Link {
     this.#timer = undefined;
     const connection: CallingConnection = new CallingConnection(this.#to.connect(), this.#identity, this.#settings, {
       opened: (peer) => this.#opened(peer),
-      leaving: () => this.#away(connection, 'The host is stopping.'),
+      leaving: () => this.#away(connection, 'The host is stopping.', true),
       closed: (problem) => this.#closed(connection, problem),
     });
     this.#current = connection;
@@ -126,11 +131,12 @@ export class RpcLink implements Link {
   }
 
   /** The connection takes no more calls: another one is needed. */
-  #away(connection: CallingConnection, problem: string): void {
+  #away(connection: CallingConnection, problem: string, isInOrder: boolean): void {
     if (this.#current !== connection) return;
     this.#current = undefined;
     if (this.#isStopped) return;
-    this.#timer = setTimeout(() => this.#connect(), pauseMs(this.#attempts++, this.#settings));
+    if (this.#state === 'open') this.#leftInOrder = isInOrder;
+    this.#timer = setTimeout(() => this.#connect(), pauseMs(this.#attempts++, this.#leftInOrder, this.#settings));
     this.#become('connecting', `${this.#to.name}: ${problem}`);
   }
 
@@ -138,7 +144,7 @@ export class RpcLink implements Link {
     this.#connections.delete(connection);
     this.#closedSent += connection.sentBytes;
     this.#closedReceived += connection.receivedBytes;
-    this.#away(connection, problem);
+    this.#away(connection, problem, false);
     if (this.#connections.size === 0) this.#onEmpty?.();
   }
 

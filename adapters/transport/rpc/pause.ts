@@ -1,7 +1,11 @@
 import type { RpcSettings } from './settings.ts';
 
+/** One that stopped in order is looked for often for so many attempts, some ten seconds: it is most likely on its way back. */
+const SOON_ATTEMPTS = 100;
+
 /** How long to wait before the next attempt after so many that failed: doubling, half of it by chance. */
-export function pauseMs(attempts: number, { firstPauseMs, mostPauseMs }: Pick<RpcSettings, 'firstPauseMs' | 'mostPauseMs'>): number {
-  const most = Math.min(firstPauseMs * 2 ** Math.min(attempts, 30), mostPauseMs);
+export function pauseMs(attempts: number, leftInOrder: boolean, { firstPauseMs, mostPauseMs }: Pick<RpcSettings, 'firstPauseMs' | 'mostPauseMs'>): number {
+  const doublings = leftInOrder && attempts < SOON_ATTEMPTS ? Math.min(attempts, 1) : Math.min(attempts, 30);
+  const most = Math.min(firstPauseMs * 2 ** doublings, mostPauseMs);
   return most / 2 + Math.random() * (most / 2);
 }

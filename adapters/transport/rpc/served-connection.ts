@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { FaultRecord } from '../../../src/kernel/fault.ts';
-import { type Answer, type Dispatcher, type Identity, MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
+import { type Answer, type Dispatcher, type Identity, MOST_VALUE_BYTES, STOPPING } from '../../../src/ports/transport.ts';
 import { Arrived } from './arrived.ts';
 import { WireError } from './frames.ts';
 import { Refusal, ServerHandshake } from './handshake.ts';
@@ -160,7 +160,7 @@ export class ServedConnection {
   }
 }
 
-const LEAVING: FaultRecord = { code: 'unavailable', reason: 'stopping', message: 'The host is stopping and takes no new calls.', details: {}, origin: 'unsent' };
+const LEAVING: FaultRecord = { code: 'unavailable', reason: STOPPING, message: 'The host is stopping and takes no new calls.', details: {}, origin: 'unsent' };
 
 const NOT_READ: FaultRecord = { code: 'exhausted', reason: 'answers_not_read', message: 'The caller does not take the answers of its other calls.', details: {}, origin: 'reply' };
 

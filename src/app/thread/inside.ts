@@ -1,6 +1,5 @@
 import { MessageChannel, type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../kernel/clock.ts';
-import type { Contract } from '../../kernel/contract.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
 import { Fault } from '../../kernel/fault.ts';
 import { newId } from '../../kernel/ids.ts';
@@ -12,7 +11,7 @@ import type { Channel } from '../../ports/channel.ts';
 import type { Identity } from '../../ports/transport.ts';
 import { busContract } from '../../fabric/bus-contract.ts';
 import { Edge } from '../../fabric/edge.ts';
-import { bindRemote } from '../../fabric/remote.ts';
+import { bindRelayed, bindRemote } from '../../fabric/remote.ts';
 import { RemoteBus } from '../../fabric/remote-bus.ts';
 import { Replicas } from '../../fabric/replicas.ts';
 import { offerOf, Serving } from '../../fabric/serve.ts';
@@ -91,7 +90,7 @@ class ThreadModule {
       log: context.log.child({ module: data.module }),
     });
     const { clock, log } = context;
-    this.#bus = new RemoteBus({ stub: this.#elsewhere(busContract), clock, log });
+    this.#bus = new RemoteBus({ stub: bindRemote(busContract, this.#replicas, new Edge()), clock, log });
     this.#channels = this.#definition.usesChannels ? new Map(Object.entries(data.config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, parts, context)])) : new Map();
     this.#composition = this.#compose();
     this.#server = rpcWith(BETWEEN_THREADS).serve(identity, new Serving(this.#composition.targets, log as Log));
@@ -140,19 +139,16 @@ class ThreadModule {
     }
   }
 
-  #elsewhere<T>(contract: Contract<T>): T {
-    return bindRemote(contract, this.#replicas, new Edge());
-  }
-
   #compose(): Composition {
     const { config, installation } = this.#data;
-    const access = this.#elsewhere(systemContract);
+    const access = bindRemote(systemContract, this.#replicas, new Edge());
     const system: System = { status: (call) => access.status({}, call) };
     return compose({
       ...this.#context,
       modules: [this.#definition],
       placementOf: () => 'inline',
-      elsewhere: (contract) => this.#elsewhere(contract),
+      // The main thread calls on, wherever the other module is.
+      elsewhere: (contract) => bindRelayed(contract, this.#replicas, new Edge()),
       installation,
       system,
       openStorage: (name) => {

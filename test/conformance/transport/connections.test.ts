@@ -124,6 +124,19 @@ onEachTransport('connections', (under) => {
     assert.equal(held.calls.length, 3);
   });
 
+  test('a link tells a host that stopped in order from one that was killed, also when no call shows it', async (t) => {
+    for (const [end, leftInOrder] of [['stops', true], ['is killed', false], ['stops', true]] as const) {
+      const host = await under.host(t, echo);
+      const link = await under.openLink(t, host.address);
+      await host.stopListening();
+      const ended = end === 'stops' ? host.server.stop(10_000) : host.kill();
+      await linkState(link, 'connecting');
+      await ended;
+      assert.equal(link.leftInOrder, leftInOrder, end);
+      await link.stop(100);
+    }
+  });
+
   test('no call is lost or made twice while a host stops under load and another takes its place', async (t) => {
     const effects = new Map<unknown, number>();
     const dispatch = async ({ request }: ArrivedCall): Promise<{ value: unknown }> => {
