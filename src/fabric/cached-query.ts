@@ -8,6 +8,7 @@ import type { CacheTally } from './cache-tally.ts';
 import { Flight } from './flight.ts';
 import { freezeJson, sameJson } from './json-values.ts';
 import { RecentDrops } from './recent-drops.ts';
+import { RETURN_MS } from './replicas.ts';
 import type { SharedAnswers } from './shared-answers.ts';
 
 type Ask = (request: any, call: Call) => Promise<unknown>;
@@ -22,6 +23,14 @@ interface CachedQueryParts {
   readonly shared: SharedAnswers | undefined;
   readonly tally: CacheTally;
   readonly clock: Clock;
+}
+
+interface Found {
+  readonly request: unknown;
+  readonly value: unknown;
+  readonly askedAt: EpochMs;
+  readonly token: number;
+  readonly origin: 'shared' | 'miss';
 }
 
 /** The last quarter of an entry's time is for asking anew; in the shared tier it makes room then, so that one host does it for all. */
@@ -128,7 +137,7 @@ export class CachedQuery {
       if (now >= old.failedAt + RETRY_MS) this.#refresh(key, old, call, now);
       return old.answer;
     }
-    const flight = this.#join(key, request, call, now);
+    const flight = this.#join(key, request, call, now, old?.isServable(now) === true);
     if (flight === undefined) {
       this.#parts.tally.add('miss');
       return this.#parts.callee(request, call);
@@ -148,23 +157,26 @@ export class CachedQuery {
   }
 
   /** The flight for this very question; undefined when another question is under way under its key, or it is not JSON. */
-  #join(key: string, request: unknown, call: Call, now: EpochMs): Flight<Entry> | undefined {
+  #join(key: string, request: unknown, call: Call, now: EpochMs, hasStale: boolean): Flight<Entry> | undefined {
     const flight = this.#flights.get(key);
-    if (flight !== undefined && now < flight.deadline) return sameJson(flight.request, request) ? flight : undefined;
+    if (flight !== undefined && now < flight.end) return sameJson(flight.request, request) ? flight : undefined;
     const copy = copyOf(request);
-    return copy === undefined ? undefined : this.#begin(key, copy, call, now, undefined);
+    return copy === undefined ? undefined : this.#begin(key, copy, call, now, undefined, hasStale ? 0 : RETURN_MS);
   }
 
   #refresh(key: string, entry: Entry, call: Call, now: EpochMs): void {
     if (this.#flights.has(key)) return;
     entry.refreshAt = now + Math.max(this.#times.ttlMs * REFRESH_PAUSE, 1);
-    this.#begin(key, entry.request, call, now, entry);
+    this.#begin(key, entry.request, call, now, entry, 0);
   }
 
-  /** @param refreshes What it is to replace; it then has nobody who waits. */
-  #begin(key: string, request: unknown, call: Call, now: EpochMs, refreshes: Entry | undefined): Flight<Entry> {
+  /**
+   * @param refreshes What it is to replace; it then has nobody who waits.
+   * @param patienceMs For how long a callee that is being started again may be waited for. With a stale answer at hand nobody has to.
+   */
+  #begin(key: string, request: unknown, call: Call, now: EpochMs, refreshes: Entry | undefined, patienceMs: number): Flight<Entry> {
     const deadline = now + this.#parts.query.timeoutMs;
-    const flight = new Flight<Entry>({ request, token: this.#drops.token, deadline, background: refreshes !== undefined }, () => {
+    const flight = new Flight<Entry>({ request, token: this.#drops.token, deadline, end: deadline + patienceMs, background: refreshes !== undefined }, () => {
       if (this.#flights.get(key) === flight) this.#flights.delete(key);
     });
     this.#flights.set(key, flight);
@@ -183,12 +195,15 @@ export class CachedQuery {
     return known ? this.#keep(key, { request, value: found.value, askedAt: Math.min(found.askedAt, now), token, origin: 'shared' }) : undefined;
   }
 
-  async #fromCallee(key: string, { request, token, deadline, signal }: Flight<Entry>, { id, workspace, actor, trace }: Call): Promise<Entry> {
+  async #fromCallee(key: string, { request, token, deadline, end, signal }: Flight<Entry>, { id, workspace, actor, trace }: Call): Promise<Entry> {
     const { callee, clock, shared } = this.#parts;
     const askedAt = clock.now();
     try {
-      const value = await callee(request, new Call({ id, workspace, actor, trace, deadline, signal }));
-      const entry = this.#keep(key, { request, value, askedAt, token, origin: 'miss' });
+      const value = await callee(request, new Call({ id, workspace, actor, trace, deadline: end, signal }));
+      const found = { request, value, askedAt, token, origin: 'miss' } as const;
+      // Of one that waited for longer it is not known whether it was dropped in between.
+      if (clock.now() >= askedAt + this.#tombstoneMs) return this.#entryOf(key, found);
+      const entry = this.#keep(key, found);
       const leftMs = entry.refreshAt - clock.now();
       // Later than this its drop's tombstone may be gone.
       if (leftMs > 0 && clock.now() < deadline + SLACK_MS / 2 && this.#drops.isCurrent(key, token)) shared?.add(this.#sharedKey(workspace!, key), request, entry, leftMs);
@@ -198,9 +213,13 @@ export class CachedQuery {
     }
   }
 
-  #keep(key: string, found: { request: unknown; value: unknown; askedAt: EpochMs; token: number; origin: 'shared' | 'miss' }): Entry {
+  #entryOf(key: string, found: Found): Entry {
     const bytes = freezeJson(found.request) + freezeJson(found.value) + 2 * key.length;
-    const entry = new Entry({ ...found, bytes }, this.#times);
+    return new Entry({ ...found, bytes }, this.#times);
+  }
+
+  #keep(key: string, found: Found): Entry {
+    const entry = this.#entryOf(key, found);
     if (this.#drops.isCurrent(key, found.token)) this.#parts.local.set(key, entry);
     return entry;
   }

@@ -6,7 +6,10 @@ interface FlightOptions {
   readonly request: unknown;
   /** Of `RecentDrops`, when it began. */
   readonly token: number;
+  /** Of the operation, from when it began. */
   readonly deadline: EpochMs;
+  /** When it is over at the latest: `deadline`, or later when it may wait for a callee that is being started again. */
+  readonly end: EpochMs;
   /** Nobody waits for it: it goes on when all who joined it have cancelled. */
   readonly background: boolean;
 }
@@ -20,6 +23,7 @@ export class Flight<T> {
   readonly request: unknown;
   readonly token: number;
   readonly deadline: EpochMs;
+  readonly end: EpochMs;
   readonly background: boolean;
   /** Why it failed itself, as against somebody who gave up waiting for it. */
   failure: Fault | undefined;
@@ -29,10 +33,11 @@ export class Flight<T> {
   #waiting = 0;
 
   /** @param landed Called once, when nobody may join any more. */
-  constructor({ request, token, deadline, background }: FlightOptions, landed: () => void) {
+  constructor({ request, token, deadline, end, background }: FlightOptions, landed: () => void) {
     this.request = request;
     this.token = token;
     this.deadline = deadline;
+    this.end = end;
     this.background = background;
     this.#landed = landed;
   }
@@ -61,9 +66,9 @@ export class Flight<T> {
   wait({ deadline, cancelSignal }: Call, clock: Clock): Promise<T> {
     this.#waiting++;
     const result = this.#result!;
-    if (deadline >= this.deadline && cancelSignal === undefined) return result;
+    if (deadline >= this.end && cancelSignal === undefined) return result;
     return new Promise((resolve, reject) => {
-      const timer = deadline < this.deadline ? clock.at(deadline, () => leave(deadlineFault())) : undefined;
+      const timer = deadline < this.end ? clock.at(deadline, () => leave(deadlineFault())) : undefined;
       const cancel = (): void => {
         leave(cancelledFault(cancelSignal!));
         this.#abandon();

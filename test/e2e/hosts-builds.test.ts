@@ -9,6 +9,8 @@ import type { TestWorkspace } from '../support/workspace.ts';
 
 const CONTRACT = 'modules/notification/contract.js';
 const ASK_MS = 20;
+/** What the public API gives each request. */
+const REQUEST_MS = 10_000;
 
 async function prepare(t: Test, via: 'rpc' | 'http' = 'rpc'): Promise<{ system: TestSystem; server: MailServer }> {
   const server = await MailServer.start();
@@ -23,7 +25,7 @@ async function prepare(t: Test, via: 'rpc' | 'http' = 'rpc'): Promise<{ system: 
 
 /** Pages of the mailer's are asked for all the time, whether those before were answered or not; every fifth time something is changed there. */
 class Visitors {
-  readonly failures: string[] = [];
+  readonly failures: { readonly ms: number; readonly problem: string }[] = [];
   answered = 0;
   slowestMs = 0;
   readonly suppressed: string[] = [];
@@ -61,7 +63,7 @@ class Visitors {
     const asked = (number % 5 === 0 ? this.#suppress(`left${number}@customer.example`) : this.#workspace.ask('GET', '/api/v1/suppressions'))
       .then(
         () => void this.answered++,
-        (thrown: Error) => void this.failures.push(`${Math.round(performance.now() - began)} ms: ${thrown.message}`),
+        (thrown: Error) => void this.failures.push({ ms: performance.now() - began, problem: thrown.message }),
       )
       .finally(() => {
         this.slowestMs = Math.max(this.slowestMs, performance.now() - began);
@@ -94,10 +96,13 @@ for (const via of ['rpc', 'http'] as const) {
     const startedMs = performance.now() - began;
     await system.healed();
     await visitors.leave();
-    t.diagnostic(`stopped after ${Math.round(stoppedMs)} ms, ready after ${Math.round(startedMs)} ms; ${visitors.answered} answers, the slowest after ${Math.round(visitors.slowestMs)} ms`);
-    assert.deepEqual(visitors.failures.slice(0, 5), [], `${visitors.failures.length} failures`);
+    t.diagnostic(`stopped after ${Math.round(stoppedMs)} ms, ready after ${Math.round(startedMs)} ms; ${visitors.answered} answers, ${visitors.failures.length} failures, the slowest after ${Math.round(visitors.slowestMs)} ms`);
+    // Where a restart takes longer than a request may, those fail that have waited for all of their time; elsewhere nobody does.
+    const early = visitors.failures.filter(({ ms }) => startedMs < REQUEST_MS / 2 || ms < REQUEST_MS);
+    assert.deepEqual(early.slice(0, 5), [], `${early.length} of ${visitors.failures.length} failures`);
     assert.ok(visitors.suppressed.length > 0);
-    assert.deepEqual((await visitors.kept()).sort(), [...visitors.suppressed].sort());
+    const kept = new Set(await visitors.kept());
+    assert.deepEqual(visitors.suppressed.filter((address) => !kept.has(address)), []);
     await traffic.mail();
 
     assert.equal(await system.host('app').stop(), 0);

@@ -24,8 +24,8 @@ const TICKS_OF_SILENCE = 6;
 const GONE_AFTER_MS = TICK_MS * TICKS_OF_SILENCE;
 const FIRST_RETRY_MS = 50;
 const LONGEST_RETRY_MS = 500;
-/** One that stopped in order is looked for often for so many questions, some ten seconds: it is most likely on its way back. */
-const SOON_RETRIES = 100;
+/** One that stopped in order is looked for often for so many questions, some thirty seconds: it is most likely on its way back. */
+const SOON_RETRIES = 400;
 
 /**
  * Finds out whether a peer can be reached, over and over. It has two states: lost, in which it asks with growing pauses
