@@ -9,8 +9,8 @@ import type { TestWorkspace } from '../support/workspace.ts';
 
 const CONTRACT = 'modules/notification/contract.js';
 const ASK_MS = 20;
-/** What the public API gives each request. */
-const REQUEST_MS = 10_000;
+/** What the public API gives each request, 10 s, but for a moment: whoever can say what is missing does so before the time is up. */
+const WHOLE_TIME_MS = 9_500;
 
 async function prepare(t: Test, via: 'rpc' | 'http' = 'rpc'): Promise<{ system: TestSystem; server: MailServer }> {
   const server = await MailServer.start();
@@ -98,7 +98,7 @@ for (const via of ['rpc', 'http'] as const) {
     await visitors.leave();
     t.diagnostic(`stopped after ${Math.round(stoppedMs)} ms, ready after ${Math.round(startedMs)} ms; ${visitors.answered} answers, ${visitors.failures.length} failures, the slowest after ${Math.round(visitors.slowestMs)} ms`);
     // Where a restart takes longer than a request may, those fail that have waited for all of their time; elsewhere nobody does.
-    const early = visitors.failures.filter(({ ms }) => startedMs < REQUEST_MS / 2 || ms < REQUEST_MS);
+    const early = visitors.failures.filter(({ ms }) => startedMs < WHOLE_TIME_MS / 2 || ms < WHOLE_TIME_MS);
     assert.deepEqual(early.slice(0, 5), [], `${early.length} of ${visitors.failures.length} failures`);
     assert.ok(visitors.suppressed.length > 0);
     const kept = new Set(await visitors.kept());

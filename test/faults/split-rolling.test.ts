@@ -5,7 +5,7 @@ import { layouts } from '../support/topologies.ts';
 
 const ROUNDS = process.env.MULTILITH_FAULTS === 'long' ? 10 : 1;
 
-it('hosts stopped and started in order, one after the other, under load: no page fails but those of the host that is away, and nothing is lost', { timeout: 600_000 }, async (t) => {
+it('hosts stopped and started in order, one after the other, under load: no page fails that the portal can be asked for, and nothing is lost', { timeout: 600_000 }, async (t) => {
   const { system, load } = await SplitLoad.on(t, layouts['each module on its own host over rpc']);
   for (let round = 0; round < ROUNDS; round++) {
     for (const host of system.hosts) {
@@ -19,5 +19,5 @@ it('hosts stopped and started in order, one after the other, under load: no page
     }
   }
   t.diagnostic(await load.finish());
-  load.assertAnswered();
+  load.assertUnfailed();
 });
