@@ -1,7 +1,8 @@
 import { type Config, readConfig } from '../app/config/config.ts';
 import { formatProblem } from '../app/config/problem.ts';
 import { checkChannels, checkClock, checkDataDir, checkNode, checkPort, type Finding } from '../app/host/checks.ts';
-import { checkPeers } from '../app/host/peer-checks.ts';
+import { checkPeers, checkSharedCaches } from '../app/host/peer-checks.ts';
+import { checkQueues } from '../app/host/queue-checks.ts';
 import { parts } from '../app/parts.ts';
 import { planOf } from '../app/plan/plan.ts';
 import { type Args, EXIT, type Command, type Io } from './command.ts';
@@ -13,7 +14,8 @@ export const doctor: Command = {
   details: `Looks at the configuration, Node, the data directory (writable, free space, file system, how long an
 fsync takes), the port, the channels (is the SMTP server there?) and the clock. Of a topology with several
 hosts it checks what --host needs: its port for the others, whether they answer, know the secret and
-fit, their clocks, the registry and the shared caches.
+fit, their clocks and the registry; and the caches that hosts share. Of a host that runs here it asks
+which queues are paused.
 Each line says ok, warn or fail, and what to do. A running host is not disturbed.
 
 Exit codes: 0 nothing fails (warnings do not count) · 1 something does · 2 wrong option.`,
@@ -41,7 +43,8 @@ async function checkHere(config: Config, args: Args, io: Io): Promise<Finding[]>
     ...(await checkDataDir(config)),
     ...(modules.some(({ http }) => http !== undefined) ? [await checkPort(config)] : []),
     ...(modules.some(({ usesChannels }) => usesChannels) ? await checkChannels(config, parts) : []),
+    ...(await checkQueues(config)),
     ...(host === undefined ? [{ check: 'hosts', state: 'warn', detail: `there are several, and none was named: ${names.join(', ')}`, remedy: `Say which one this machine runs, e.g. --host ${names[0]}; then the others are looked for too.` } as const] : []),
-    ...(host !== undefined && config.hosts[host]!.listen !== undefined ? await checkPeers(config, host, parts) : []),
+    ...(host !== undefined && config.hosts[host]!.listen !== undefined ? await checkPeers(config, host, parts) : await checkSharedCaches(config, parts)),
   ];
 }

@@ -4,6 +4,7 @@ import type { FaultCode } from '../kernel/fault.ts';
 export interface EdgeFigures {
   readonly callsPerSecond: number;
   readonly failedPerSecond: number;
+  /** Without calls that wait on purpose; null when there were no others. */
   readonly p50Ms: number | null;
   readonly p99Ms: number | null;
   /** Since the start. */
@@ -20,9 +21,11 @@ export interface EdgeTotals {
   readonly retried: number;
   readonly pending: number;
   readonly failures: ReadonlyMap<FaultCode, number>;
-  /** How long calls took together. */
+  /** Those whose time was taken: all but such as wait on purpose. */
+  readonly timed: number;
+  /** How long these took together. */
   readonly seconds: number;
-  /** How many calls took at most so long, 7 % exact. */
+  /** How many of these took at most so long, 7 % exact. */
   within(seconds: number): number;
 }
 
@@ -49,22 +52,29 @@ export class Edge {
   #failed = 0;
   #retried = 0;
   #pending = 0;
+  #timed = 0;
   #ms = 0;
 
   began(): void {
     this.#pending++;
   }
 
-  /** Of a call that began. `tookMs` from the call to its answer, retries included; `failure` when it failed. */
-  ended(tookMs: number, failure?: FaultCode): void {
+  /**
+   * Of a call that began. `tookMs` from the call to its answer, retries included; null when it waited on purpose, e.g.
+   * for messages, which says nothing of how fast anything is. `failure` when it failed.
+   */
+  ended(tookMs: number | null, failure?: FaultCode): void {
     const slice = this.#slice(performance.now());
-    const bucket = bucketOf(tookMs);
     this.#pending--;
     this.#calls++;
-    this.#ms += tookMs;
-    this.#durations[bucket]!++;
     slice.calls++;
-    slice.durations[bucket]!++;
+    if (tookMs !== null) {
+      const bucket = bucketOf(tookMs);
+      this.#timed++;
+      this.#ms += tookMs;
+      this.#durations[bucket]!++;
+      slice.durations[bucket]!++;
+    }
     if (failure === undefined) return;
     this.#failed++;
     slice.failed++;
@@ -102,6 +112,7 @@ export class Edge {
       retried: this.#retried,
       pending: this.#pending,
       failures: new Map(this.#failures),
+      timed: this.#timed,
       seconds: this.#ms / 1_000,
       within: (seconds) => durations.reduce((total, count, bucket) => (middleOf(bucket) <= seconds * 1_000 ? total + count : total), 0),
     };

@@ -13,7 +13,7 @@ import { NOT_RUNNING, stubOf } from './target.ts';
 /** Tries of one call, the first included. */
 const MOST_TRIES = 3;
 const FIRST_WAIT_MS = 20;
-/** Operations that may take longer do so on purpose: how soon they answer says nothing of the callee's health. */
+/** Operations that may take longer do so on purpose: how soon they answer says nothing of the callee. */
 const LONG_MS = 10_000;
 
 /**
@@ -226,7 +226,7 @@ class CallUnderWay implements Deadline, Reply {
     this.#open = false;
     deadlines.remove(this);
     if (this.#onCancel !== undefined) this.#call.cancelSignal?.removeEventListener('abort', this.#onCancel);
-    this.#edge.ended(performance.now() - this.#startedAt, failure);
+    this.#edge.ended(this.#isLong ? null : performance.now() - this.#startedAt, failure);
     return true;
   }
 }

@@ -75,6 +75,11 @@ export class OptionalServer<C extends Conversation> implements Lifecycle {
     return this.#open;
   }
 
+  /** Where it is. */
+  get address(): string {
+    return this.#settings.address;
+  }
+
   /** What `question` resolves with; undefined when the server is away, fails, is too slow, or has too much to do. Never rejects. */
   ask<T>(question: (conversation: C) => Promise<T>): Promise<T | undefined> {
     const talk = this.#talk;

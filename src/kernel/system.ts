@@ -28,11 +28,14 @@ const CacheFigures = z.object({
 
 /** One module that is called from a host, in a thread or over the network. */
 const Edge = z.object({
+  /** The module that calls, where it runs on a thread of its own; else it is whoever runs on the main thread. */
+  from: z.string().optional(),
   to: z.string(),
   host: z.string(),
   via: z.string(),
   callsPerSecond: z.number(),
   failedPerSecond: z.number(),
+  /** Of the last minute, without calls that wait on purpose. */
   p50Ms: z.number().nullable(),
   p99Ms: z.number().nullable(),
   calls: z.int(),
@@ -55,7 +58,17 @@ const Module = z.object({
 });
 export type ModuleStatus = z.infer<typeof Module>;
 
-const Queue = z.object({ name: z.string(), ready: z.int(), waiting: z.int(), inFlight: z.int(), dead: z.int(), oldestMs: z.int().nullable(), paused: z.boolean() });
+const Queue = z.object({
+  name: z.string(),
+  ready: z.int(),
+  waiting: z.int(),
+  inFlight: z.int(),
+  dead: z.int(),
+  oldestMs: z.int().nullable(),
+  paused: z.boolean(),
+  /** For how many workspaces it is paused beside; unknown when left out. */
+  pausedWorkspaces: z.int().optional(),
+});
 
 /** One process of the topology, as it sees itself. */
 export const HostStatus = z.object({

@@ -31,6 +31,8 @@ export interface SharedCache extends Lifecycle {
   add(key: string, text: string, ttlMs: number): Promise<void>;
   /** Stores whatever stands there. */
   set(key: string, text: string, ttlMs: number): Promise<void>;
-  /** False while the server is left alone after a time-out or an error. */
+  /** False while every server is left alone after a time-out or an error. */
   readonly reachable: boolean;
+  /** Where servers are left alone just now, for people; empty when all is well. */
+  readonly away: readonly string[];
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { SystemStatus } from '../../src/kernel/system.ts';
 import { runCli } from '../support/cli.ts';
 import { Multilith } from '../support/multilith.ts';
 import { freePort } from '../support/server-process.ts';
@@ -28,7 +29,10 @@ describe('the start of a host', () => {
     assert.equal(seen[0], 'starting');
     const state = (await readiness(system.url))!;
     assert.deepEqual([state.ready, state.phase], [true, 'ready']);
-    assert.match(state.problems.join(), /^notification: Host mailer cannot be reached: .*ECONNREFUSED/);
+    assert.deepEqual(state.problems, ['notification: Host mailer cannot be reached: nobody listens there (ECONNREFUSED). Start it, or correct its addresses in the topology.']);
+    // Whoever may look into the data directory is told where.
+    const told = JSON.parse((await runCli(['top', '--once', '--json', '--topology', system.topology])).out) as SystemStatus;
+    assert.match(told.hosts[0]!.problems.join(), new RegExp(`^notification: Host mailer cannot be reached: .*127\\.0\\.0\\.1:${system.port('mailer')}.*ECONNREFUSED`));
     await app.says(/"level":"warn".*Host mailer cannot be reached/);
 
     await system.startHost('mailer');

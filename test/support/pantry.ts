@@ -106,6 +106,7 @@ export const away = (): Fault => new Fault('unavailable', 'Nobody is there.', { 
 /** The shared tier without a server: by the same clock as everything else, each step at a time that `travel` chooses. */
 export class SharedMap implements SharedCache {
   reachable = true;
+  readonly away: readonly string[] = [];
   readonly texts = new Map<string, { text: string; until: EpochMs }>();
   readonly #clock: Clock;
   readonly #travel: () => Promise<unknown>;

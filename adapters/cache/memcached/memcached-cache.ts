@@ -42,6 +42,10 @@ export class MemcachedCache implements SharedCache {
     return this.#servers.some((server) => server.reachable);
   }
 
+  get away(): string[] {
+    return this.#servers.flatMap(({ reachable, address }) => (reachable ? [] : [address]));
+  }
+
   get(key: string): Promise<string | undefined> {
     const name = this.#name(key);
     return this.#serverOf(name).ask((server) => server.get(name));

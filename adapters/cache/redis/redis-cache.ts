@@ -35,6 +35,10 @@ export class RedisCache implements SharedCache {
     return this.#server.reachable;
   }
 
+  get away(): string[] {
+    return this.#server.reachable ? [] : [this.#server.address];
+  }
+
   get(key: string): Promise<string | undefined> {
     return this.#server.ask((server) => server.get(this.#name(key)));
   }

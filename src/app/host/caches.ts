@@ -8,6 +8,7 @@ import { type Cached, cached } from '../../fabric/cached.ts';
 import type { Config } from '../config/config.ts';
 import type { Parts } from '../config/parts.ts';
 import { createSharedCache } from './drivers.ts';
+import { cacheAway, type Trouble } from './trouble.ts';
 
 interface CacheInFront {
   readonly cached: Cached<unknown>;
@@ -61,6 +62,11 @@ export class Caches {
       this.#unwatch.push(bus.watch(topics, { message: (topic, workspace, payload) => inFront.drop(topic, workspace, JSON.parse(payload)), gap: () => inFront.dropAll() }));
       inFront.dropAll();
     }
+  }
+
+  /** Caches that hosts have in common and that are not there. */
+  problems(): Trouble[] {
+    return [...this.#shared].flatMap(([name, { away, reachable }]) => (away.length === 0 ? [] : [cacheAway(name, this.#config.caches[name]!.driver, away, reachable)]));
   }
 
   figures(contract: string): EdgeStatus['cache'] {

@@ -4,6 +4,8 @@ import type { ReplicaState } from '../../fabric/replicas.ts';
 
 /** What has been counted of the calls to one module. */
 export interface EdgeReading {
+  /** The module on a thread that calls; left out where it is the main thread. */
+  readonly from?: string;
   readonly to: string;
   readonly host: string;
   readonly via: string;
@@ -17,7 +19,7 @@ export interface ReplicasReading {
   readonly replicas: readonly ReplicaState[];
 }
 
-/** Where the calls of this host go, read at each scrape: counting costs a call nothing more. */
+/** Where the calls of this host or thread go, read at each scrape: counting costs a call nothing more. */
 export interface WatchedEdges {
   edges(): readonly EdgeReading[];
   connections(): readonly ReplicasReading[];
@@ -36,7 +38,7 @@ const STATES = ['connecting', 'open', 'closed', 'resting', 'leaving'] as const s
 export function watchEdges(registry: Registry, watched: WatchedEdges, buckets: readonly number[]): void {
   const show = (type: 'counter' | 'gauge' | 'histogram', name: string, help: string, read: () => Sample[]) =>
     registry.registerMetric({ name, get: async () => ({ name, help, type, values: read(), aggregator: 'sum' }) } as unknown as Metric);
-  const each = (samples: (labels: { readonly to: string; readonly host: string; readonly via: string }, totals: EdgeTotals) => Sample[]) => () => watched.edges().flatMap(({ totals, ...labels }) => samples(labels, totals));
+  const each = (samples: (labels: { readonly from?: string; readonly to: string; readonly host: string; readonly via: string }, totals: EdgeTotals) => Sample[]) => () => watched.edges().flatMap(({ totals, ...labels }) => samples(labels, totals));
   const eachReplica = (samples: (labels: { readonly host: string; readonly via: string; readonly address: string }, replica: ReplicaState) => Sample[]) => () =>
     watched.connections().flatMap(({ host, via, replicas }) => replicas.flatMap((replica) => samples({ host, via, address: replica.address }, replica)));
 
@@ -45,11 +47,11 @@ export function watchEdges(registry: Registry, watched: WatchedEdges, buckets: r
   show('counter', 'multilith_edge_retries_total', 'Tries of calls beyond the first.', each((labels, { retried }) => [{ labels, value: retried }]));
   show('gauge', 'multilith_edge_pending', 'Calls under way, those that wait for a process included.', each((labels, { pending }) => [{ labels, value: pending }]));
   const seconds = 'multilith_edge_seconds';
-  show('histogram', seconds, 'From a call to its answer, retries included; the bounds are 7 % exact.', each((labels, totals) => [
+  show('histogram', seconds, 'From a call to its answer, retries included, without calls that wait on purpose; the bounds are 7 % exact.', each((labels, totals) => [
     ...buckets.map((le) => ({ metricName: `${seconds}_bucket`, labels: { ...labels, le }, value: totals.within(le) })),
-    { metricName: `${seconds}_bucket`, labels: { ...labels, le: '+Inf' }, value: totals.calls },
+    { metricName: `${seconds}_bucket`, labels: { ...labels, le: '+Inf' }, value: totals.timed },
     { metricName: `${seconds}_sum`, labels, value: totals.seconds },
-    { metricName: `${seconds}_count`, labels, value: totals.calls },
+    { metricName: `${seconds}_count`, labels, value: totals.timed },
   ]));
   show('gauge', 'multilith_replica_state', '1 for the state that a process of another host is in, as this one sees it.', eachReplica((labels, { state }) => STATES.map((one) => ({ labels: { ...labels, state: one }, value: one === state ? 1 : 0 }))));
   show('counter', 'multilith_replica_bytes_total', 'Bytes to and from a process of another host, as they crossed.', eachReplica((labels, { bytesSent, bytesReceived }) => [

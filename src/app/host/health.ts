@@ -13,7 +13,7 @@ export class HealthSurface implements HttpSurface {
   readonly #problems: () => readonly string[];
   phase: Phase = 'starting';
 
-  /** `problems`: what does not work just now though the host is ready, for people. */
+  /** `problems`: what does not work just now though the host is ready, for people; told to anybody. */
   constructor(metrics: HostMetrics, modules: readonly string[], problems: () => readonly string[]) {
     this.#metrics = metrics;
     this.#modules = modules;

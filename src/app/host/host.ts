@@ -30,6 +30,7 @@ import { createMetrics } from './metrics.ts';
 import type { Peers } from './peers.ts';
 import { fingerprintOf } from './same-installation.ts';
 import { takenDatabase } from './taken-database.ts';
+import type { Trouble } from './trouble.ts';
 
 /** Of the time that a stop may take, what a registry gets that is slow to answer. */
 const LEAVING_SHARE = 0.1;
@@ -71,7 +72,7 @@ export class Host implements Lifecycle {
     const deployed = new Set(Object.values(config.hosts).flatMap(({ modules }) => modules));
     this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#modules.includes(module));
     this.#log = log;
-    this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => [...(this.#threads?.problems() ?? []), ...(this.#peers?.problems() ?? [])]);
+    this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => [...(this.#threads?.problems() ?? []), ...this.#problems()].map(({ plain }) => plain));
     this.#http = this.#parts.modules.some(({ http }) => http !== undefined) ? new HttpServer(config.http, log, this.#metrics) : undefined;
     this.#life = new StartStop(
       () => this.#start(),
@@ -256,6 +257,12 @@ export class Host implements Lifecycle {
     return this.#modules.map(({ name }) => ({ name, placement: 'inline', state, restarts: 0, problem: null }));
   }
 
+  /** What is away that this host calls or uses; said once of a cache that stands in front of threads and of other hosts. */
+  #problems(): Trouble[] {
+    const all = [...(this.#threads?.cacheProblems() ?? []), ...(this.#peers?.problems() ?? [])];
+    return [...new Map(all.map((trouble) => [trouble.detail, trouble])).values()];
+  }
+
   /** For the other hosts, and through them for staff. */
   async #hostStatus(): Promise<HostStatus> {
     const keepsQueues = this.#peers?.remoteBus === undefined;
@@ -270,8 +277,8 @@ export class Host implements Lifecycle {
       memoryMb: Math.round(process.memoryUsage.rss() / 1e6),
       modules: [...this.#ownModules(), ...(this.#threads?.statuses ?? [])],
       edges: [...(this.#threads?.edges ?? []), ...(this.#peers?.edges() ?? [])],
-      queues: states?.map(({ name, ready, waiting, inFlight, dead, oldestMs, paused }) => ({ name, ready: ready.urgent + ready.normal + ready.bulk, waiting, inFlight, dead, oldestMs: oldestMs === null ? null : Math.round(oldestMs), paused })) ?? null,
-      problems: [...(this.#peers?.problems() ?? []), ...(keepsQueues && states === undefined ? ['The queues cannot be read just now.'] : [])],
+      queues: states?.map(({ name, ready, waiting, inFlight, dead, oldestMs, paused, pausedWorkspaces }) => ({ name, ready: ready.urgent + ready.normal + ready.bulk, waiting, inFlight, dead, oldestMs: oldestMs === null ? null : Math.round(oldestMs), paused, pausedWorkspaces: pausedWorkspaces.length })) ?? null,
+      problems: [...this.#problems().map(({ detail }) => detail), ...(keepsQueues && states === undefined ? ['The queues cannot be read just now.'] : [])],
     };
   }
 }

@@ -25,6 +25,8 @@ export interface HostMetrics extends Metrics {
 /** The metrics of a thread; what belongs to the whole process is the host's to show. */
 export interface ThreadMetrics extends Metrics {
   json(): Promise<Measured>;
+  /** From now on its figures include the calls that its module makes. */
+  watchEdges(edges: WatchedEdges['edges']): void;
   /** Closes what it measures with. */
   stop(): void;
 }
@@ -72,7 +74,7 @@ export function createThreadMetrics(module: string): ThreadMetrics {
       delay.reset();
     },
   });
-  return { ...instruments(registry), json: async () => (await registry.getMetricsAsJSON()) as Measured, stop: () => void delay.disable() };
+  return { ...instruments(registry), json: async () => (await registry.getMetricsAsJSON()) as Measured, watchEdges: (edges) => watchEdges(registry, { edges, connections: () => [] }, BUCKETS), stop: () => void delay.disable() };
 }
 
 function instruments(registry: Registry): Metrics {

@@ -17,6 +17,7 @@ import type { Config } from '../config/config.ts';
 import { parseListen } from '../config/listen.ts';
 import type { Parts } from '../config/parts.ts';
 import { hostOfModule, viaBetween, type Via } from '../config/placement.ts';
+import { notCallable, registryAway, type Trouble } from './trouble.ts';
 
 export interface NetworkOptions {
   readonly config: Config;
@@ -64,6 +65,7 @@ export class Network implements Lifecycle {
   #reporting: NodeJS.Timeout | undefined;
   #unwatch: (() => void) | undefined;
   #warmingUp = false;
+  #isListFresh = true;
   readonly #stopping = new AbortController();
 
   constructor(options: NetworkOptions) {
@@ -107,12 +109,11 @@ export class Network implements Lifecycle {
     });
   }
 
-  /** What this host is known to lack: hosts that it calls and cannot reach, with the reason. */
-  problems(): string[] {
-    return this.#called.flatMap(({ contract, host, via }) => {
-      const chosen = this.#replicas.get(keyOf(host, via))!.choose(contract.name);
-      return Fault.is(chosen) && !isDesk({ contract }) ? [`${contract.name}: ${chosen.message}`] : [];
-    });
+  /** What this host is known to lack: hosts that it calls and cannot reach, the registry, caches, each with the reason. */
+  problems(): Trouble[] {
+    const { driver, settings } = this.#options.config.registry;
+    const { servers = [] } = settings as { servers?: readonly string[] };
+    return [...this.#notCallable(), ...(this.#isListFresh ? [] : [registryAway(driver, servers)]), ...this.#caches.problems()];
   }
 
   /** The hosts that a start waits for just now: at first each that is called, then the one that keeps the messages. */
@@ -135,6 +136,13 @@ export class Network implements Lifecycle {
   /** The connections behind the edges. Several edges may share one. */
   connections(): ReplicasReading[] {
     return [...this.#replicas].map(([key, replicas]) => ({ host: replicas.host, via: key.split(' ')[1]!, replicas: replicas.states() }));
+  }
+
+  #notCallable(): Trouble[] {
+    return this.#called.flatMap(({ contract, host, via }) => {
+      const chosen = this.#replicas.get(keyOf(host, via))!.choose(contract.name);
+      return Fault.is(chosen) && !isDesk({ contract }) ? [notCallable(contract.name, host, chosen)] : [];
+    });
   }
 
   #stub<T>({ contract, host, via }: Called): T {
@@ -165,7 +173,8 @@ export class Network implements Lifecycle {
   async #start(): Promise<void> {
     const { registry } = this.#options;
     await this.#caches.start();
-    this.#unwatch = registry.watch(({ announcements }) => {
+    this.#unwatch = registry.watch(({ fresh, announcements }) => {
+      this.#isListFresh = fresh;
       for (const replicas of this.#replicas.values()) replicas.update(announcements.filter(({ host }) => host === replicas.host).map(({ address }) => address));
     });
     await this.#warmUp();
@@ -186,7 +195,8 @@ export class Network implements Lifecycle {
   /** What is wrong is said once, and once that it is over. */
   #report(): void {
     const { log } = this.#options.context;
-    const problems = this.problems();
+    // The registry and the caches say so themselves.
+    const problems = this.#notCallable().map(({ detail }) => detail);
     for (const problem of problems) if (!this.#reported.includes(problem)) log.warn({ problem }, 'what another host does for this one cannot be had; this one goes on without');
     if (problems.length === 0 && this.#reported.length > 0) log.info({}, 'everything that other hosts do for this one can be had again');
     this.#reported = problems;

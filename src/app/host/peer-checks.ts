@@ -26,7 +26,7 @@ export async function checkPeers(config: Config, host: string, parts: Parts): Pr
   const addresses = new Map<string, string[]>();
   const registry = await checkRegistry(config, host, parts, addresses);
   const others = Object.keys(config.hosts).filter((name) => name !== host);
-  const found = await Promise.all([checkListen(config, host), ...others.map((other) => checkHost(config, host, other, addresses.get(other) ?? [], parts)), ...sharedCachesOf(config).map((name) => checkSharedCache(config, name, parts))]);
+  const found = await Promise.all([checkListen(config, host), ...others.map((other) => checkHost(config, host, other, addresses.get(other) ?? [], parts)), checkSharedCaches(config, parts)]);
   return [registry, ...found.flat()];
 }
 
@@ -118,8 +118,10 @@ function dateAt(address: string, tls: TlsMaterial | undefined): Promise<number |
   });
 }
 
-function sharedCachesOf({ calls }: Config): string[] {
-  return [...new Set(Object.values(calls).flatMap(({ cache }) => cache?.shared ?? []))];
+/** The caches that hosts have in common, as far as calls go through them. */
+export function checkSharedCaches(config: Config, parts: Parts): Promise<Finding[]> {
+  const names = new Set(Object.values(config.calls).flatMap(({ cache }) => cache?.shared ?? []));
+  return Promise.all([...names].map((name) => checkSharedCache(config, name, parts)));
 }
 
 async function checkSharedCache(config: Config, name: string, parts: Parts): Promise<Finding> {

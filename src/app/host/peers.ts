@@ -22,6 +22,7 @@ import type { HealthSurface } from './health.ts';
 import { Network, type OtherProcess } from './network.ts';
 import { PeerServer } from './peer-server.ts';
 import { SameInstallation } from './same-installation.ts';
+import { plainly, type Trouble } from './trouble.ts';
 
 export interface PeersOptions {
   readonly config: Config;
@@ -154,9 +155,9 @@ export class Peers {
     await this.#registry.stop(deadlineMs);
   }
 
-  /** Hosts that are called from here and cannot be reached, with the reason. */
-  problems(): string[] {
-    return [...this.#network.problems(), ...this.#same.problems()];
+  /** Hosts that are called from here and cannot be reached, with the reason; the registry and caches that are away. */
+  problems(): Trouble[] {
+    return [...this.#network.problems(), ...this.#same.problems().map(plainly)];
   }
 
   edges(): EdgeStatus[] {

@@ -5,7 +5,7 @@ import { Fault } from '../../kernel/fault.ts';
 import { newId } from '../../kernel/ids.ts';
 import { StartStop } from '../../kernel/lifecycle.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
-import type { System } from '../../kernel/system.ts';
+import type { EdgeStatus, System } from '../../kernel/system.ts';
 import type { Log } from '../../kernel/telemetry.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Identity } from '../../ports/transport.ts';
@@ -20,6 +20,7 @@ import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
 import type { Parts } from '../config/parts.ts';
 import { compose, type Composition } from '../container.ts';
 import { createChannel } from '../host/drivers.ts';
+import type { EdgeReading } from '../host/edge-metrics.ts';
 import { createThreadMetrics } from '../host/metrics.ts';
 import { BETWEEN_THREADS } from './between-threads.ts';
 import { logTo } from './log-lines.ts';
@@ -29,6 +30,8 @@ import { startProblemOf } from './start-problem.ts';
 import { systemContract } from './system-contract.ts';
 
 const BEAT_MS = 250;
+/** How often the host hears of the calls that the module makes. */
+const TELL_EDGES_MS = 1_000;
 /** Of the time that a stop may take, what calls under way get to be answered. */
 const ANSWERING_SHARE = 0.4;
 
@@ -42,8 +45,11 @@ export async function runInThread(parts: Parts): Promise<void> {
   const metrics = createThreadMetrics(data.module);
   const log = logTo(tell, data.config.log.level, pulse);
   const module = new ThreadModule(data, parts, { clock: systemClock, log, metrics, dataDir: data.config.dataDir }, tell);
+  metrics.watchEdges(() => module.edgeTotals());
+  const telling = setInterval(() => tell({ kind: 'edges', edges: module.edges() }), TELL_EDGES_MS);
   const end = () => {
     clearInterval(beating);
+    clearInterval(telling);
     metrics.stop();
     host.close();
   };
@@ -70,6 +76,8 @@ class ThreadModule {
   readonly #parts: Parts;
   readonly #definition: ModuleDefinition;
   readonly #replicas: Replicas;
+  /** By contract. */
+  readonly #edges = new Map<string, Edge>();
   readonly #bus: RemoteBus;
   readonly #channels: ReadonlyMap<string, Channel>;
   readonly #composition: Composition;
@@ -90,7 +98,7 @@ class ThreadModule {
       log: context.log.child({ module: data.module }),
     });
     const { clock, log } = context;
-    this.#bus = new RemoteBus({ stub: bindRemote(busContract, this.#replicas, new Edge()), clock, log });
+    this.#bus = new RemoteBus({ stub: bindRemote(busContract, this.#replicas, this.#edgeTo(busContract.name)), clock, log });
     this.#channels = this.#definition.usesChannels ? new Map(Object.entries(data.config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, parts, context)])) : new Map();
     this.#composition = this.#compose();
     this.#server = rpcWith(BETWEEN_THREADS).serve(identity, new Serving(this.#composition.targets, log as Log));
@@ -119,6 +127,27 @@ class ThreadModule {
     this.#server.accept(new PortStream(port));
   }
 
+  /** What the module calls on the main thread, whoever answers it there. */
+  edges(): EdgeStatus[] {
+    const replicas = this.#replicas.states();
+    return [...this.#edges].map(([to, edge]) => ({ ...this.#place(to), ...edge.figures(), replicas, cache: null }));
+  }
+
+  edgeTotals(): EdgeReading[] {
+    return [...this.#edges].map(([to, edge]) => ({ ...this.#place(to), totals: edge.totals() }));
+  }
+
+  /** One for all who call a contract. */
+  #edgeTo(contract: string): Edge {
+    const edge = this.#edges.get(contract) ?? new Edge();
+    this.#edges.set(contract, edge);
+    return edge;
+  }
+
+  #place(to: string): { from: string; to: string; host: string; via: string } {
+    return { from: this.#data.module, to, host: this.#data.host, via: 'thread' };
+  }
+
   async #start(): Promise<void> {
     this.#replicas.update(['main thread']);
     while (!this.#replicas.ready) await new Promise<void>((resolve) => this.#replicas.onceChanged(resolve));
@@ -141,6 +170,7 @@ class ThreadModule {
 
   #compose(): Composition {
     const { config, installation } = this.#data;
+    // Asked for staff, so no call of the module's.
     const access = bindRemote(systemContract, this.#replicas, new Edge());
     const system: System = { status: (call) => access.status({}, call) };
     return compose({
@@ -148,7 +178,7 @@ class ThreadModule {
       modules: [this.#definition],
       placementOf: () => 'inline',
       // The main thread calls on, wherever the other module is.
-      elsewhere: (contract) => bindRelayed(contract, this.#replicas, new Edge()),
+      elsewhere: (contract) => bindRelayed(contract, this.#replicas, this.#edgeTo(contract.name)),
       installation,
       system,
       openStorage: (name) => {

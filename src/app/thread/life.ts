@@ -1,5 +1,6 @@
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { Duplex } from 'node:stream';
+import type { EdgeStatus } from '../../kernel/system.ts';
 import type { Log } from '../../kernel/telemetry.ts';
 import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
 import type { Measured } from '../host/metrics.ts';
@@ -52,6 +53,8 @@ export class ThreadLife {
   readonly ended: Promise<ThreadEnd>;
   /** By `performance.now()`; undefined while it has not started. */
   startedAt: number | undefined;
+  /** What its module calls, as of a second ago. */
+  edges: readonly EdgeStatus[] = [];
   readonly #worker: Worker;
   readonly #options: ThreadLifeOptions;
   readonly #pulse = new Pulse();
@@ -147,6 +150,9 @@ export class ThreadLife {
       case 'measured':
         this.#measuring?.resolve(message.metrics);
         this.#measuring = undefined;
+        return;
+      case 'edges':
+        this.edges = message.edges;
         return;
       case 'log':
         this.#pulse.lineTaken();

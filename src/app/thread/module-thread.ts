@@ -89,6 +89,11 @@ export class ModuleThread implements Lifecycle {
     return { to: contract.name, host: data.host, via: 'thread', ...this.#edge.figures(), replicas: this.#replicas.states(), cache: null };
   }
 
+  /** What the module calls in this life of its thread. */
+  get calls(): readonly EdgeStatus[] {
+    return this.#thread?.edges ?? [];
+  }
+
   get edgeTotals(): EdgeReading {
     const { contract, data } = this.#options;
     return { to: contract.name, host: data.host, via: 'thread', totals: this.#edge.totals() };

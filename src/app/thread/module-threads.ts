@@ -11,6 +11,7 @@ import type { Parts } from '../config/parts.ts';
 import { Caches } from '../host/caches.ts';
 import type { EdgeReading } from '../host/edge-metrics.ts';
 import type { HostMetrics } from '../host/metrics.ts';
+import { plainly, type Trouble } from '../host/trouble.ts';
 import { ModuleThread } from './module-thread.ts';
 import { ServedToThread } from './served-to-thread.ts';
 
@@ -77,18 +78,25 @@ export class ModuleThreads implements Lifecycle {
     return [...this.#threads.values()].map(({ status }) => status);
   }
 
+  /** The calls to these modules, then those that they make. */
   get edges(): EdgeStatus[] {
-    return [...this.#threads.values()].map(({ edge }) => ({ ...edge, cache: this.#caches.figures(edge.to) }));
+    const threads = [...this.#threads.values()];
+    return [...threads.map(({ edge }) => ({ ...edge, cache: this.#caches.figures(edge.to) })), ...threads.flatMap(({ calls }) => calls)];
   }
 
-  /** For the scrape. */
+  /** For the scrape; what the modules call is among the metrics of their threads. */
   edgeTotals(): EdgeReading[] {
     return [...this.#threads.values()].map(({ edgeTotals }) => edgeTotals);
   }
 
-  /** What does not work just now, for people. */
-  problems(): string[] {
-    return this.statuses.flatMap(({ name, problem }) => (problem === null ? [] : [`${name}: ${problem}`]));
+  /** Modules that do not work just now. */
+  problems(): Trouble[] {
+    return this.statuses.flatMap(({ name, problem }) => (problem === null ? [] : [plainly(`${name}: ${problem}`)]));
+  }
+
+  /** Caches in front of them that are not there. */
+  cacheProblems(): Trouble[] {
+    return this.#caches.problems();
   }
 
   #threadOf({ name, contract, calls }: ModuleDefinition): ModuleThread {

@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { FaultRecord } from '../../kernel/fault.ts';
 import type { Installation } from '../../kernel/module.ts';
+import type { EdgeStatus } from '../../kernel/system.ts';
 import type { Config } from '../config/config.ts';
 import type { Level } from '../host/log.ts';
 import type { Measured } from '../host/metrics.ts';
@@ -35,6 +36,8 @@ export type FromThread =
   /** The module calls the host over it. */
   | { readonly kind: 'connection'; readonly port: MessagePort }
   | { readonly kind: 'measured'; readonly metrics: Measured }
+  /** What the module calls, and how that goes; once a second. */
+  | { readonly kind: 'edges'; readonly edges: readonly EdgeStatus[] }
   | LogLine;
 
 export interface LogLine {

@@ -4,14 +4,15 @@
 export function perSecond(rate: number): string {
   if (rate === 0) return '0';
   if (rate < 0.01) return '<0.01';
-  if (rate < 10) return rate.toFixed(rate < 1 ? 2 : 1);
+  if (rate < 9.95) return rate.toFixed(rate < 0.995 ? 2 : 1);
   return whole(rate);
 }
 
 export function whole(count: number): string {
   if (count < 10_000) return String(Math.round(count));
   if (count < 999_500) return `${Math.round(count / 1_000)}k`;
-  return `${(count / 1_000_000).toFixed(count < 9_950_000 ? 1 : 0)}M`;
+  const millions = count / 1_000_000;
+  return millions < 999.5 ? `${millions.toFixed(millions < 9.95 ? 1 : 0)}M` : `${(millions / 1_000).toFixed(millions < 9_950 ? 1 : 0)}G`;
 }
 
 /** `-` where nothing has been measured. */
@@ -29,7 +30,12 @@ export function bytesPerSecond(rate: number | null): string {
   const kilo = rate / 1_000;
   if (kilo < 999.5) return `${kilo < 9.95 ? kilo.toFixed(1) : Math.round(kilo)} kB`;
   const mega = kilo / 1_000;
-  return `${mega < 9.95 ? mega.toFixed(1) : Math.round(mega)} MB`;
+  if (mega < 999.5) return `${mega < 9.95 ? mega.toFixed(1) : Math.round(mega)} MB`;
+  return `${(mega / 1_000).toFixed(mega < 9_950 ? 1 : 0)} GB`;
+}
+
+export function memory(mb: number): string {
+  return mb < 10_000 ? `${mb} MB` : `${Math.round(mb / 1_000)} GB`;
 }
 
 export function share(part: number, of: number): string {

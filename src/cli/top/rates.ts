@@ -39,11 +39,11 @@ interface Counted extends Omit<Connection, 'sentPerSecond' | 'receivedPerSecond'
 
 function countedIn({ hosts }: SystemStatus): Map<string, Counted> {
   const found = new Map<string, Counted>();
-  for (const { host: from, process, edges } of hosts)
-    for (const { to: module, host, via, replicas } of edges)
+  for (const { host: self, process, edges } of hosts)
+    for (const { from = self, to: module, host, via, replicas } of edges)
       for (const { address, state, pending, problem, bytesSent, bytesReceived } of replicas) {
         const to = host === from ? module : host;
-        found.set(`${process} ${to} ${via} ${address}`, { from, to, via, address, state, pending, problem, bytesSent, bytesReceived });
+        found.set(`${process} ${from} ${to} ${via} ${address}`, { from, to, via, address, state, pending, problem, bytesSent, bytesReceived });
       }
   return found;
 }

@@ -1,5 +1,5 @@
 import type { ReadStream, WriteStream } from 'node:tty';
-import type { Line, Tone } from './table.ts';
+import { cutLine, type Line, type Tone } from './table.ts';
 
 const SGR: Readonly<Record<Tone, string>> = { plain: '', faint: '\x1b[2m', strong: '\x1b[1m', good: '\x1b[32m', bad: '\x1b[31m', warn: '\x1b[33m' };
 const RESET = '\x1b[0m';
@@ -10,6 +10,7 @@ const HOME = '\x1b[H';
 const CLEAR_LINE = '\x1b[K';
 const CLEAR_BELOW = '\x1b[J';
 const CTRL_C = '\u0003';
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export type TerminalIn = Pick<ReadStream, 'isTTY' | 'setRawMode' | 'on' | 'removeListener' | 'pause' | 'resume'>;
 export type TerminalOut = Pick<WriteStream, 'isTTY' | 'columns' | 'rows' | 'write' | 'on' | 'removeListener'>;
@@ -42,12 +43,16 @@ export class Screen {
   /** `redraw` is called when the window has another size. */
   open(redraw: () => void): void {
     this.#redraw = redraw;
+    // Also after a defect that ends the process from elsewhere.
+    process.on('exit', this.#giveBack);
+    for (const signal of SIGNALS) process.on(signal, this.#end);
     this.#output.write(ENTER);
     this.#output.on('resize', this.#redraw);
-    if (this.#input.isTTY) this.#input.setRawMode(true);
+    // A terminal that has gone away says so in reading, in writing, or in being set back, which comes last of all.
+    for (const stream of [this.#input, this.#output]) stream.on('error', this.#end);
+    if (this.#input.isTTY) this.#input.setRawMode(true).on('end', this.#end);
     this.#input.on('data', this.#onKey);
     this.#input.resume();
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, this.#end);
   }
 
   /** Over what stood there, without a flicker. What does not fit is left out below, and said. */
@@ -55,17 +60,25 @@ export class Screen {
     const rows = this.#output.rows || 24;
     const hidden = lines.length - rows;
     const shown = hidden > 0 ? [...lines.slice(0, rows - 1), [{ text: ` … ${hidden + 1} more lines: a taller window shows them`, tone: 'faint' as const }]] : lines;
-    this.#output.write(`${HOME}${shown.map((line) => `${line.map(({ text, tone }) => this.#toned(text, tone)).join('')}${CLEAR_LINE}`).join('\r\n')}${CLEAR_BELOW}`);
+    // Cleared first: behind a line that is as wide as the window the cursor still stands on its last character.
+    const drawn = shown.map((line) => `${CLEAR_LINE}${cutLine(line, this.width).map(({ text, tone }) => this.#toned(text, tone)).join('')}`);
+    this.#output.write(`${HOME}${drawn.join('\r\n')}${drawn.length < rows ? `\r\n${CLEAR_BELOW}` : ''}`);
   }
 
   close(): void {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.removeListener(signal, this.#end);
+    for (const signal of SIGNALS) process.removeListener(signal, this.#end);
+    process.removeListener('exit', this.#giveBack);
     this.#input.removeListener('data', this.#onKey);
-    if (this.#input.isTTY) this.#input.setRawMode(false);
-    this.#input.pause();
+    this.#input.removeListener('end', this.#end);
     this.#output.removeListener('resize', this.#redraw);
-    this.#output.write(LEAVE);
+    this.#giveBack();
+    this.#input.pause();
   }
+
+  readonly #giveBack = (): void => {
+    if (this.#input.isTTY) this.#input.setRawMode(false);
+    this.#output.write(LEAVE);
+  };
 
   readonly #onKey = (keys: Buffer): void => {
     if (/[qQ]/.test(String(keys)) || String(keys).includes(CTRL_C)) this.#end();

@@ -1,3 +1,5 @@
+import { columnsOf, cut, harmless } from './text.ts';
+
 /** How a cell is shown on a terminal; text for people without colours is the same but for these. */
 export type Tone = 'plain' | 'faint' | 'strong' | 'good' | 'bad' | 'warn';
 export interface Cell {
@@ -8,44 +10,60 @@ export type Line = readonly Cell[];
 
 export interface Column {
   readonly title: string;
-  /** Characters; the one column with 0 takes what is left. */
+  /** On the terminal; the one column with 0 takes what is left. */
   readonly width: number;
   readonly right?: boolean;
+  /** Left out where the window is too narrow, the lowest number first; stays when left out here. */
+  readonly spare?: number;
 }
+
+/** Below it a name says nothing: rather a figure less. */
+const LEAST_REST = 12;
 
 export function cell(text: string, tone: Tone = 'plain'): Cell {
-  return { text, tone };
+  return { text: harmless(text), tone };
 }
 
-/** The head and a line for each row, `width` characters wide with a margin of one on the left. */
+/** The head and a line for each row, `width` columns wide with a margin of one on the left. */
 export function table(columns: readonly Column[], rows: readonly (readonly Cell[])[], width: number): Line[] {
-  const widths = columns.map((column) => (column.width === 0 ? roomIn(columns, width) : column.width));
+  const shown = fitting(columns, width);
+  const rest = roomIn(columns, width);
   const lineOf = (cells: readonly Cell[]): Line => {
-    const last = cells.length - 1;
-    return [cell(' '), ...cells.flatMap(({ text, tone }, at) => [cell(fit(text, widths[at]!, columns[at]!.right === true, at === last), tone), ...(at === last ? [] : [cell(' ')])])];
+    const last = shown.at(-1);
+    return [cell(' '), ...shown.flatMap((column) => [padded(cells[columns.indexOf(column)]!, column, column.width || rest, column === last), ...(column === last ? [] : [cell(' ')])])];
   };
   return [lineOf(columns.map(({ title }) => cell(title, 'faint'))), ...rows.map(lineOf)];
 }
 
-/** Characters that are left for the column without a width of its own. */
+/** What is left for the column without a width of its own. */
 export function roomIn(columns: readonly Column[], width: number): number {
+  return Math.max(1, restOf(fitting(columns, width), width));
+}
+
+/** No wider than the window. */
+export function cutLine(line: Line, width: number): Line {
+  let left = width;
+  return line.flatMap(({ text, tone }) => {
+    if (left <= 0) return [];
+    const part = cut(text, left);
+    left -= columnsOf(text);
+    return [{ text: part, tone }];
+  });
+}
+
+/** Those for which there is room. */
+function fitting(columns: readonly Column[], width: number): readonly Column[] {
+  if (restOf(columns, width) >= LEAST_REST) return columns;
+  const [first] = columns.filter(({ spare }) => spare !== undefined).sort((a, b) => a.spare! - b.spare!);
+  return first === undefined ? columns : fitting(columns.filter((column) => column !== first), width);
+}
+
+function restOf(columns: readonly Column[], width: number): number {
   return width - columns.length - columns.reduce((sum, column) => sum + column.width, 0);
 }
 
-function fit(text: string, width: number, right: boolean, isLast: boolean): string {
-  const cut = [...text].length > width ? `${[...text].slice(0, width - 1).join('')}…` : text;
-  return right ? cut.padStart(width) : isLast ? cut : cut.padEnd(width);
-}
-
-/** Words over as many lines as they need, the later ones indented. */
-export function wrapped(text: string, width: number, indent: string): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = `${indent}${word}`;
-    } else line = line === '' ? word : `${line} ${word}`;
-  }
-  return [...lines, line].map((each) => (each.length > width ? `${each.slice(0, width - 1)}…` : each));
+function padded({ text, tone }: Cell, { right = false }: Column, width: number, isLast: boolean): Cell {
+  const short = cut(text, width);
+  const space = ' '.repeat(Math.max(0, width - columnsOf(short)));
+  return { text: right ? space + short : isLast ? short : short + space, tone };
 }

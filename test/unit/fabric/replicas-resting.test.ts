@@ -118,8 +118,10 @@ test('a call that is long on purpose is not the trial of a contract that rested'
   const long = rig.bell.listen({ n: 1 }, call());
   a!.answer = echo;
   assert.deepEqual(await outcomeOf(rig.bell.ring({ n: 2 }, call())), { n: 2 });
+  const { timed } = rig.edge.totals();
   a!.sent.at(-2)!.succeed({ n: 1 });
   assert.deepEqual(await long, { n: 1 });
+  assert.equal(rig.edge.totals().timed, timed, 'its time says nothing of how fast the callee is');
 });
 
 test('a fault that the callee passes on speaks for neither another try nor against the callee', async (t) => {

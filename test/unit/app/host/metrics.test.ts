@@ -71,9 +71,11 @@ test('what threads count is added up with what the host counts, and stays when a
 test('calls to other hosts show by their totals, and a host that has gone leaves', async () => {
   const metrics = createMetrics();
   const edge = new Edge();
-  for (let calls = 0; calls < 5; calls++) edge.began();
+  for (let calls = 0; calls < 6; calls++) edge.began();
   for (const ms of [0.5, 4, 40]) edge.ended(ms);
   edge.ended(400, 'unavailable');
+  // It waited for messages.
+  edge.ended(null);
   edge.retried();
   const replica = (address: string): ReplicaState => ({ address, process: 'p', state: 'open', pending: 1, problem: null, bytesSent: 10, bytesReceived: 20 });
   let replicas = [replica('a:1'), replica('b:1')];
@@ -84,7 +86,7 @@ test('calls to other hosts show by their totals, and a host that has gone leaves
     const text = await metrics.render();
     const labels = 'to="notification",host="mailer",via="rpc"';
     for (const line of [
-      `multilith_edge_calls_total{${labels}} 4`,
+      `multilith_edge_calls_total{${labels}} 5`,
       `multilith_edge_failures_total{${labels},code="unavailable"} 1`,
       `multilith_edge_retries_total{${labels}} 1`,
       `multilith_edge_pending{${labels}} 1`,

@@ -91,11 +91,21 @@ test('a module on a thread is called, calls, stores, handles messages, logs and 
   assert.deepEqual([body.threadId > 0, body.greeting], [true, 'hello thread']);
   const [{ modules, edges }] = body.system.hosts;
   assert.deepEqual(modules.map(({ name, placement, restarts, problem }: any) => [name, placement, restarts, problem]), [['front', 'inline', 0, null], ['troubled', 'thread', 0, null]]);
-  assert.deepEqual(edges.map(({ to, via, replicas }: any) => [to, via, replicas[0].state, replicas[0].bytesSent > 0]), [['troubled', 'thread', 'open', true]]);
+  const shownEdges = (all: any[]) => all.map(({ from, to, via, replicas }) => [from, to, via, replicas[0].state, replicas[0].bytesSent > 0]);
+  assert.deepEqual(shownEdges(edges)[0], [undefined, 'troubled', 'thread', 'open', true]);
   await it.get('publish?50');
   await it.pagesUntil(async () => Object.keys((await it.ask('marks')).body.marks).length === 50);
   const { body: metrics } = await it.get('metrics');
-  for (const line of ['troubled_asked_total 1', 'message_handling_seconds_count{queue="troubled.mark",outcome="done"} 50', 'multilith_thread_eventloop_lag_p99_seconds{module="troubled"}', 'process_start_time_seconds']) assert.ok(metrics.includes(line), line);
+  for (const line of ['multilith_edge_calls_total{from="troubled",to="front",host="app",via="thread"} 1', 'multilith_edge_pending{from="troubled",to="bus",host="app",via="thread"} 1', 'troubled_asked_total 1', 'message_handling_seconds_count{queue="troubled.mark",outcome="done"} 50', 'multilith_thread_eventloop_lag_p99_seconds{module="troubled"}', 'process_start_time_seconds']) assert.ok(metrics.includes(line), line);
+  let own: any[] = [];
+  const edgeTo = (module: string) => own.find(({ to }) => to === module)!;
+  await it.pagesUntil(async () => {
+    own = (await it.ask('where')).body.system.hosts[0].edges.slice(1);
+    return own.length === 2 && edgeTo('front').calls > 0;
+  });
+  assert.deepEqual(shownEdges(own).sort(), [['troubled', 'bus', 'thread', 'open', true], ['troubled', 'front', 'thread', 'open', true]]);
+  // What waits for messages is no latency, and what is asked for this test is no call of the module's.
+  assert.ok(edgeTo('front').p99Ms < 1_000 && edgeTo('bus').p99Ms < 1_000 && edgeTo('bus').calls > 5, JSON.stringify(own));
   const asked = it.line('asked')!;
   assert.deepEqual([asked.module, asked.threadId, (asked.err as Error).constructor.name, (asked.err as Error).message], ['troubled', body.threadId, 'RangeError', 'of no consequence']);
   assert.equal((await it.get('readyz')).body.problems.length, 0);
