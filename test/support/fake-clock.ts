@@ -11,9 +11,12 @@ export class FakeClock implements Clock {
   #now: EpochMs;
   #order = 0;
   readonly #alarms = new Set<Alarm>();
+  readonly #settled: () => Promise<void>;
 
-  constructor(now: EpochMs = Date.UTC(2026, 0, 1)) {
+  /** `settled` resolves when what an alarm has set off is over. Left out: one turn of the event loop, enough for work without I/O. */
+  constructor(now: EpochMs = Date.UTC(2026, 0, 1), settled = turn) {
     this.#now = now;
+    this.#settled = settled;
   }
 
   /** Timers that are set and have not fired. */
@@ -34,20 +37,20 @@ export class FakeClock implements Clock {
   }
 
   /**
-   * Moves the time on, firing what becomes due in order of time, each at its own time. Between two of them promises
-   * settle, so that what one sets off may set the next.
+   * Moves the time on, firing what becomes due in order of time, each at its own time. Between two of them what
+   * one sets off settles, so that it may set the next.
    */
   async advance(ms: number): Promise<void> {
     const until = this.#now + ms;
-    await settle();
+    await this.#settled();
     for (let next = this.#next(until); next !== undefined; next = this.#next(until)) {
       this.#alarms.delete(next);
       this.#now = Math.max(this.#now, next.time);
       next.fire();
-      await settle();
+      await this.#settled();
     }
     this.#now = until;
-    await settle();
+    await this.#settled();
   }
 
   #next(until: EpochMs): Alarm | undefined {
@@ -61,6 +64,6 @@ export class FakeClock implements Clock {
 }
 
 /** One turn of the event loop: every promise that can settle without I/O has. */
-function settle(): Promise<void> {
+function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -9,7 +9,7 @@ import { PostgresServer } from '../../support/postgres.ts';
 /** Tests of modules that write most of what there is to write. What they ask of SQLite's own plans is not among them. */
 const OF_MODULES = {
   portal: ['people/people', 'access/users', 'access/api-keys', 'templates/templates', 'ingest/batch-handler', 'ingest/forgetting', 'http/idempotency'],
-  trigger: ['automations', 'entering', 'agenda', 'module'],
+  trigger: ['automations', 'entering', 'agenda', 'module', 'exactly-once'],
   notification: ['delivery', 'unsubscribing', 'templates', 'trying-a-template', 'delivery-tries', 'warm-up'],
 };
 
@@ -19,7 +19,7 @@ describe('modules keep to their tests on postgres', () => {
   after(() => server.remove());
 
   for (const [module, names] of Object.entries(OF_MODULES)) {
-    test(module, { timeout: 240_000 }, async () => {
+    test(module, { timeout: 400_000 }, async () => {
       const files = names.map((name) => join(import.meta.dirname, `../../unit/${module}/${name}.test.js`));
       const { NODE_TEST_CONTEXT: _, ...env } = process.env;
       const child = spawn(process.execPath, ['--test', '--test-reporter=tap', ...files], { env: { ...env, [TEST_POSTGRES]: String(server.port) }, stdio: ['ignore', 'pipe', 'inherit'] });
