@@ -243,6 +243,6 @@ test('whatever is rolled back, repeated or interrupted, everything has its effec
       const troubled = await new Story(() => chance.next().value!).tell(steps);
       assert.deepEqual(troubled, calm);
     }),
-    { numRuns: 10, seed },
+    { numRuns: 6, seed },
   );
 });
