@@ -1,11 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const MAIN = join(import.meta.dirname, '../../src/main.js');
 const START_MS = 20_000;
+/** One that is frozen takes connections and says nothing. */
+const ANSWER_MS = 5_000;
+/** A second in the figures of proc(5) has so many, on every Linux that there is. */
+const CLOCK_TICKS = 100;
+const LAST_LINES = 40;
 
 export interface MultilithOptions {
   /** Default: a new folder, removed by `dispose`. */
@@ -127,13 +132,27 @@ async function listening(child: ChildProcess, output: string[]): Promise<string>
     const url = /http:\/\/(?:127\.0\.0\.1|localhost):\d+/.exec(output.join(''))?.[0];
     if (url !== undefined && (await ready(url))) return url;
     if (child.exitCode !== null || child.signalCode !== null) throw new Error(`multilith ended with ${child.exitCode ?? child.signalCode}:\n${output.join('')}`);
-    if (deadline.aborted) throw new Error(`multilith was not ready within ${START_MS} ms:\n${output.join('')}`);
+    if (deadline.aborted) throw new Error(`multilith was not ready within ${START_MS} ms; ${effortOf(child)}:\n${lastOf(output)}`);
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
 }
 
+/** Whether it was idle, working, or had no processor to work on. */
+function effortOf({ pid }: ChildProcess): string {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // proc_pid_stat(5): the name may hold spaces; the fields behind it begin with the third.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const seconds = (...nth: number[]) => nth.reduce((sum, field) => sum + Number(fields[field - 3]), 0) / CLOCK_TICKS;
+  const ageS = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) - seconds(22);
+  return `process ${pid} is ${ageS.toFixed(1)} s old and has had ${seconds(14, 15).toFixed(1)} s of a processor, state ${fields[0]}, load ${loadavg().map((load) => load.toFixed(1)).join(' ')}`;
+}
+
+function lastOf(output: readonly string[]): string {
+  return output.join('').split('\n').slice(-LAST_LINES).join('\n');
+}
+
 async function ready(url: string): Promise<boolean> {
-  return fetch(`${url}/readyz`).then(
+  return fetch(`${url}/readyz`, { signal: AbortSignal.timeout(ANSWER_MS) }).then(
     async (response) => {
       await response.arrayBuffer();
       return response.ok;
