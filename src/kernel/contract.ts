@@ -82,7 +82,16 @@ export function contract<T>(name: string, operations: DescriptorsOf<T>): Contrac
     requireJsonSafe(descriptor.input, `${name}.${method} request`);
     requireJsonSafe(descriptor.output, `${name}.${method} answer`);
   }
-  return { name, id: Symbol.for(`multilith.contract.${name}`), operations: all as Contract<T>['operations'], hash: hashOf(schemasOf(all)) };
+  let hash: string | undefined;
+  return {
+    name,
+    id: Symbol.for(`multilith.contract.${name}`),
+    operations: all as Contract<T>['operations'],
+    // Made when somebody asks, since it takes longer than all else here and one process alone never does.
+    get hash() {
+      return (hash ??= hashOf(schemasOf(all)));
+    },
+  };
 }
 
 /** The JSON Schemas of a contract's operations, as they are published and hashed. */

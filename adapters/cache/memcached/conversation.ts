@@ -1,6 +1,10 @@
+import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
-import { Client, Server } from 'memjs';
+import type { Client } from 'memjs';
 import type { Conversation } from '../../../src/kernel/optional-server.ts';
+
+/** When the first connection is made: few installations have a use for it, and each start would wait for it. */
+const load = createRequire(import.meta.url);
 
 /** What memjs does not show of itself: its socket, there from the first command on, and whom it logs in as. */
 interface Bare {
@@ -24,12 +28,13 @@ export class MemcachedConversation implements Conversation {
   #asked = 0;
 
   constructor(host: string, port: number, lost: (why: unknown) => void) {
+    const { Client: Connection, Server } = load('memjs') as typeof import('memjs');
     const server = new Server(host, port, undefined, undefined, { timeout: BACKSTOP_SECONDS, conntimeout: BACKSTOP_SECONDS });
     const bare = server as unknown as Bare;
     // Left undefined, memjs has taken them from the environment.
     bare.username = undefined;
     bare.password = undefined;
-    this.#client = new Client([server], { retries: 0, logger: SILENT });
+    this.#client = new Connection([server], { retries: 0, logger: SILENT });
     this.greeted = this.#ask((client) => client.get('multilith-greeting'));
     this.#socket = bare._socket!;
     this.#socket.setNoDelay(true);

@@ -1,10 +1,18 @@
-import SMTPConnection from 'nodemailer/lib/smtp-connection';
+import { createRequire } from 'node:module';
+import type SMTPConnection from 'nodemailer/lib/smtp-connection';
 import { connect, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../../src/kernel/clock.ts';
 import type { SmtpSettings } from './driver.ts';
 import { isLoopback } from './loopback.ts';
 import { acceptedVerdict, connectVerdict, failedVerdict, type SmtpError, type Verdict } from './reply.ts';
+
+const load = createRequire(import.meta.url);
+
+/** nodemailer's connection: only where mails leave by SMTP. Loading it again costs nothing. */
+export function loadConnection(): typeof SMTPConnection {
+  return load('nodemailer/lib/smtp-connection') as typeof SMTPConnection;
+}
 
 /** No reply of a real server comes near this; nodemailer's own limit is 1 MB. */
 const MOST_REPLY_BYTES = 65_536;
@@ -36,7 +44,7 @@ export class SmtpSession {
   readonly #clock: Clock;
 
   private constructor(socket: Socket, settings: SmtpSettings, clock: Clock) {
-    const connection = new SMTPConnection(optionsOf(settings, socket));
+    const connection = new (loadConnection())(optionsOf(settings, socket));
     this.#socket = socket;
     this.#connection = connection;
     this.#settings = settings;

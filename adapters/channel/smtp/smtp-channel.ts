@@ -6,7 +6,7 @@ import { DkimSigner } from './dkim.ts';
 import type { SmtpSettings } from './driver.ts';
 import { Rest } from './rest.ts';
 import type { Verdict } from './reply.ts';
-import { ConnectFailed, SmtpSession } from './session.ts';
+import { ConnectFailed, loadConnection, SmtpSession } from './session.ts';
 
 /** Messages in line for a connection, at most; more are put off at once. */
 const LONGEST_LINE = 10_000;
@@ -39,7 +39,8 @@ export class SmtpChannel implements Channel {
     this.#signer = settings.dkim && new DkimSigner(settings.dkim);
     this.#seconds = metrics.histogram('smtp_send_seconds', 'Time from asking for a connection to the outcome of a message.', ['outcome']);
     this.#life = new StartStop(
-      () => {},
+      // The first mail should not wait for it.
+      () => void loadConnection(),
       (deadlineMs) => this.#shutDown(deadlineMs),
     );
   }

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { Log } from '../../../src/kernel/telemetry.ts';
-import { answerOf, Session, type SessionOptions } from './session.ts';
+import type { Session, SessionOptions } from './session.ts';
 
 const RETRY_FIRST_MS = 100;
 /** Also what a session must last for the next failure to be the first one again. */
@@ -53,11 +53,13 @@ export class Supervisor {
   async #live(signal: AbortSignal): Promise<number> {
     const { servers, log, onOpen, onEnd, ...options } = this.#options;
     const server = servers[this.#attempts++ % servers.length]!;
+    // With the library that it stands on: few installations have a use for it, and each start would wait for it.
+    const { answerOf, Session: Opening } = await import('./session.ts');
     let session: Session;
     try {
-      session = await Session.open({ ...options, server, signal });
+      session = await Opening.open({ ...options, server, signal });
     } catch (thrown) {
-      this.#tell(Fault.is(thrown) ? thrown.reason : 'internal', undefined);
+      this.#tell(Fault.is(thrown) ? thrown.reason : 'internal');
       return 0;
     }
     const began = performance.now();
@@ -69,7 +71,7 @@ export class Supervisor {
     this.#session = undefined;
     this.#awaySince = performance.now();
     onEnd(ending);
-    this.#tell(`zookeeper_${ending}`, session.cause);
+    this.#tell(`zookeeper_${ending}`, session.cause, answerOf(session.cause));
     return performance.now() - began;
   }
 
@@ -80,9 +82,8 @@ export class Supervisor {
   }
 
   /** Once for each reason in a row: an outage is no reason to fill the log. */
-  #tell(reason: string, cause: unknown): void {
+  #tell(reason: string, cause?: unknown, answer?: string): void {
     if (this.#stopping.signal.aborted) return;
-    const answer = answerOf(cause);
     const told = `${reason} ${answer ?? ''}`;
     if (told === this.#told) return;
     this.#told = told;

@@ -1,8 +1,11 @@
-import { Pool, type PoolClient, type QueryConfig, type QueryResult } from 'pg';
-import type { ClientConfig } from 'pg';
+import { createRequire } from 'node:module';
+import type { ClientConfig, Pool, PoolClient, QueryConfig, QueryResult } from 'pg';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { writeOutsideTransaction } from '../shared/faults.ts';
 import { isAnswer, isStalePlan, isWriteOnReader, postgresFault } from './errors.ts';
+
+/** With the storage, not with the program: few installations have a use for it. */
+const load = createRequire(import.meta.url);
 
 export interface ReadersOptions {
   readonly config: ClientConfig;
@@ -19,7 +22,8 @@ export class Readers {
 
   constructor(options: ReadersOptions) {
     this.#options = options;
-    this.#pool = new Pool({ ...options.config, max: options.connections, idleTimeoutMillis: 30_000 });
+    const { Pool: Connections } = load('pg') as typeof import('pg');
+    this.#pool = new Connections({ ...options.config, max: options.connections, idleTimeoutMillis: 30_000 });
     // The pool drops an idle connection that breaks; the next read opens another.
     this.#pool.on('error', () => {});
   }

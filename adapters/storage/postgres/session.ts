@@ -1,6 +1,10 @@
-import { Client, type ClientConfig, type QueryConfig, type QueryResult } from 'pg';
+import { createRequire } from 'node:module';
+import type { Client, ClientConfig, QueryConfig, QueryResult } from 'pg';
 import type { PostgresSettings } from './driver.ts';
 import { types } from './values.ts';
+
+/** When the first connection is made: few installations have a use for it, and each start would wait for it. */
+const load = createRequire(import.meta.url);
 
 /** The server lets go of a transaction that no client moves: that of a frozen process keeps the others from writing. */
 export const IDLE_IN_TRANSACTION_MS = 7_000;
@@ -50,7 +54,8 @@ export class Session {
 
   /** Throws what pg throws. */
   static async open(config: ClientConfig): Promise<Session> {
-    const session = new Session(new Client({ ...config, pipeline: true }));
+    const { Client: Connection } = load('pg') as typeof import('pg');
+    const session = new Session(new Connection({ ...config, pipeline: true }));
     try {
       await session.#client.connect();
       return session;

@@ -1,5 +1,5 @@
 import { inject, injectable } from 'inversify';
-import PostalMime, { type Email } from 'postal-mime';
+import type { Email } from 'postal-mime';
 import type { z } from 'zod';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { Channels, type KeptMail, type KeptMails } from '../../../src/ports/channel.ts';
@@ -27,14 +27,20 @@ export class OutboxReader {
   async read(workspace: string, deliveryId: string): Promise<Answer<'readOutbox'>> {
     const mail = await this.#kept?.read(workspace, deliveryId);
     if (mail === undefined || mail === null) throw new Fault('not_found', 'The outbox holds no mail of this delivery.', { reason: 'delivery_not_found' });
-    const email = await PostalMime.parse(mail.raw);
+    const email = await parse(mail.raw);
     return { ...summary(mail, email), html: email.html ?? null, text: email.text ?? null, raw: Buffer.from(mail.raw).toString('latin1') };
   }
 }
 
 function parseHead(raw: Uint8Array): Promise<Email> {
   const end = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).indexOf('\r\n\r\n');
-  return PostalMime.parse(end < 0 ? raw : raw.subarray(0, end + 4));
+  return parse(end < 0 ? raw : raw.subarray(0, end + 4));
+}
+
+/** Loaded for the first mail that somebody looks at. */
+async function parse(raw: Uint8Array): Promise<Email> {
+  const { default: PostalMime } = await import('postal-mime');
+  return PostalMime.parse(raw);
 }
 
 function summary({ deliveryId, storedAt, bytes }: KeptMail, { from, to, subject }: Email): Answer<'listOutbox'>['items'][number] {
