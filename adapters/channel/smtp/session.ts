@@ -61,7 +61,13 @@ export class SmtpSession {
     const cut = (): void => session.cut();
     signal?.addEventListener('abort', cut, { once: true });
     try {
-      await session.#step(settings.connectTimeoutMs, 'dialling', (done) => socket.once('connect', () => done()).once('error', done));
+      await session.#step(settings.connectTimeoutMs, 'dialling', (done) => {
+        socket.once('error', done).once('connect', () => {
+          // Left in place, it would take every later error for one of dialling, and nobody would be told of it.
+          socket.removeListener('error', done);
+          done();
+        });
+      });
       await session.#step(settings.connectTimeoutMs, 'the greeting', (done) => session.#connection.connect(done));
       const { username: user, password: pass } = settings;
       if (user !== undefined && pass !== undefined) {
