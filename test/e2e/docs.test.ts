@@ -11,6 +11,7 @@ import { VARIABLES } from '../../src/app/config/environment.ts';
 import { ConfigSchema } from '../../src/app/config/schema.ts';
 import { commands } from '../../src/cli/commands.ts';
 import { parts } from '../../src/app/parts.ts';
+import { bareEnvironment } from '../support/bare-environment.ts';
 import { blocksOf } from '../support/markdown.ts';
 import { Multilith } from '../support/multilith.ts';
 
@@ -20,7 +21,7 @@ const scratch = mkdtempSync(join(tmpdir(), 'multilith-docs-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
 
 async function run(program: string, args: readonly string[], cwd: string, env: NodeJS.ProcessEnv = {}): Promise<{ code: number | null; out: string; error: string }> {
-  const child = spawn(program, args, { cwd, env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, HOME: process.env.HOME, ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 });
+  const child = spawn(program, args, { cwd, env: { ...bareEnvironment(), PATH: `${dirname(process.execPath)}:${process.env.PATH}`, ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 });
   const texts = { out: '', error: '' };
   child.stdout.setEncoding('utf8').on('data', (text: string) => (texts.out += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (texts.error += text));

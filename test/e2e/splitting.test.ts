@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readConfig } from '../../src/app/config/config.ts';
 import { parts } from '../../src/app/parts.ts';
+import { bareEnvironment } from '../support/bare-environment.ts';
 import { blocksOf } from '../support/markdown.ts';
 import { Multilith } from '../support/multilith.ts';
 import { freePort } from '../support/server-process.ts';
@@ -66,7 +67,7 @@ class Folder {
 
   /** A block of the page, but for the ports; answers what it printed. */
   async run(block: string): Promise<string> {
-    const env = { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, HOME: process.env.HOME, MULTILITH_DATA: join(this.path, 'data'), ...this.#env };
+    const env = { ...bareEnvironment(), PATH: `${dirname(process.execPath)}:${process.env.PATH}`, MULTILITH_DATA: join(this.path, 'data'), ...this.#env };
     const child = spawn('bash', ['-euo', 'pipefail', '-c', `${npm('')}\n${this.here(block)}`], { cwd: this.path, env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000 });
     const texts = { out: '', error: '' };
     child.stdout.setEncoding('utf8').on('data', (text: string) => (texts.out += text));

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { bareEnvironment } from './bare-environment.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.js');
 /** It needs about two seconds of a processor, of which a machine with much else to do may give it a tenth. */
@@ -39,7 +40,7 @@ export class Multilith {
     this.dataDir = dataDir ?? mkdtempSync(join(tmpdir(), 'multilith-'));
     const [command, ...rest] = [...(wrapper ?? []), process.execPath, ...(execArgv ?? []), main ?? MAIN, 'start', ...(args ?? [])];
     const child = spawn(command!, rest, {
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, MULTILITH_DATA: this.dataDir, MULTILITH_HTTP_LISTEN: '127.0.0.1:0', ...env },
+      env: { ...bareEnvironment(), MULTILITH_DATA: this.dataDir, MULTILITH_HTTP_LISTEN: '127.0.0.1:0', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => this.#output.push(text));
@@ -78,7 +79,7 @@ export class Multilith {
   }
 
   /** Resolves when it has printed that. */
-  async says(what: RegExp, deadlineMs = 15_000): Promise<void> {
+  async says(what: RegExp, deadlineMs = 60_000): Promise<void> {
     for (const end = Date.now() + deadlineMs; !what.test(this.output); await new Promise((resolve) => setTimeout(resolve, 25))) {
       if (Date.now() > end) throw new Error(`multilith has not said ${what} within ${deadlineMs} ms:\n${this.output}`);
     }
