@@ -3,9 +3,10 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LedgerChild, readEffects, readPending } from '../support/bus-ledger.ts';
 import { onEachBus } from '../support/buses.ts';
+import { isLong } from '../support/campaign.ts';
 import { seeded } from '../support/seed.ts';
 
-const KILLS = process.env.MULTILITH_FAULTS === 'long' ? 200 : 10;
+const KILLS = isLong ? 200 : 5;
 
 onEachBus('bus, killed', (under) => {
   test(`kill -9, ${KILLS} times in a row while it publishes and consumes: accepted = done + pending, in order of key`, async (t) => {

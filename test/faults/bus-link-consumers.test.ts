@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
-import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import type { Handler } from '../../src/ports/bus.ts';
 import { ANY_PORT, caller, keeper, onEachTransport, place } from '../support/bus-hosts.ts';
 import type { LinkChildPlan } from '../support/bus-link-child.ts';
 import { Consuming } from '../support/bus-link-consumer.ts';
 import { Arrivals, createBus, isEmpty, messageTo, queueOf, stateOf, untilQueue, within } from '../support/buses.ts';
+import { heldMb } from '../support/held-memory.ts';
 import { ServedBus } from '../support/linked-bus.ts';
 
 onEachTransport('consumers of the embedded bus in other processes', (transport) => {
@@ -17,13 +16,13 @@ onEachTransport('consumers of the embedded bus in other processes', (transport) 
     const plan: LinkChildPlan = { at: served.at, transport, concurrency: 5, handleMs: 60_000 };
     const first = new Consuming(t, plan);
     await served.bus.publish(Array.from({ length: 5 }, (_, i) => messageTo('q', { id: `m${i}` })));
-    await first.until(() => first.told.length === 5, 10_000);
+    await first.until(() => first.told.length === 5, 60_000);
     first.child.kill('SIGKILL');
     await first.ended;
     const second = await caller(t, served.port, transport);
     const arrivals = new Arrivals();
     await second.consume('q', { concurrency: 5 }, arrivals.handler);
-    await arrivals.count(5, 10_000);
+    await arrivals.count(5, 60_000);
     assert.deepEqual(arrivals.ids.toSorted(), ['m0', 'm1', 'm2', 'm3', 'm4']);
     assert.deepEqual(arrivals.messages.map(({ attempt }) => attempt), [2, 2, 2, 2, 2]);
     await untilQueue(served.bus, 'q', isEmpty);
@@ -41,7 +40,7 @@ onEachTransport('consumers of the embedded bus in other processes', (transport) 
     const done: string[] = [];
     for (let run = 0; run < 3; run++) {
       const child = new Consuming(t, { at: served.at, transport, concurrency: 4, handleMs: 5 });
-      await within(20_000, child.ended, () => 'the poison did not come');
+      await within(60_000, child.ended, () => 'the poison did not come');
       tries.push(...child.told.filter(({ id, kind }) => id === 'poison' && kind === 'begin').map(({ attempt }) => attempt));
       done.push(...child.ids('end'));
     }
@@ -59,7 +58,7 @@ onEachTransport('consumers of the embedded bus in other processes', (transport) 
     await served.bus.declare(queueOf('q'));
     const frozen = new Consuming(t, { at: served.at, transport, concurrency: 3, handleMs: 500 });
     await served.bus.publish(Array.from({ length: 3 }, (_, i) => messageTo('q', { id: `held${i}` })));
-    await frozen.until(() => frozen.told.length === 3, 10_000);
+    await frozen.until(() => frozen.told.length === 3, 60_000);
     frozen.child.kill('SIGSTOP');
     const began = performance.now();
     const other = await caller(t, served.port, transport);
@@ -69,10 +68,10 @@ onEachTransport('consumers of the embedded bus in other processes', (transport) 
     await within(10_000, (async () => { while (arrivals.ids.filter((id) => id.startsWith('new')).length < 20) await sleep(10); })(), () => `${arrivals.ids.length} came to the other one`);
     await sleep(Math.max(0, 10_000 - (performance.now() - began)));
     frozen.child.kill('SIGCONT');
-    await untilQueue(served.bus, 'q', isEmpty, 30_000);
+    await untilQueue(served.bus, 'q', isEmpty, 60_000);
     await consumer.stop(1_000);
     await served.bus.publish([messageTo('q', { id: 'again' })]);
-    await frozen.until(() => frozen.ids('end').includes('again'), 30_000);
+    await frozen.until(() => frozen.ids('end').includes('again'), 60_000);
   });
 
   test('a slow consumer holds what it can handle at once, however much there is', async (t) => {
@@ -99,14 +98,3 @@ onEachTransport('consumers of the embedded bus in other processes', (transport) 
     await untilQueue(served.bus, 'q', isEmpty);
   });
 });
-
-/** What is held once the garbage of publishing is gone; what buffers held is freed a turn after they are. */
-async function heldMb(): Promise<number> {
-  setFlagsFromString('--expose-gc');
-  for (let round = 0; round < 3; round++) {
-    (runInNewContext('gc') as () => void)();
-    await setImmediate();
-  }
-  const { heapUsed, external } = process.memoryUsage();
-  return (heapUsed + external) / 1024 / 1024;
-}

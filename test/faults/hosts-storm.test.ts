@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { isLong } from '../support/campaign.ts';
 import { MailTraffic } from '../support/mail-traffic.ts';
 import { seeded } from '../support/seed.ts';
 import { MailServer } from '../support/smtp-server.ts';
 import { TestSystem } from '../support/topologies.ts';
 
-const KILLS = process.env.MULTILITH_FAULTS === 'long' ? 20 : 3;
+const KILLS = isLong ? 20 : 3;
 
 it('all hosts killed and started again and again, under load: nothing is lost and no mail comes twice unmarked', { timeout: 600_000 }, async (t) => {
   const random = seeded((line) => t.diagnostic(line));

@@ -3,13 +3,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
+import { isLong } from '../support/campaign.ts';
 import { auditMails } from '../support/mail-audit.ts';
 import { Multilith } from '../support/multilith.ts';
 import { seeded } from '../support/seed.ts';
 import { MailServer } from '../support/smtp-server.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
-const KILLS = process.env.MULTILITH_FAULTS === 'long' ? 40 : 6;
+const KILLS = isLong ? 40 : 3;
 const PEOPLE = 50;
 const BATCH = 10;
 const SENDERS = 3;

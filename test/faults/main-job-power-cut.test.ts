@@ -3,12 +3,13 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test, type TestContext as Test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isLong } from '../support/campaign.ts';
 import { Multilith } from '../support/multilith.ts';
 import { powerCutDisk } from '../support/power-cut.ts';
 import { type Random, seeded } from '../support/seed.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
-const CUTS = process.env.MULTILITH_FAULTS === 'long' ? 60 : 4;
+const CUTS = isLong ? 60 : 2;
 const BATCH = 10;
 const SENDERS = 3;
 

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isLong } from '../support/campaign.ts';
 import { announcementOf, untilState, untilToken } from '../support/registries.ts';
 import { registryChild } from '../support/registry-children.ts';
 import { seeded } from '../support/seed.ts';
 import type { TcpProxy } from '../support/tcp-proxy.ts';
 import { freshWith, has, through, TIMEOUT_MS, until, zooKeeperOfFile } from '../support/zookeeper-file.ts';
 
-const LONG = process.env.MULTILITH_FAULTS === 'long';
 const OFFICE = 'agenda';
 const zookeeper = zooKeeperOfFile();
 
@@ -140,7 +140,7 @@ test('whatever breaks, in any order: no two lead at once, tokens rise, and in th
     (proxy) => proxy.thaw(),
     () => zookeeper.server.kill().then(() => zookeeper.server.up()),
   ];
-  for (let round = 0; round < (LONG ? 500 : 16); round++) {
+  for (let round = 0; round < (isLong ? 500 : 16); round++) {
     // Half of the time it hits the leader.
     const leader = elections.findIndex(({ token }) => token !== undefined);
     const victim = leader >= 0 && random.whole(2) === 0 ? leader : random.whole(proxies.length);

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RegistryState } from '../../src/ports/registry.ts';
+import { isLong } from '../support/campaign.ts';
 import { announcementOf, HOSTS, untilState, untilToken } from '../support/registries.ts';
 import { freshWith, has, Lines, portThat, through, TIMEOUT_MS, until, untilChildren, zooKeeperOfFile } from '../support/zookeeper-file.ts';
 
-const LONG = process.env.MULTILITH_FAULTS === 'long';
 const OFFICE = 'agenda';
 const zookeeper = zooKeeperOfFile();
 
@@ -117,21 +117,21 @@ test('a server that is killed and comes back: the list stays, everything is anno
   );
 });
 
-test(`a server that is away for ${LONG ? 'five minutes' : 'seconds'} is asked ever more seldom, and costs no memory however often one announces`, async (t) => {
+test(`a server that is away for ${isLong ? 'five minutes' : 'seconds'} is asked ever more seldom, and costs no memory however often one announces`, async (t) => {
   const gone = await portThat(t, (socket) => socket.destroy());
   const lines = new Lines();
   const place = zookeeper.placeOf(t);
   const registry = await place.open({ servers: [`127.0.0.1:${gone.port}`] }, lines.log, HOSTS);
   const own = announcementOf();
   const before = process.memoryUsage().heapUsed;
-  const end = performance.now() + (LONG ? 300_000 : 3_000);
+  const end = performance.now() + (isLong ? 300_000 : 3_000);
   for (let load = 0; performance.now() < end; load += 10_000) {
     for (let at = 0; at < 10_000; at++) await registry.announce({ ...own, load: load + at });
     await sleep(100);
   }
   const grownMb = (process.memoryUsage().heapUsed - before) / 2 ** 20;
   t.diagnostic(`${gone.met} connections, ${grownMb.toFixed(1)} MB more`);
-  assert.ok(gone.met >= 3 && gone.met <= (LONG ? 130 : 9), `${gone.met} connections`);
+  assert.ok(gone.met >= 3 && gone.met <= (isLong ? 130 : 9), `${gone.met} connections`);
   assert.ok(grownMb < 60);
   assert.equal(lines.lines.length, 1);
   const state = await untilState(registry, () => true);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
+import { isLong } from '../support/campaign.ts';
 import { Multilith } from '../support/multilith.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { freePort } from '../support/server-process.ts';
@@ -10,7 +11,7 @@ import type { TestSystem } from '../support/topologies.ts';
 
 /** A process that has just started gets its share of the messages within this. */
 const SHARE_MS = 60_000;
-const KILLS = process.env.MULTILITH_FAULTS === 'long' ? 40 : 4;
+const KILLS = isLong ? 40 : 4;
 
 it('two mailers on one PostgreSQL, killed in turn under load: nothing is lost, nothing done twice, the portal answers', { timeout: 600_000 }, async (t) => {
   const database = new PostgresServer();
@@ -47,7 +48,7 @@ it('two mailers on one PostgreSQL, killed in turn under load: nothing is lost, n
   for (const end = Date.now() + SHARE_MS; (await Promise.all(both.map(carried))).includes(0); await load.more(50)) {
     assert.ok(Date.now() < end, 'one of the two has carried nothing since its last start');
   }
-  t.diagnostic(await load.finish());
+  await load.addsUp(t);
   load.assertAnswered();
 });
 

@@ -1,9 +1,10 @@
 import { it } from 'node:test';
+import { isLong } from '../support/campaign.ts';
 import { seeded } from '../support/seed.ts';
 import { SplitLoad } from '../support/split-load.ts';
 import { layouts } from '../support/topologies.ts';
 
-const KILLS = process.env.MULTILITH_FAULTS === 'long' ? 60 : 4;
+const KILLS = isLong ? 60 : 4;
 
 it('any host of a split system killed again and again under load: nothing is lost, nothing done twice, the portal answers', { timeout: 900_000 }, async (t) => {
   const random = seeded((line) => t.diagnostic(line));
@@ -16,8 +17,8 @@ it('any host of a split system killed again and again under load: nothing is los
       await system.host(host).kill();
       await system.startHost(host);
     };
-    await (host === system.hostOf('portal') ? load.unvisited(again) : again());
+    await load.without(host, again);
   }
-  t.diagnostic(await load.finish());
+  await load.addsUp(t);
   load.assertAnswered();
 });

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { isLong } from '../support/campaign.ts';
 import { type Random, seeded } from '../support/seed.ts';
 import { SplitLoad } from '../support/split-load.ts';
 import type { Meddle, TcpProxy } from '../support/tcp-proxy.ts';
 import { type LayoutName, layouts } from '../support/topologies.ts';
 
-const isLong = process.env.MULTILITH_FAULTS === 'long';
 const ROUNDS = isLong ? 20 : 1;
 const BROKEN_MS = isLong ? 10_000 : 1_500;
 
@@ -39,7 +39,7 @@ for (const [name, kinds] of campaigns) {
         await load.more(20);
       }
     }
-    t.diagnostic(await load.finish());
+    await load.addsUp(t);
     load.assertAnswered();
     assert.match(system.output, /connection lost/, 'the trouble was felt');
   });

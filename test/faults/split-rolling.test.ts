@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { isLong } from '../support/campaign.ts';
 import { SplitLoad } from '../support/split-load.ts';
 import { layouts } from '../support/topologies.ts';
 
-const ROUNDS = process.env.MULTILITH_FAULTS === 'long' ? 10 : 1;
+const ROUNDS = isLong ? 10 : 1;
 
 it('hosts stopped and started in order, one after the other, under load: no page fails that the portal can be asked for, and nothing is lost', { timeout: 600_000 }, async (t) => {
   const { system, load } = await SplitLoad.on(t, layouts['each module on its own host over rpc']);
@@ -15,9 +16,9 @@ it('hosts stopped and started in order, one after the other, under load: no page
         await system.startHost(host);
         await system.healed();
       };
-      await (host === system.hostOf('portal') ? load.unvisited(restarted) : restarted());
+      await load.without(host, restarted);
     }
   }
-  t.diagnostic(await load.finish());
+  await load.addsUp(t);
   load.assertUnfailed();
 });

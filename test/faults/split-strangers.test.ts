@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { it } from 'node:test';
+import { isLong } from '../support/campaign.ts';
 import { seeded } from '../support/seed.ts';
 import { SplitLoad } from '../support/split-load.ts';
 import { layouts } from '../support/topologies.ts';
 
-const VISITS = process.env.MULTILITH_FAULTS === 'long' ? 100 : 2;
+const VISITS = isLong ? 100 : 2;
 const MEGABYTE = 1024 * 1024;
 /** What a caller over rpc begins with, and the number that guards the headers of its frames (docs/wire.md). */
 const PREAMBLE = Buffer.from('8d4d4c5250010d0a', 'hex');
@@ -33,7 +34,7 @@ it('strangers at the ports of a split system are shown out, each by itself, whil
     await Promise.all(system.hosts.flatMap((host) => says.map((say) => shownOut(system.port(host), say()))));
   }
   await load.more(100);
-  t.diagnostic(await load.finish());
+  await load.addsUp(t);
   load.assertAnswered();
   assert.deepEqual(load.visits.filter(({ status }) => status !== 200), []);
   assert.doesNotMatch(system.output, /connection lost|A defect/);

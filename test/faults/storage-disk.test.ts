@@ -4,13 +4,14 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext as Test } from 'node:test';
+import { isLong } from '../support/campaign.ts';
 import { testContext } from '../support/context.ts';
 import { rejectsWith } from '../support/faults.ts';
 import { readLedger, Writer } from '../support/ledger.ts';
 import { seeded } from '../support/seed.ts';
 import { openLedger } from '../support/storage-writer.ts';
 
-const ROUNDS = process.env.MULTILITH_FAULTS === 'long' ? 40 : 1;
+const ROUNDS = isLong ? 40 : 1;
 
 /** strace in front of the writer, failing system calls on one file of the ledger. */
 function failing(dataDir: string, file: string, ...injections: string[]): string[] {

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isLong } from '../support/campaign.ts';
 import { testContext } from '../support/context.ts';
 import { rejectsWith } from '../support/faults.ts';
 import { readLedger, Writer } from '../support/ledger.ts';
 import { seeded } from '../support/seed.ts';
 import { openLedger } from '../support/storage-writer.ts';
 
-const KILLS = process.env.MULTILITH_FAULTS === 'long' ? 300 : 10;
+const KILLS = isLong ? 300 : 10;
 
 test(`kill -9, ${KILLS} times in a row under load, loses nothing acknowledged`, async (t) => {
   const random = seeded((line) => t.diagnostic(line));

@@ -4,12 +4,13 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext as Test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isLong } from '../support/campaign.ts';
 import { readLedger, Writer } from '../support/ledger.ts';
 import { powerCutDisk } from '../support/power-cut.ts';
 import { type Random, seeded } from '../support/seed.ts';
 
-const CUTS = 25;
-const ROUNDS = process.env.MULTILITH_FAULTS === 'long' ? 16 : 1;
+const CUTS = isLong ? 25 : 8;
+const ROUNDS = isLong ? 16 : 1;
 
 interface Campaign {
   readonly durability: 'power-loss' | 'process-crash';
