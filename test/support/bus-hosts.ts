@@ -8,9 +8,11 @@ import { TcpProxy } from './tcp-proxy.ts';
 
 export const ANY_PORT = { host: '127.0.0.1', port: 0 };
 
-/** Runs a suite once for every transport that a bus is reached over from another process. */
+/** Runs a suite once for every transport that a bus is reached over from another process, side by side: they mostly wait. */
 export function onEachTransport(title: string, suite: (transport: TransportName) => void): void {
-  for (const transport of Object.keys(streamTransports) as TransportName[]) describe(`${title}: ${transport}`, () => suite(transport));
+  describe(title, { concurrency: true }, () => {
+    for (const transport of Object.keys(streamTransports) as TransportName[]) describe(transport, () => suite(transport));
+  });
 }
 
 /** Where the messages of one test live; goes with the test. */

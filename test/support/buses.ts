@@ -104,7 +104,7 @@ export class Arrivals {
   };
 
   /** Resolves when `count` messages have come in all. */
-  async count(count: number, withinMs = 10_000): Promise<void> {
+  async count(count: number, withinMs = 30_000): Promise<void> {
     if (this.messages.length >= count) return;
     const reached = new Promise<void>((resolve) => this.#waiters.push({ count, resolve }));
     await within(withinMs, reached, () => `${this.messages.length} of ${count} messages came`);
@@ -112,7 +112,7 @@ export class Arrivals {
 }
 
 /** Waits until a queue looks as described; what is only in the file (an outcome written) has no event to wait for. */
-export async function untilQueue(bus: Bus, name: string, looks: (state: QueueState) => boolean, withinMs = 10_000): Promise<QueueState> {
+export async function untilQueue(bus: Bus, name: string, looks: (state: QueueState) => boolean, withinMs = 30_000): Promise<QueueState> {
   const deadline = Date.now() + withinMs;
   for (;;) {
     const state = await stateOf(bus, name);

@@ -67,7 +67,7 @@ export function startedLink(t: Test, to: PeerAddress, batches = true, identity =
 }
 
 /** Resolves once the link has this state. */
-export async function linkState(link: Link, state: Link['state'], withinMs = 10_000): Promise<void> {
+export async function linkState(link: Link, state: Link['state'], withinMs = 30_000): Promise<void> {
   if (link.state === state) return;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const before = link.onChange;

@@ -39,7 +39,7 @@ export class MailTraffic {
   }
 
   /** One more event and its mail; answers the subject. */
-  async mail(deadlineMs = 15_000): Promise<string> {
+  async mail(deadlineMs = 60_000): Promise<string> {
     const number = this.#next;
     const end = Date.now() + deadlineMs;
     assert.ok(await this.post(1), 'the event was not accepted');

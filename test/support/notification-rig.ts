@@ -97,13 +97,13 @@ export async function notificationRig(options: NotificationRigOptions = {}): Pro
   await composition.start();
   const api = composition.contract(notification);
   const publisher = () => composition.part('portal', standIn.Publishing).publisher;
-  const call = (workspace = WORKSPACE) => new Call({ workspace, actor: { kind: 'system', id: 'test' }, deadline: Date.now() + 20_000 });
+  const call = (workspace = WORKSPACE) => new Call({ workspace, actor: { kind: 'system', id: 'test' }, deadline: Date.now() + 60_000 });
   const until = async <T>(probe: () => Promise<T | undefined | false>): Promise<T> => {
-    const giveUpAt = Date.now() + 15_000;
+    const giveUpAt = Date.now() + 60_000;
     for (;;) {
       const found = await probe();
       if (found !== undefined && found !== false) return found;
-      if (Date.now() > giveUpAt) throw new Error('What was waited for did not come about in 15 s.');
+      if (Date.now() > giveUpAt) throw new Error('What was waited for did not come about in 60 s.');
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   };

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { freePort, ServerProcess } from './server-process.ts';
 
 const PROGRAMS = '/usr/lib/postgresql';
-const START_MS = 10_000;
+const START_MS = 60_000;
 
 /** A PostgreSQL server of its own, on a port of loopback that it keeps over restarts, with an empty database. */
 export class PostgresServer {

@@ -62,7 +62,7 @@ export function announcementOf(change: Partial<Announcement> = {}): Announcement
 }
 
 /** Resolves with the first state that looks so. */
-export async function untilState(registry: Registry, looks: (state: RegistryState) => boolean, withinMs = 10_000): Promise<RegistryState> {
+export async function untilState(registry: Registry, looks: (state: RegistryState) => boolean, withinMs = 30_000): Promise<RegistryState> {
   let last: RegistryState | undefined;
   let end = (): void => {};
   const seen = new Promise<RegistryState>((resolve) => {
@@ -75,7 +75,7 @@ export async function untilState(registry: Registry, looks: (state: RegistryStat
 }
 
 /** Resolves with the token once it leads, or with undefined once it does not. Takes `onChange`. */
-export async function untilToken(election: Election, leads: boolean, withinMs = 10_000): Promise<bigint | undefined> {
+export async function untilToken(election: Election, leads: boolean, withinMs = 30_000): Promise<bigint | undefined> {
   const met = new Promise<bigint | undefined>((resolve) => {
     const look = (): void => {
       const { token } = election;

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 
-const START_MS = 10_000;
+const START_MS = 60_000;
 
 /** A real server on a port of loopback that it keeps over restarts. */
 export class ServerProcess {

@@ -68,7 +68,7 @@ function createSharedCache(driver: SharedCacheName, settings: object, context: R
 }
 
 /** Waits for what only the passing of time brings about. */
-export async function until(holds: () => boolean, withinMs = 10_000): Promise<void> {
+export async function until(holds: () => boolean, withinMs = 30_000): Promise<void> {
   for (const deadline = Date.now() + withinMs; !holds(); ) {
     if (Date.now() > deadline) throw new Error(`did not come to hold within ${withinMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 2));

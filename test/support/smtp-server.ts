@@ -55,7 +55,7 @@ export class MailServer {
   }
 
   /** Resolves when so many mails have come. */
-  async received(count: number, deadlineMs = 15_000): Promise<readonly ReceivedMail[]> {
+  async received(count: number, deadlineMs = 60_000): Promise<readonly ReceivedMail[]> {
     for (const end = Date.now() + deadlineMs; this.mails.length < count; ) {
       if (Date.now() > end) throw new Error(`${this.mails.length} of ${count} mails came within ${deadlineMs} ms`);
       await new Promise((resolve) => setTimeout(resolve, 20));

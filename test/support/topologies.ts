@@ -150,7 +150,7 @@ export class TestSystem {
   }
 
   /** Resolves when every host says that it reaches all others. */
-  async healed(deadlineMs = 15_000): Promise<void> {
+  async healed(deadlineMs = 60_000): Promise<void> {
     for (const end = Date.now() + deadlineMs; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
       const problems = (await Promise.all([...this.#running.values()].map(problemsOf))).flat();
       if (problems.length === 0) return;

@@ -1,6 +1,8 @@
 import type { Multilith } from './multilith.ts';
 
-const ANSWER_MS = 15_000;
+const ANSWER_MS = 60_000;
+/** What a host answers whose neighbour is away, or has no time just now: it is asked again. */
+const LATER = new Set([503, 504]);
 
 /** A workspace of a running Multilith and a key with every right in it: the public API, as any program uses it. */
 export class TestWorkspace {
@@ -29,6 +31,13 @@ export class TestWorkspace {
 
   // The tests say what they expect by what they read.
   async ask(method: string, path: string, body?: object, headers: Readonly<Record<string, string>> = {}): Promise<any> {
+    const { ok, status, value } = await this.answer(method, path, body, headers);
+    if (!ok) throw new Error(`${method} ${path} was answered with ${status}: ${JSON.stringify(value)}`);
+    return value;
+  }
+
+  /** Whatever the answer is. */
+  async answer(method: string, path: string, body?: object, headers: Readonly<Record<string, string>> = {}): Promise<{ ok: boolean; status: number; value: any }> {
     const response = await fetch(`${this.url}${path}`, {
       method,
       headers: { authorization: `Bearer ${this.key}`, ...(body && { 'content-type': 'application/json' }), ...headers },
@@ -36,8 +45,7 @@ export class TestWorkspace {
       signal: AbortSignal.timeout(ANSWER_MS),
     });
     const text = await response.text();
-    if (!response.ok) throw new Error(`${method} ${path} was answered with ${response.status}: ${text}`);
-    return /json/.test(response.headers.get('content-type') ?? '') ? JSON.parse(text) : text;
+    return { ok: response.ok, status: response.status, value: /json/.test(response.headers.get('content-type') ?? '') ? JSON.parse(text) : text };
   }
 
   /** A published template; answers its id. */
@@ -67,11 +75,11 @@ export class TestWorkspace {
   }
 
   /** Asks until the answer is as wished. Fails with the last answer after the deadline. */
-  async until<T = any>(path: string, wished: (answer: any) => boolean, deadlineMs = 15_000): Promise<T> {
+  async until<T = any>(path: string, wished: (answer: any) => boolean, deadlineMs = 60_000): Promise<T> {
     for (const end = Date.now() + deadlineMs; ; ) {
-      const answer = (await this.ask('GET', path)) as T;
-      if (wished(answer)) return answer;
-      if (Date.now() > end) throw new Error(`GET ${path} did not become as wished within ${deadlineMs} ms: ${JSON.stringify(answer).slice(0, 2_000)}`);
+      const { ok, status, value } = await this.answer('GET', path);
+      if (ok && wished(value)) return value as T;
+      if ((!ok && !LATER.has(status)) || Date.now() > end) throw new Error(`GET ${path} did not become as wished within ${deadlineMs} ms: ${status} ${JSON.stringify(value).slice(0, 2_000)}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }

@@ -139,6 +139,6 @@ export async function untilChildren(client: Client, path: string, count: number,
   }
 }
 
-export async function until(condition: () => boolean, otherwise: string, withinMs = 10_000): Promise<void> {
+export async function until(condition: () => boolean, otherwise: string, withinMs = 30_000): Promise<void> {
   for (const end = performance.now() + withinMs; !condition(); await sleep(5)) assert.ok(performance.now() < end, otherwise);
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
+import { heldMb } from '../../support/held-memory.ts';
 
 const BACKLOG = 100_000;
 const PAYLOAD = JSON.stringify('x'.repeat(200));
@@ -11,11 +12,12 @@ onEachBus('backlog', (under) => {
     await bus.declare(queueOf('q', { ordered: true }));
     await bus.declare(queueOf('idle'));
     await bus.publish([messageTo('q')]);
-    const before = residentMb();
+    const before = await heldMb();
     for (let sent = 0; sent < BACKLOG; sent += 2_000) {
       await bus.publish(Array.from({ length: 2_000 }, (_, i) => messageTo('q', { workspace: `w${i % 50}`, key: `k${i % 100}`, payload: PAYLOAD, ...(i % 10 === 0 ? { notBefore: Date.now() + 3_600_000 } : {}) })));
     }
-    assert.ok(residentMb() - before < 60, `${residentMb() - before} MB more`);
+    const published = (await heldMb()) - before;
+    assert.ok(published < 60, `${published} MB more`);
     const state = await stateOf(bus, 'q');
     assert.deepEqual([state.ready.normal, state.waiting], [BACKLOG * 0.9 + 1, BACKLOG * 0.1]);
     assert.ok((await msOf(() => bus.inspect())) < 20);
@@ -25,7 +27,8 @@ onEachBus('backlog', (under) => {
     const consumer = await bus.consume('q', { concurrency: 10 }, arrivals.handler);
     assert.ok((await msOf(() => arrivals.count(10))) < 100);
     await consumer.stop(1_000);
-    assert.ok(residentMb() - before < 60, `${residentMb() - before} MB more`);
+    const taken = (await heldMb()) - before;
+    assert.ok(taken < 60, `${taken} MB more`);
     await bus.purge('q', { dead: false, filter: {} });
     await untilQueue(bus, 'q', isEmpty);
   });
@@ -37,10 +40,4 @@ async function msOf(work: () => Promise<unknown>): Promise<number> {
   await work();
   const { user, system } = process.threadCpuUsage(before);
   return (user + system) / 1_000;
-}
-
-/** What is held after the garbage of publishing is gone, as far as it can be told without asking for a collection. */
-function residentMb(): number {
-  const { heapUsed, external } = process.memoryUsage();
-  return (heapUsed + external) / 1024 / 1024;
 }

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { it, type TestContext as Test } from 'node:test';
+import { describe, it, type TestContext as Test } from 'node:test';
 import type { Log } from '../../../src/kernel/telemetry.ts';
 import { freePort } from '../../support/server-process.ts';
 import { onEachSharedCache, type SharedCacheName, until } from '../../support/shared-caches.ts';
 
 const MINUTE_MS = 60_000;
 const TIMEOUT_MS = 100;
+/** What a busy machine may add. */
+const SLACK_MS = 2_000;
 const fast = { timeoutMs: TIMEOUT_MS, restMs: 200 };
 
 /** How a server answers the greeting. */
@@ -46,12 +48,13 @@ onEachSharedCache('a shared cache whose server is away', (under) => {
     await cache.set('k', 'v', MINUTE_MS);
     server.freeze();
     const firstMs = await took(Promise.all(Array.from({ length: 100 }, () => cache.get('k'))));
-    assert.ok(firstMs >= TIMEOUT_MS - 15 && firstMs < TIMEOUT_MS + 400, `${firstMs} ms`);
+    assert.ok(firstMs >= TIMEOUT_MS / 2 && firstMs < TIMEOUT_MS + SLACK_MS, `${firstMs} ms`);
     assert.equal(cache.reachable, false);
     // Long enough for it to be tried again, in vain, several times.
     for (const end = Date.now() + 1_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 5))) {
-      const laterMs = await took(Promise.all([cache.get('k'), cache.set('k', 'w', MINUTE_MS), cache.add('k', 'w', MINUTE_MS)]));
-      assert.ok(laterMs < TIMEOUT_MS / 2, `${laterMs} ms`);
+      const later = Promise.all([cache.get('k'), cache.set('k', 'w', MINUTE_MS), cache.add('k', 'w', MINUTE_MS)]);
+      const waited = await Promise.race([later.then(() => false), new Promise((resolve) => setImmediate(resolve, true))]);
+      assert.equal(waited, false, 'it waited for the server');
     }
     server.thaw();
     await until(() => cache.reachable);
@@ -75,7 +78,7 @@ onEachSharedCache('a shared cache whose server is away', (under) => {
     const server = await under.server(t);
     await server.kill();
     const cache = under.create(t, server.port, fast);
-    assert.ok((await took(cache.start())) < 1_000);
+    assert.ok((await took(cache.start())) < SLACK_MS);
     assert.deepEqual([cache.reachable, await cache.get('k')], [false, undefined]);
     await server.start();
     await until(() => cache.reachable);
@@ -86,9 +89,9 @@ onEachSharedCache('a shared cache whose server is away', (under) => {
     server.freeze();
     const cache = under.create(t, server.port, fast);
     const startMs = await took(cache.start());
-    assert.ok(startMs < 1_000, `${startMs} ms`);
+    assert.ok(startMs < SLACK_MS, `${startMs} ms`);
     assert.equal(cache.reachable, false);
-    assert.ok((await took(cache.stop(1_000))) < 100);
+    assert.ok((await took(cache.stop(20_000))) < SLACK_MS);
   });
 
   it('says once that it goes on without, once that it is back, and nothing of keys and values', async (t) => {
@@ -122,22 +125,25 @@ onEachSharedCache('a shared cache whose server is away', (under) => {
     'hangs up at once': (socket) => socket.destroy(),
     'hangs up when asked': (socket) => void socket.on('data', () => socket.destroy()),
   };
-  for (const [does, meet] of Object.entries(strangers)) {
-    it(`counts as a miss what ${does}`, async (t) => {
-      const { port, sockets } = await stranger(t, meet);
-      const before = process.memoryUsage().rss;
-      const cache = await under.open(t, port, fast);
-      for (const end = Date.now() + 1_200; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 10))) {
-        const ms = await took(Promise.all([cache.get('k'), cache.set('k', 'v', MINUTE_MS)]));
-        assert.ok(ms < TIMEOUT_MS + 400, `${ms} ms`);
-        assert.equal(await cache.get('k'), undefined);
-      }
-      assert.ok(sockets.size <= 2, `${sockets.size} connections are open`);
-      assert.ok(process.memoryUsage().rss - before < 300 * 2 ** 20, 'memory has grown');
-      await cache.stop(1_000);
-      await until(() => sockets.size === 0);
-    });
-  }
+  // They mostly wait, and so side by side.
+  describe('and a stranger is there', { concurrency: true }, () => {
+    for (const [does, meet] of Object.entries(strangers)) {
+      it(`counts as a miss what ${does}`, async (t) => {
+        const { port, sockets } = await stranger(t, meet);
+        const before = process.memoryUsage().rss;
+        const cache = await under.open(t, port, fast);
+        for (const end = Date.now() + 1_200; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 10))) {
+          const ms = await took(Promise.all([cache.get('k'), cache.set('k', 'v', MINUTE_MS)]));
+          assert.ok(ms < TIMEOUT_MS + SLACK_MS, `${ms} ms`);
+          assert.equal(await cache.get('k'), undefined);
+        }
+        assert.ok(sockets.size <= 2, `${sockets.size} connections are open`);
+        assert.ok(process.memoryUsage().rss - before < 300 * 2 ** 20, 'memory has grown');
+        await cache.stop(1_000);
+        await until(() => sockets.size === 0);
+      });
+    }
+  });
 
   it('lets go of a server that greets and then talks without being asked', async (t) => {
     const { port, sockets } = await stranger(t, (socket) => {
