@@ -10,8 +10,8 @@ import { NotificationSettings } from '../../modules/notification/settings.ts';
 import type { Channel } from '../../src/ports/channel.ts';
 import { testContext } from '../support/context.ts';
 import { compiled, notificationRig, person } from '../support/notification-rig.ts';
+import { freePort } from '../support/server-process.ts';
 import type { BenchRow } from './report.ts';
-import { freePort } from './servers.ts';
 
 const COMPOSED = 5_000;
 const RENDERED = 10_000;

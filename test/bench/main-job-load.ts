@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { Agent, request } from 'node:http';
+import { freePort } from '../support/server-process.ts';
 import { TestWorkspace } from '../support/workspace.ts';
-import { freePort } from './servers.ts';
 
 const PEOPLE = 5_000;
 const EVENTS_A_BATCH = 20;

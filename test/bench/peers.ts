@@ -1,8 +1,11 @@
 import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { BenchRow } from './report.ts';
-import { type Server, startPostgres, startRedis } from './servers.ts';
+import { PostgresServer } from '../support/postgres.ts';
+import { redisServer } from '../support/redis.ts';
 
 /** The peers are plain programs beside the sources, with dependencies of their own; nothing of them is compiled. */
 const PEERS = join(import.meta.dirname, '../../../test/bench/peers');
@@ -13,11 +16,27 @@ export async function peer<T>(name: string, ...args: string[]): Promise<T> {
   return JSON.parse(stdout.trim().split('\n').at(-1)!) as T;
 }
 
-async function on<T>(server: Server, work: (server: Server) => Promise<T>): Promise<T> {
+/** A PostgreSQL of its own, as it comes: every commit is on disk before it is answered. */
+async function onPostgres<T>(work: (url: string) => Promise<T>): Promise<T> {
+  const server = new PostgresServer();
   try {
-    return await work(server);
+    await server.start();
+    return await work(`postgres://app@127.0.0.1:${server.port}/postgres`);
   } finally {
-    await server.stop();
+    await server.remove();
+  }
+}
+
+/** A Redis of its own, as durable as it can be. */
+async function onRedis<T>(work: (port: number) => Promise<T>): Promise<T> {
+  const dir = mkdtempSync(join(tmpdir(), 'bench-redis-'));
+  const server = await redisServer('--dir', dir, '--appendonly', 'yes', '--appendfsync', 'always');
+  try {
+    await server.start();
+    return await work(server.port);
+  } finally {
+    await server.kill();
+    rmSync(dir, { recursive: true, force: true });
   }
 }
 
@@ -28,10 +47,9 @@ interface QueueFigures {
 
 /** Durable queues of others, each with every job on disk before it is acknowledged; 1 KB, 100 callers. */
 export async function benchPeers(): Promise<BenchRow[]> {
-  const bullmq = await on(await startRedis(), ({ port }) => peer<QueueFigures>('bullmq', String(port)));
-  const url = ({ port }: Server): string => `postgres://bench@127.0.0.1:${port}/postgres`;
-  const pgBoss = await on(await startPostgres(), (server) => peer<QueueFigures>('pg-boss', url(server)));
-  const graphile = await on(await startPostgres(), (server) => peer<QueueFigures>('graphile-worker', url(server)));
+  const bullmq = await onRedis((port) => peer<QueueFigures>('bullmq', String(port)));
+  const pgBoss = await onPostgres((url) => peer<QueueFigures>('pg-boss', url));
+  const graphile = await onPostgres((url) => peer<QueueFigures>('graphile-worker', url));
   const moleculer = await peer<{ over: number }>('moleculer');
   return [
     ...rows('bullmq', bullmq, 'Redis, appendfsync always'),

@@ -73,7 +73,9 @@ onEachTransport('consumers of the embedded bus in other processes', (transport) 
     await served.bus.publish([messageTo('q', { id: 'again' })]);
     await frozen.until(() => frozen.ids('end').includes('again'), 60_000);
   });
+}, { atOnce: true });
 
+onEachTransport('a consumer of the embedded bus in another process', (transport) => {
   test('a slow consumer holds what it can handle at once, however much there is', async (t) => {
     const served = await keeper(t, place(t), transport);
     const bus = await caller(t, served.port, transport);

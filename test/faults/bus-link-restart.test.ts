@@ -84,4 +84,4 @@ onEachTransport('the host of the embedded bus goes and comes back', (transport) 
     await waiting;
     assert.ok(performance.now() - began < 2_500, `the stop took ${performance.now() - began} ms`);
   });
-});
+}, { atOnce: true });

@@ -8,9 +8,9 @@ import { TcpProxy } from './tcp-proxy.ts';
 
 export const ANY_PORT = { host: '127.0.0.1', port: 0 };
 
-/** Runs a suite once for every transport that a bus is reached over from another process, side by side: they mostly wait. */
-export function onEachTransport(title: string, suite: (transport: TransportName) => void): void {
-  describe(title, { concurrency: true }, () => {
+/** Runs a suite once for every transport that a bus is reached over from another process; all tests at once where they mostly wait. */
+export function onEachTransport(title: string, suite: (transport: TransportName) => void, { atOnce = false } = {}): void {
+  describe(title, { concurrency: atOnce }, () => {
     for (const transport of Object.keys(streamTransports) as TransportName[]) describe(transport, () => suite(transport));
   });
 }
