@@ -139,8 +139,10 @@ export class Peers {
 
   /** First who consumes from here, whose outcomes still have to come in and whose questions wait for messages; then all calls. */
   async stopServing(deadlineMs: number): Promise<void> {
+    const until = Date.now() + deadlineMs;
     await this.#busService?.stop(deadlineMs / 2);
-    await this.#server?.stop(deadlineMs / 2);
+    // What consumers leave over is for commands under way, which are lost when they are cut off.
+    await this.#server?.stop(Math.max(until - Date.now(), 0));
   }
 
   /** Ends a start that waits for other hosts, which may be away for as long as they like. `stop` is still to come. */
