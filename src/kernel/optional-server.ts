@@ -22,10 +22,14 @@ export interface OptionalServerSettings {
   readonly restMs: number;
   /** Questions under way at once; what is beyond is not asked. */
   readonly mostPending: number;
+  /** Whether a failure is the server's own no, e.g. for want of memory, from one that is otherwise well. */
+  readonly isRefusal: (failure: unknown) => boolean;
 }
 
 /** Dialling is on nobody's way, so it may take longer than a question: names, TLS, a login. */
 const SHORTEST_DIAL_MS = 250;
+/** A server that refuses once refuses often. */
+const REFUSAL_PAUSE_MS = 60_000;
 
 /**
  * A server that one can do without: asked while it is well, left alone while it is not.
@@ -46,6 +50,7 @@ export class OptionalServer<C extends Conversation> implements Lifecycle {
   #talk: C | undefined;
   #open = false;
   #problem: string | undefined;
+  #saidRefusedAt = -Infinity;
   #rest: Timer | undefined;
   #onLost: () => void = () => {};
   readonly #life = new StartStop(
@@ -103,6 +108,23 @@ export class OptionalServer<C extends Conversation> implements Lifecycle {
         },
       );
     });
+  }
+
+  /** Asks it to keep something. That it refuses is no loss of the server; once a minute it is told. Never rejects. */
+  store(request: (conversation: C) => Promise<void>): Promise<void> {
+    return this.ask((conversation) =>
+      request(conversation).catch((why: unknown) => {
+        if (!this.#settings.isRefusal(why)) throw why;
+        this.#refused(why as Error);
+      }),
+    );
+  }
+
+  #refused({ message: problem }: Error): void {
+    const now = this.#clock.now();
+    if (now < this.#saidRefusedAt + REFUSAL_PAUSE_MS) return;
+    this.#saidRefusedAt = now;
+    this.#log.warn({ problem }, 'refuses to store');
   }
 
   async #connect(): Promise<void> {

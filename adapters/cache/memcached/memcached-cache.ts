@@ -9,23 +9,19 @@ import { memcachedKey, serverOf } from './key.ts';
 /** Beyond 30 days memcached takes an expiry for seconds since 1970. */
 const LONGEST_RELATIVE_S = 30 * 24 * 3_600;
 const LAST_EXPIRY_S = 2 ** 32 - 1;
-const REFUSAL_PAUSE_MS = 60_000;
 
 export class MemcachedCache implements SharedCache {
   readonly #settings: MemcachedSettings;
   readonly #servers: readonly OptionalServer<MemcachedConversation>[];
   readonly #clock: Clock;
-  readonly #log: Log;
-  #silentUntil = 0;
 
   constructor(settings: MemcachedSettings, parts: { readonly clock: Clock; readonly log: Log; readonly metrics: Metrics }) {
     this.#settings = settings;
     this.#clock = parts.clock;
-    this.#log = parts.log;
     const { timeoutMs, restMs, mostPending } = settings;
     this.#servers = settings.servers.map((address) => {
       const { host, port } = parse(address);
-      return new OptionalServer({ kind: 'memcached', address, timeoutMs, restMs, mostPending }, (lost) => new MemcachedConversation(host, port, lost), parts);
+      return new OptionalServer({ kind: 'memcached', address, timeoutMs, restMs, mostPending, isRefusal }, (lost) => new MemcachedConversation(host, port, lost), parts);
     });
   }
 
@@ -63,18 +59,7 @@ export class MemcachedCache implements SharedCache {
     if (!(ttlMs > 0) || Buffer.byteLength(text) > this.#settings.maxValueBytes) return;
     const name = this.#name(key);
     const expires = expiryOf(ttlMs, this.#clock.now());
-    await this.#serverOf(name).ask((server) =>
-      send(server, name, expires).catch((thrown: unknown) => {
-        if (!isRefusal(thrown)) throw thrown;
-        this.#refused(thrown as Error);
-      }),
-    );
-  }
-
-  #refused({ message: problem }: Error): void {
-    if (this.#clock.now() < this.#silentUntil) return;
-    this.#silentUntil = this.#clock.now() + REFUSAL_PAUSE_MS;
-    this.#log.warn({ server: 'memcached', problem }, 'refuses to store');
+    await this.#serverOf(name).store((server) => send(server, name, expires));
   }
 
   #name(key: string): string {

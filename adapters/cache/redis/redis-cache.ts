@@ -6,21 +6,15 @@ import { isRefusal, RedisConversation } from './conversation.ts';
 import type { RedisSettings } from './driver.ts';
 
 const LONGEST_TTL_MS = 10 * 365 * 24 * 3_600_000;
-const REFUSAL_PAUSE_MS = 60_000;
 
 export class RedisCache implements SharedCache {
   readonly #settings: RedisSettings;
   readonly #server: OptionalServer<RedisConversation>;
-  readonly #clock: Clock;
-  readonly #log: Log;
-  #silentUntil = 0;
 
   constructor(settings: RedisSettings, parts: { readonly clock: Clock; readonly log: Log; readonly metrics: Metrics }) {
     this.#settings = settings;
-    this.#clock = parts.clock;
-    this.#log = parts.log;
     const { host, port, timeoutMs, restMs, mostPending } = settings;
-    this.#server = new OptionalServer({ kind: 'redis', address: `${host}:${port}`, timeoutMs, restMs, mostPending }, (lost) => new RedisConversation(settings, lost), parts);
+    this.#server = new OptionalServer({ kind: 'redis', address: `${host}:${port}`, timeoutMs, restMs, mostPending, isRefusal }, (lost) => new RedisConversation(settings, lost), parts);
   }
 
   start(): Promise<void> {
@@ -53,18 +47,7 @@ export class RedisCache implements SharedCache {
 
   async #store(text: string, ttlMs: number, send: (server: RedisConversation, wholeMs: number) => Promise<void>): Promise<void> {
     if (!(ttlMs > 0) || Buffer.byteLength(text) > this.#settings.maxValueBytes) return;
-    await this.#server.ask((server) =>
-      send(server, Math.min(Math.ceil(ttlMs), LONGEST_TTL_MS)).catch((thrown: unknown) => {
-        if (!isRefusal(thrown)) throw thrown;
-        this.#refused(thrown as Error);
-      }),
-    );
-  }
-
-  #refused({ message: problem }: Error): void {
-    if (this.#clock.now() < this.#silentUntil) return;
-    this.#silentUntil = this.#clock.now() + REFUSAL_PAUSE_MS;
-    this.#log.warn({ server: 'redis', problem }, 'refuses to store');
+    await this.#server.store((server) => send(server, Math.min(Math.ceil(ttlMs), LONGEST_TTL_MS)));
   }
 
   /** Any text is a key; one that is not Unicode would lose what tells it apart on its way to bytes, so its JSON text goes. */

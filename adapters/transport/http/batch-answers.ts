@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Answer } from '../../../src/ports/transport.ts';
+import type { Arrived } from '../shared/arrived.ts';
 import { BATCH_ANSWER_TYPE, faultLine, valueLine } from './batch.ts';
-import type { Arrived } from './arrived.ts';
 import { answerText } from './answer.ts';
 
 /**

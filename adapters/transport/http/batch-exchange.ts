@@ -1,5 +1,6 @@
 import type { Dispatcher as Undici } from 'undici';
 import type { Fault } from '../../../src/kernel/fault.ts';
+import { AbortableExchange } from './abortable-exchange.ts';
 import { answerOfLine } from './batch.ts';
 import { brokenFault, refusalFault, unreadableFault } from './client-faults.ts';
 import { MAX_BODY_BYTES } from './limits.ts';
@@ -8,41 +9,24 @@ import type { Outgoing } from './outgoing.ts';
 const LINE_END = 0x0a;
 
 /** Several calls in one request, each settled when its line of the answer comes. */
-export class BatchExchange implements Undici.DispatchHandler {
+export class BatchExchange extends AbortableExchange implements Undici.DispatchHandler {
   readonly #peer: string;
   readonly #calls: readonly Outgoing[];
   readonly #onEnd: (fault: Fault | undefined) => void;
-  #controller: Undici.DispatchController | undefined;
-  #aborted = false;
-  #status = 0;
   /** The beginning of a line whose end has not come; of a refusal, all of it. */
   #rest: Buffer[] = [];
   #restBytes = 0;
 
   /** `onEnd` is called once, when the connection is free again or lost, with what became of those that had no answer. */
   constructor(peer: string, calls: readonly Outgoing[], onEnd: (fault: Fault | undefined) => void) {
+    super();
     this.#peer = peer;
     this.#calls = calls;
     this.#onEnd = onEnd;
   }
 
-  /** Ends the connection; the peer lets go of all calls that it has not answered. */
-  abort(): void {
-    this.#aborted = true;
-    this.#controller?.abort(new Error('let go'));
-  }
-
-  onRequestStart(controller: Undici.DispatchController): void {
-    if (this.#aborted) return controller.abort(new Error('let go'));
-    this.#controller = controller;
-  }
-
-  onResponseStart(_: Undici.DispatchController, status: number): void {
-    this.#status = status;
-  }
-
   onResponseData(controller: Undici.DispatchController, chunk: Buffer): void {
-    const end = this.#status === 200 ? chunk.lastIndexOf(LINE_END) : -1;
+    const end = this.status === 200 ? chunk.lastIndexOf(LINE_END) : -1;
     if (end >= 0) {
       const lines = chunk.subarray(0, end);
       this.#settle(this.#rest.length === 0 ? lines : Buffer.concat([...this.#rest, lines]));
@@ -57,13 +41,13 @@ export class BatchExchange implements Undici.DispatchHandler {
 
   onResponseEnd(): void {
     const rest = Buffer.concat(this.#rest);
-    if (this.#status !== 200) return this.#end(refusalFault(this.#peer, this.#status, rest));
+    if (this.status !== 200) return this.#end(refusalFault(this.#peer, this.status, rest));
     this.#settle(rest);
     this.#end(unreadableFault(this.#peer));
   }
 
   onResponseError(_: Undici.DispatchController, error: Error): void {
-    this.#end(brokenFault(this.#peer, this.#controller !== undefined, error));
+    this.#end(brokenFault(this.#peer, this.begun, error));
   }
 
   #settle(lines: Buffer): void {

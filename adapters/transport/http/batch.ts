@@ -1,6 +1,6 @@
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { Answer, RemoteCall } from '../../../src/ports/transport.ts';
-import type { Arrived } from './arrived.ts';
+import type { Arrived } from '../shared/arrived.ts';
 import { actorText, arrivedOf, badField, timeLeftMs, traceparentOf } from './call-fields.ts';
 import { MAX_BATCH_CALLS } from './limits.ts';
 import { recordOf } from './problem.ts';

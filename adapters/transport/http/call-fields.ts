@@ -2,7 +2,7 @@ import { type Actor, newTrace, type Trace } from '../../../src/kernel/call.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import type { RemoteCall } from '../../../src/ports/transport.ts';
-import { Arrived } from './arrived.ts';
+import { Arrived } from '../shared/arrived.ts';
 import { DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS } from './limits.ts';
 
 /** What is known of a call beside its request, as text: the headers of a single call, members of one in a batch. */

@@ -3,6 +3,7 @@ import { Fault, toFault } from '../../../src/kernel/fault.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import { type ContractOffer, type Identity, type Introduction, type Link, type LinkState, NOT_CONNECTED, type PeerAddress, type RemoteCall, type Reply, STOPPING } from '../../../src/ports/transport.ts';
+import { failSoon } from '../shared/fail-soon.ts';
 import { entryText } from './batch.ts';
 import { BatchExchange } from './batch-exchange.ts';
 import { brokenFault, refusalFault, unreadableFault, unsendable } from './client-faults.ts';
@@ -309,15 +310,6 @@ export class HttpLink implements Link {
     await promise;
     clearTimeout(timer);
   }
-}
-
-/** Not within `send`: whoever calls has not got hold of the way to cancel yet. */
-function failSoon(reply: Reply, fault: Fault): () => void {
-  let cancelled = false;
-  queueMicrotask(() => {
-    if (!cancelled) reply.fail(fault);
-  });
-  return () => void (cancelled = true);
 }
 
 /** Of the system of the other side: nobody listens there. */

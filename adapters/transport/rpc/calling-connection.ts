@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { type Identity, type Introduction, MOST_VALUE_BYTES, NOT_CONNECTED, type RemoteCall, type Reply } from '../../../src/ports/transport.ts';
+import { failSoon } from '../shared/fail-soon.ts';
 import { WireError } from './frames.ts';
 import { CallerHandshake, type Granted, Refusal } from './handshake.ts';
 import { jsonTextOf } from './json-text.ts';
@@ -199,15 +200,6 @@ export class CallingConnection {
 /** The fault of a call for which there is no connection. */
 export function notConnected(problem: string): Fault {
   return new Fault('unavailable', `There is no connection to the host. ${problem}`, { reason: NOT_CONNECTED, origin: 'unsent' });
-}
-
-/** Not within the call that sends: whoever sends first wants to know how to cancel. */
-export function failSoon(reply: Reply, fault: Fault): () => void {
-  let isCancelled = false;
-  queueMicrotask(() => {
-    if (!isCancelled) reply.fail(fault);
-  });
-  return () => void (isCancelled = true);
 }
 
 function linkFull(): Fault {

@@ -32,19 +32,26 @@ export interface Granted extends Agreed {
 /** The handshake has failed for a reason that people must see to. */
 export class Refusal extends Error {}
 
-/** The calling side's part. */
-export class CallerHandshake {
-  readonly #identity: Identity;
-  readonly #settings: RpcSettings;
-  readonly #send: (content: object) => void;
-  readonly #nonce = newNonce();
-  #theirs: string | undefined;
+/** What either side has: who it is, and both random numbers, the other's once it has told it. */
+abstract class Handshake {
+  protected readonly identity: Identity;
+  protected readonly settings: RpcSettings;
+  protected readonly send: (content: object) => void;
+  protected readonly nonce = newNonce();
+  protected theirs: string | undefined;
 
   constructor(identity: Identity, settings: RpcSettings, send: (content: object) => void) {
-    this.#identity = identity;
-    this.#settings = settings;
-    this.#send = send;
-    send({ protocol: PROTOCOL, nonce: this.#nonce, secret: identity.secret !== null });
+    this.identity = identity;
+    this.settings = settings;
+    this.send = send;
+  }
+}
+
+/** The calling side's part. */
+export class CallerHandshake extends Handshake {
+  constructor(identity: Identity, settings: RpcSettings, send: (content: object) => void) {
+    super(identity, settings, send);
+    send({ protocol: PROTOCOL, nonce: this.nonce, secret: identity.secret !== null });
   }
 
   /**
@@ -54,63 +61,51 @@ export class CallerHandshake {
   take(content: unknown): Granted | undefined {
     const refused = Refused.safeParse(content);
     if (refused.success) throw new Refusal(refused.data.refused);
-    if (this.#theirs !== undefined) return this.#finish(checked(Welcome, content));
+    if (this.theirs !== undefined) return this.#finish(checked(Welcome, content));
     const { protocol, nonce, secret } = checked(Opening, content);
     if (protocol !== PROTOCOL) throw new Refusal(`The other side speaks version ${protocol} of the protocol, this one ${PROTOCOL}: run the same build on both.`);
-    if (secret && this.#identity.secret === null) throw new Refusal('The other side asks for a secret, and none is configured here: give both the same.');
-    if (!secret && this.#identity.secret !== null) throw new Refusal('The other side has no secret configured, and this one has: give both the same.');
-    this.#theirs = nonce;
-    this.#send(proved(this.#identity, this.#settings, 'caller', this.#nonce, nonce));
+    if (secret && this.identity.secret === null) throw new Refusal('The other side asks for a secret, and none is configured here: give both the same.');
+    if (!secret && this.identity.secret !== null) throw new Refusal('The other side has no secret configured, and this one has: give both the same.');
+    this.theirs = nonce;
+    this.send(proved(this.identity, this.settings, 'caller', this.nonce, nonce));
     return undefined;
   }
 
   #finish({ introduction, proof, maxFrameBytes, windowCalls, windowBytes }: z.infer<typeof Welcome>): Granted {
-    if (!isProof(proof, this.#identity.secret, 'server', this.#nonce, this.#theirs!, introduction)) throw new Refusal('The other side does not know the secret that is configured here: give both the same.');
+    if (!isProof(proof, this.identity.secret, 'server', this.nonce, this.theirs!, introduction)) throw new Refusal('The other side does not know the secret that is configured here: give both the same.');
     return { peer: introductionOf(introduction), maxFrameBytes, windowCalls, windowBytes };
   }
 }
 
 /** The serving side's part. */
-export class ServerHandshake {
-  readonly #identity: Identity;
-  readonly #settings: RpcSettings;
-  readonly #send: (content: object) => void;
-  readonly #nonce = newNonce();
-  #theirs: string | undefined;
-
-  constructor(identity: Identity, settings: RpcSettings, send: (content: object) => void) {
-    this.#identity = identity;
-    this.#settings = settings;
-    this.#send = send;
-  }
-
+export class ServerHandshake extends Handshake {
   /**
    * Takes the caller's next frame; answers what was agreed once it is the last.
    * @throws Refusal after telling the caller why.
    */
   take(content: unknown): Agreed | undefined {
     try {
-      return this.#theirs === undefined ? this.#challenge(checked(Opening, content)) : this.#finish(checked(Proved, content));
+      return this.theirs === undefined ? this.#challenge(checked(Opening, content)) : this.#finish(checked(Proved, content));
     } catch (error) {
-      if (error instanceof Refusal) this.#send({ refused: error.message });
+      if (error instanceof Refusal) this.send({ refused: error.message });
       throw error;
     }
   }
 
   #challenge({ protocol, nonce, secret }: z.infer<typeof Opening>): undefined {
     if (protocol !== PROTOCOL) throw new Refusal(`The serving side speaks version ${PROTOCOL} of the protocol, the calling side ${protocol}: run the same build on both.`);
-    const expected = this.#identity.secret !== null;
+    const expected = this.identity.secret !== null;
     if (expected && !secret) throw new Refusal('The serving side asks for a secret, and none is configured on the calling side: give both the same.');
     if (!expected && secret) throw new Refusal('The serving side has no secret configured, and the calling side has: give both the same.');
-    this.#theirs = nonce;
-    this.#send({ protocol: PROTOCOL, nonce: this.#nonce, secret: expected });
+    this.theirs = nonce;
+    this.send({ protocol: PROTOCOL, nonce: this.nonce, secret: expected });
   }
 
   #finish({ introduction, proof, maxFrameBytes }: z.infer<typeof Proved>): Agreed {
-    if (!isProof(proof, this.#identity.secret, 'caller', this.#theirs!, this.#nonce, introduction)) throw new Refusal('The calling side does not know the secret of the serving side: give both the same.');
+    if (!isProof(proof, this.identity.secret, 'caller', this.theirs!, this.nonce, introduction)) throw new Refusal('The calling side does not know the secret of the serving side: give both the same.');
     const agreed = { peer: introductionOf(introduction), maxFrameBytes };
-    const { windowCalls, windowBytes } = this.#settings;
-    this.#send({ ...proved(this.#identity, this.#settings, 'server', this.#theirs!, this.#nonce), windowCalls, windowBytes });
+    const { windowCalls, windowBytes } = this.settings;
+    this.send({ ...proved(this.identity, this.settings, 'server', this.theirs!, this.nonce), windowCalls, windowBytes });
     return agreed;
   }
 }

@@ -4,7 +4,8 @@ import { connect as connectTls } from 'node:tls';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { ContractOffer, Identity, Introduction, Link, LinkState, PeerAddress, RemoteCall, Reply } from '../../../src/ports/transport.ts';
-import { CallingConnection, failSoon, notConnected } from './calling-connection.ts';
+import { failSoon } from '../shared/fail-soon.ts';
+import { CallingConnection, notConnected } from './calling-connection.ts';
 import { pauseMs } from './pause.ts';
 import type { RpcSettings } from './settings.ts';
 

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { FaultRecord } from '../../../src/kernel/fault.ts';
 import { type Answer, type Dispatcher, type Identity, MOST_VALUE_BYTES, STOPPING } from '../../../src/ports/transport.ts';
-import { Arrived } from './arrived.ts';
+import { ArrivedMessage } from './arrived-message.ts';
 import { WireError } from './frames.ts';
 import { Refusal, ServerHandshake } from './handshake.ts';
 import { jsonTextOf } from './json-text.ts';
@@ -31,7 +31,7 @@ export class ServedConnection {
   readonly #wire: Wire;
   readonly #handshake: ServerHandshake;
   /** By number, which is below the window's size. */
-  readonly #underWay: (Arrived | undefined)[] = [];
+  readonly #underWay: (ArrivedMessage | undefined)[] = [];
   #underWayBytes = 0;
   readonly #held: Held[] = [];
   #heldBytes = 0;
@@ -112,7 +112,7 @@ export class ServedConnection {
     if (this.#underWay[number] !== undefined) throw new WireError('It used the number of a call that is under way.');
     if (number >= windowCalls || this.#underWayBytes >= windowBytes) throw new WireError('It sent more calls than it was granted.');
     const request = message[0] === CALL ? message[AT.request] : parse(message[AT.request]);
-    const arrived = new Arrived(message, request, Date.now(), bytes);
+    const arrived = new ArrivedMessage(message, request, Date.now(), bytes);
     // Without holes: numbers are used from below.
     while (this.#underWay.length < number) this.#underWay.push(undefined);
     this.#underWay[number] = arrived;

@@ -3,7 +3,7 @@ import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { ArrivedCall, RemoteCall } from '../../../src/ports/transport.ts';
 
-/** A call that has come over HTTP. */
+/** A call as a transport has taken it in. Its signal is made when somebody asks for it; most calls end without. */
 export class Arrived implements ArrivedCall {
   readonly contract: string;
   readonly method: string;
@@ -14,8 +14,8 @@ export class Arrived implements ArrivedCall {
   readonly trace: Trace;
   readonly idempotencyKey: string | undefined;
   readonly deadline: EpochMs;
-  #cancelled = false;
   #controller: AbortController | undefined;
+  #isCancelled = false;
 
   constructor(call: RemoteCall) {
     this.contract = call.contract;
@@ -32,19 +32,18 @@ export class Arrived implements ArrivedCall {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.#cancelled) this.#controller.abort(cancelled());
+      if (this.#isCancelled) this.#abort();
     }
     return this.#controller.signal;
   }
 
-  /** The caller has let go, or nobody is left to take the answer. After the answer it changes nothing. */
+  /** The caller has let go, or nobody is left to take the answer. Twice, and after the answer, changes nothing. */
   cancel(): void {
-    if (this.#cancelled) return;
-    this.#cancelled = true;
-    this.#controller?.abort(cancelled());
+    this.#isCancelled = true;
+    this.#abort();
   }
-}
 
-function cancelled(): Fault {
-  return new Fault('cancelled', 'The caller cancelled the call, or its connection ended.', { origin: 'lost' });
+  #abort(): void {
+    this.#controller?.abort(new Fault('cancelled', 'The caller cancelled the call, or is gone.', { origin: 'lost' }));
+  }
 }
