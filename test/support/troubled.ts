@@ -1,5 +1,7 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { threadId } from 'node:worker_threads';
+import { parentPort, threadId } from 'node:worker_threads';
 import { inject, injectable } from 'inversify';
 import type { Kysely } from 'kysely';
 import { z } from 'zod';
@@ -9,9 +11,11 @@ import { channelDrivers } from '../../adapters/channel/catalog.ts';
 import { registryDrivers } from '../../adapters/registry/catalog.ts';
 import { storageDrivers } from '../../adapters/storage/catalog.ts';
 import type { Parts } from '../../src/app/config/parts.ts';
+import { BootProblem } from '../../src/app/host/boot-problem.ts';
 import { type Call, systemCall } from '../../src/kernel/call.ts';
 import { command, contract, query } from '../../src/kernel/contract.ts';
 import { Fault, FAULT_STATUS, toFault } from '../../src/kernel/fault.ts';
+import type { Lifecycle } from '../../src/kernel/lifecycle.ts';
 import { job, Publisher, type Received } from '../../src/kernel/message.ts';
 import { defineModule, type HttpSurface, Settings, type TransactionalHandler } from '../../src/kernel/module.ts';
 import { System, SystemStatus } from '../../src/kernel/system.ts';
@@ -22,7 +26,7 @@ const Nothing = z.object({});
 type Nothing = z.infer<typeof Nothing>;
 const Whereabouts = z.object({ threadId: z.int(), greeting: z.string(), system: SystemStatus });
 type Whereabouts = z.infer<typeof Whereabouts>;
-const TROUBLES = ['throw', 'reject', 'exit', 'memory'] as const;
+const TROUBLES = ['throw', 'throw-nothing', 'reject', 'exit', 'memory', 'native'] as const;
 
 /** What tests ask of a module on a thread: some work, and every kind of trouble. */
 interface Troubled {
@@ -86,8 +90,11 @@ class TroubledService implements Troubled {
   async trouble({ kind }: { kind: (typeof TROUBLES)[number] }): Promise<object> {
     setTimeout(() => {
       if (kind === 'throw') throw new Error('thrown where nobody catches');
+      if (kind === 'throw-nothing') throw null;
       if (kind === 'exit') process.exit(3);
       if (kind === 'reject') void Promise.reject(new Error('rejected where nobody looks'));
+      // Not to be interrupted from outside, as a statement of a database is not.
+      if (kind === 'native') execFileSync('sleep', ['8']);
       if (kind === 'memory') for (const hoard: object[] = []; ; ) hoard.push(Array.from({ length: 1_000 }, (_, i) => ({ i })));
     }, 20);
     return {};
@@ -110,20 +117,42 @@ class MarkHandler implements TransactionalHandler<{ n: number }, Transaction<Tab
   }
 }
 
-/** What cannot start where its settings say so. */
-@injectable()
-class Start {
-  readonly #fails: boolean;
+/** When it gets into trouble: as soon as it is made, in its start, for ever in its start, before the first call, or in its stop. */
+const STARTS = ['well', 'unmade', 'fails', 'hangs', 'breaks', 'fails-and-hangs'] as const;
+const STOPS = ['well', 'breaks'] as const;
+const TroubledSettings = z.strictObject({
+  start: z.enum(STARTS).default('well'),
+  /** Left out: it starts in that way from the first. Else once this file is there. */
+  startFrom: z.string().optional(),
+  stop: z.enum(STOPS).default('well'),
+});
 
-  constructor(@inject(Settings) settings: { readonly fails: boolean }) {
-    this.#fails = settings.fails;
+@injectable()
+class TroubledLifecycle implements Lifecycle {
+  readonly #start: (typeof STARTS)[number];
+  readonly #stop: (typeof STOPS)[number];
+  readonly #log: Log;
+
+  constructor(@inject(Settings) { start, startFrom, stop }: z.infer<typeof TroubledSettings>, @inject(Log) log: Log) {
+    this.#log = log;
+    this.#start = startFrom === undefined || existsSync(startFrom) ? start : 'well';
+    this.#stop = stop;
+    if (this.#start === 'unmade') throw new BootProblem('The boiler has a hole.', 'Weld it.');
   }
 
   async start(): Promise<void> {
-    if (this.#fails) throw new Fault('unavailable', 'There is no coal.', { reason: 'no_coal', details: { remedy: 'Shovel some.' } });
+    if (this.#start === 'hangs') {
+      this.#log.info({}, 'hanging');
+      await new Promise(() => {});
+    }
+    if (this.#start.startsWith('fails')) throw new Fault('unavailable', 'There is no coal.', { reason: 'no_coal', details: { remedy: 'Shovel some.' } });
+    if (this.#start === 'breaks') parentPort!.on('message', () => process.exit(4));
   }
 
-  async stop(): Promise<void> {}
+  async stop(): Promise<void> {
+    if (this.#start === 'fails-and-hangs') await new Promise(() => {});
+    if (this.#stop === 'breaks') process.exit(5);
+  }
 }
 
 @injectable()
@@ -183,9 +212,9 @@ export const troubledParts: Parts = {
       migrations: [{ name: '0001-marks', up: (db: Kysely<Tables>) => db.schema.createTable('marks').addColumn('n', 'integer', (column) => column.primaryKey()).addColumn('times', 'integer', (column) => column.notNull()).execute() }],
       subscriptions: [{ message: mark, concurrency: 8, transactional: MarkHandler }],
       publishes: [],
-      settings: z.strictObject({ fails: z.boolean().default(false) }),
+      settings: TroubledSettings,
       parts: [],
-      lifecycles: [Start],
+      lifecycles: [TroubledLifecycle],
     }),
   ],
   storage: storageDrivers,

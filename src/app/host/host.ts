@@ -91,7 +91,10 @@ export class Host implements Lifecycle {
   }
 
   stop(deadlineMs: number): Promise<void> {
-    if (this.#life.state === 'starting') this.#peers?.abandonStart();
+    if (this.#life.state === 'starting') {
+      this.#peers?.abandonStart();
+      this.#threads?.abandonStart();
+    }
     return this.#life.stop(deadlineMs);
   }
 

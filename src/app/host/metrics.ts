@@ -16,10 +16,18 @@ export interface HostMetrics extends Metrics {
   watchQueues(bus: Pick<Bus, 'inspect'>): void;
   /** From now on each scrape shows the calls to modules outside this process. */
   watchEdges(watched: WatchedEdges): void;
-  /** Shows these too from now on: figures of the same name and labels are added up. `read` waits for nobody. */
-  include(read: () => Promise<Measured>): void;
+  /** Shows these too from now on: figures of the same name and labels are added up. */
+  include(thread: MeasuredThread): void;
   /** Keeps what was counted by a thread that is no more, so that no count falls. */
   bury(measured: Measured): void;
+}
+
+/** A thread whose figures the host shows with its own. */
+export interface MeasuredThread {
+  /** Brings `measured` up to now. Waits for nobody, and never rejects. */
+  measure(): Promise<void>;
+  /** Without what was buried. */
+  readonly measured: Measured;
 }
 
 /** The metrics of a thread; what belongs to the whole process is the host's to show. */
@@ -40,19 +48,20 @@ export function createMetrics(): HostMetrics {
   const registry = new Registry();
   // Event-loop delay, resident memory, heap, garbage collection, open handles.
   collectDefaultMetrics({ register: registry });
-  const sources: (() => Promise<Measured>)[] = [];
+  const threads: MeasuredThread[] = [];
   let buried: Measured = [];
   return {
     ...instruments(registry),
     render: async () => {
-      if (sources.length === 0) return registry.metrics();
-      const [own, ...others] = await Promise.all([registry.getMetricsAsJSON(), ...sources.map((read) => read())]);
-      return addedUp([own as Measured, buried, ...others]).metrics();
+      if (threads.length === 0) return registry.metrics();
+      const [own] = await Promise.all([registry.getMetricsAsJSON(), ...threads.map((thread) => thread.measure())]);
+      // All of one moment: a thread that has ended meanwhile counts once.
+      return addedUp([own as Measured, buried, ...threads.map(({ measured }) => measured)]).metrics();
     },
     contentType: registry.contentType,
     watchQueues: (bus) => watchQueues(registry, bus),
     watchEdges: (watched) => watchEdges(registry, watched, BUCKETS),
-    include: (read) => void sources.push(read),
+    include: (thread) => void threads.push(thread),
     bury: (measured) => {
       const counts = measured.filter(({ type }) => ['counter', 'histogram'].includes(type as unknown as string));
       if (counts.length > 0) buried = (addedUp([buried, counts]).getMetricsAsArray() as unknown as Measured).map((metric) => ({ ...metric, aggregator: 'sum' }));

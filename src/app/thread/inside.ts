@@ -44,27 +44,30 @@ export async function runInThread(parts: Parts): Promise<void> {
   const tell = (message: FromThread, transfer: readonly MessagePort[] = []) => host.postMessage(message, transfer);
   const metrics = createThreadMetrics(data.module);
   const log = logTo(tell, data.config.log.level, pulse);
-  const module = new ThreadModule(data, parts, { clock: systemClock, log, metrics, dataDir: data.config.dataDir }, tell);
-  metrics.watchEdges(() => module.edgeTotals());
-  const telling = setInterval(() => tell({ kind: 'edges', edges: module.edges() }), TELL_EDGES_MS);
+  let telling: NodeJS.Timeout | undefined;
   const end = () => {
     clearInterval(beating);
     clearInterval(telling);
     metrics.stop();
     host.close();
   };
-  host.on('message', (message: ToThread) => {
+  const take = (module: ThreadModule, message: ToThread) => {
     if (message.kind === 'connection') module.accept(message.port);
     else if (message.kind === 'measure') void metrics.json().then((json) => tell({ kind: 'measured', metrics: json }));
     else void module.stop(message.deadlineMs).then((problem) => tell({ kind: 'stopped', problem })).finally(end);
-  });
+  };
+  let module: ThreadModule | undefined;
   try {
-    await module.start();
+    const made = (module = new ThreadModule(data, parts, { clock: systemClock, log, metrics, dataDir: data.config.dataDir }, tell));
+    host.on('message', (message: ToThread) => take(made, message));
+    metrics.watchEdges(() => made.edgeTotals());
+    telling = setInterval(() => tell({ kind: 'edges', edges: made.edges() }), TELL_EDGES_MS);
+    await made.start();
     tell({ kind: 'started' });
   } catch (error) {
     log.error({ err: Fault.is(error) ? (error.cause ?? error) : error }, 'the module could not start');
     tell({ kind: 'refused', problem: startProblemOf(error) });
-    await module.stop(0);
+    await module?.stop(0);
     end();
   }
 }

@@ -32,6 +32,8 @@ export interface ThreadEnd {
   readonly reason: string;
   /** What it threw, for the log. */
   readonly error?: unknown;
+  /** For how long the module had been ready; 0 when it never was. */
+  readonly livedMs: number;
 }
 
 const LOOK_MS = 1_000;
@@ -41,18 +43,19 @@ const NOTICEABLE_MS = 3_000;
 const LOADING_MS = 60_000;
 /** No thread may hold up a scrape for longer. */
 const MEASURE_MS = 1_000;
-/** What a thread that has stopped gets to end by itself. */
+/** What a thread that has stopped gets to end by itself, and one that is ended from outside. */
 const EXIT_MS = 1_000;
+/** What a thread whose module cannot start gets to close what it has opened. */
+const CLOSE_MS = 5_000;
 const YOUNG_MB = 16;
+const STOPPED = 'it was stopped';
 
 /** One worker thread with a module in it, from its start to its end, whichever way that comes. */
 export class ThreadLife {
   /** When the module is ready. Rejects with why it is not, as it would on the main thread. */
   readonly started: Promise<void>;
-  /** When the thread is gone. Never rejects. */
+  /** When the thread is gone, or given up by `stop`. Never rejects. */
   readonly ended: Promise<ThreadEnd>;
-  /** By `performance.now()`; undefined while it has not started. */
-  startedAt: number | undefined;
   /** What its module calls, as of a second ago. */
   edges: readonly EdgeStatus[] = [];
   readonly #worker: Worker;
@@ -61,6 +64,9 @@ export class ThreadLife {
   readonly #streams = new Set<Duplex>();
   readonly #watch: NodeJS.Timeout;
   readonly #start = Promise.withResolvers<void>();
+  readonly #end = Promise.withResolvers<ThreadEnd>();
+  /** By `performance.now()`; undefined while it has not started. */
+  #startedAt: number | undefined;
   #seenBeats = 0;
   #silentMs = 0;
   #reason: string | undefined;
@@ -79,22 +85,23 @@ export class ThreadLife {
       stdin: false,
     });
     this.started = this.#start.promise;
+    this.ended = this.#end.promise;
     // Whoever waits for the end alone hears of it there.
     this.started.catch(() => {});
     this.#worker.on('message', (message: FromThread) => this.#take(message));
-    this.#worker.on('error', (error: NodeJS.ErrnoException) => this.#broke(error));
-    this.ended = new Promise((resolve) => this.#worker.once('exit', (code) => resolve(this.#ended(code))));
+    this.#worker.on('error', (error: unknown) => this.#broke(error));
+    this.#worker.once('exit', (code) => this.#over(`it ended by itself (exit code ${code})`));
     this.#watch = setInterval(() => this.#look(), LOOK_MS);
   }
 
   /** How long its event loop has not turned since it started, when that is long enough to speak of. */
   get silence(): string | null {
-    return this.#silentMs >= NOTICEABLE_MS && this.startedAt !== undefined && !this.#isGone ? `has not answered for ${Math.round(this.#silentMs / 1_000)} s` : null;
+    return this.#silentMs >= NOTICEABLE_MS && this.#startedAt !== undefined && !this.#isGone ? `has not answered for ${Math.round(this.#silentMs / 1_000)} s` : null;
   }
 
   /** A stream to the module, for calls; one that is destroyed when there is nobody. */
   connect(): Duplex {
-    if (this.startedAt === undefined || this.#isGone || this.#stopped !== undefined) return new Duplex().destroy(new Error('The thread is not running.'));
+    if (this.#startedAt === undefined || this.#isGone || this.#stopped !== undefined) return new Duplex().destroy(new Error('The thread is not running.'));
     const { port1, port2 } = new MessageChannel();
     this.#tell({ kind: 'connection', port: port2 }, [port2]);
     return this.#kept(new PortStream(port1));
@@ -102,7 +109,7 @@ export class ThreadLife {
 
   /** Its metrics now; undefined when it does not say so in time. */
   async measure(): Promise<Measured | undefined> {
-    if (this.startedAt === undefined || this.#isGone) return undefined;
+    if (this.#startedAt === undefined || this.#isGone) return undefined;
     if (this.#measuring === undefined) {
       this.#measuring = Promise.withResolvers();
       this.#tell({ kind: 'measure' });
@@ -116,34 +123,43 @@ export class ThreadLife {
   /** Lets the module finish what is under way, then ends the thread; at the deadline ends it all the same. Answers what did not go in order. */
   async stop(deadlineMs: number): Promise<string | null> {
     if (this.#isGone) return null;
-    if (this.startedAt === undefined) return this.kill('it was stopped');
-    this.#stopped = Promise.withResolvers();
-    this.#reason = 'it was stopped';
-    this.#tell({ kind: 'stop', deadlineMs });
-    const problem = await within(Promise.race([this.#stopped.promise, this.ended.then(() => null)]), deadlineMs, 'it did not stop in time');
-    await within<unknown>(this.ended, problem === null ? EXIT_MS : 0, undefined);
-    await this.kill('it was stopped');
-    return problem;
+    const problem = this.#startedAt === undefined ? null : await this.#finish(deadlineMs);
+    this.kill(STOPPED);
+    if (await within(this.ended.then(() => true), EXIT_MS, false)) return problem;
+    // Nothing ends a thread in the middle of native code, such as a database's: the rest of the host does not wait for it.
+    this.#worker.unref();
+    this.#over(STOPPED);
+    return `${problem ?? 'it did not end'}, and cannot be interrupted`;
   }
 
-  async kill(reason: string): Promise<null> {
+  /** At once, whatever it does, unless that is native code: then as soon as it returns. */
+  kill(reason: string): void {
     this.#reason ??= reason;
-    await this.#worker.terminate();
-    await this.ended;
-    return null;
+    void this.#worker.terminate();
+  }
+
+  async #finish(deadlineMs: number): Promise<string | null> {
+    this.#stopped = Promise.withResolvers();
+    this.#tell({ kind: 'stop', deadlineMs });
+    const broke = this.ended.then(({ reason }) => `${reason} while it stopped`);
+    const problem = await within(Promise.race([this.#stopped.promise, broke]), deadlineMs, 'it did not stop in time');
+    if (problem === null) await within<unknown>(this.ended, EXIT_MS, undefined);
+    return problem;
   }
 
   #take(message: FromThread): void {
     switch (message.kind) {
       case 'started':
-        this.startedAt = performance.now();
+        this.#startedAt = performance.now();
         this.#silentMs = 0;
         return this.#start.resolve();
       case 'refused':
         this.#error = errorOf(message.problem);
         this.#reason = 'it could not start';
+        void within<unknown>(this.ended, CLOSE_MS, undefined).then(() => this.kill('it could not start'));
         return this.#start.reject(this.#error);
       case 'stopped':
+        this.#reason ??= STOPPED;
         return this.#stopped?.resolve(message.problem);
       case 'connection':
         return this.#options.served.accept(this.#kept(new PortStream(message.port)));
@@ -160,9 +176,10 @@ export class ThreadLife {
     }
   }
 
-  #broke(error: NodeJS.ErrnoException): void {
+  /** Anything may be thrown, also nothing. */
+  #broke(error: unknown): void {
     this.#error = error;
-    this.#reason ??= error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? `it ran out of memory (threads.heapMb: ${this.#options.limits.heapMb})` : 'it threw an error that nobody caught';
+    this.#reason ??= (error as NodeJS.ErrnoException | null | undefined)?.code === 'ERR_WORKER_OUT_OF_MEMORY' ? `it ran out of memory (threads.heapMb: ${this.#options.limits.heapMb})` : 'it threw an error that nobody caught';
   }
 
   /** Counts looks, not time: after the process itself stood still, one look finds a beat. */
@@ -171,19 +188,21 @@ export class ThreadLife {
     this.#silentMs = beats === this.#seenBeats ? this.#silentMs + LOOK_MS : 0;
     this.#seenBeats = beats;
     const { silentMs } = this.#options.limits;
-    if (this.#silentMs >= (this.startedAt === undefined ? Math.max(silentMs, LOADING_MS) : silentMs)) void this.kill(`it did not answer for ${Math.round(this.#silentMs / 1_000)} s (threads.silentMs)`);
+    if (this.#silentMs >= (this.#startedAt === undefined ? Math.max(silentMs, LOADING_MS) : silentMs)) this.kill(`it did not answer for ${Math.round(this.#silentMs / 1_000)} s (threads.silentMs)`);
   }
 
-  #ended(code: number): ThreadEnd {
+  #over(byItself: string): void {
+    if (this.#isGone) return;
     this.#isGone = true;
     clearInterval(this.#watch);
-    const end: ThreadEnd = { reason: this.#reason ?? `it ended by itself (exit code ${code})`, ...(this.#error !== undefined && { error: this.#error }) };
+    const livedMs = this.#startedAt === undefined ? 0 : performance.now() - this.#startedAt;
+    const end: ThreadEnd = { reason: this.#reason ?? byItself, livedMs, ...(this.#error !== undefined && { error: this.#error }) };
     // The ports tell of the end too, each in its time; calls are not to wait for that.
     for (const stream of this.#streams) stream.destroy(new Error(`The thread is gone: ${end.reason}.`));
     this.#measuring?.resolve(undefined);
     this.#start.reject(this.#error instanceof Error ? this.#error : new Error(`The thread of ${this.#options.data.module} ended before it was ready: ${end.reason}.`));
-    void this.#options.served.close();
-    return end;
+    this.#options.served.close().catch((err: unknown) => this.#options.log.error({ module: this.#options.data.module, err }, 'what a thread had in hand was not given back in order'));
+    this.#end.resolve(end);
   }
 
   #kept(stream: PortStream): PortStream {

@@ -37,11 +37,13 @@ export function writeLine(log: Log, { level, fields: text, message }: LogLine): 
   log[level]('err' in fields ? { ...fields, err: errorFrom(fields.err) } : fields, message);
 }
 
-function textOf(fields: object): string {
+function textOf(fields: { readonly err?: unknown }): string {
+  const err = fields.err instanceof Error ? pino.stdSerializers.err(fields.err) : undefined;
   try {
-    return JSON.stringify('err' in fields ? { ...fields, err: fields.err instanceof Error ? pino.stdSerializers.err(fields.err) : fields.err } : fields);
+    return JSON.stringify(err === undefined ? fields : { ...fields, err });
   } catch {
-    return '{"fields":"not JSON"}';
+    // What has gone wrong is said all the same.
+    return JSON.stringify({ fields: 'not JSON', ...(err !== undefined && { err: { type: err.type, message: err.message, stack: err.stack } }) });
   }
 }
 

@@ -45,6 +45,7 @@ export class ModuleThread implements Lifecycle {
   readonly #replicas: Replicas;
   readonly #pauses = new Pauses();
   readonly #stopping = new AbortController();
+  readonly #abandoned = new Promise<void>((resolve) => this.#stopping.signal.addEventListener('abort', () => resolve(), { once: true }));
   readonly #life = new StartStop(
     () => this.#start(),
     (deadlineMs) => this.#stop(deadlineMs),
@@ -72,7 +73,15 @@ export class ModuleThread implements Lifecycle {
 
   /** The module finishes what is under way; at the deadline its thread is ended all the same. */
   stop(deadlineMs: number): Promise<void> {
+    this.abandonStart();
     return this.#life.stop(deadlineMs);
+  }
+
+  /** A start under way fails at once, however long the module would take, and so does one to come. `stop` is still to come. */
+  abandonStart(): void {
+    if (this.#life.state !== 'idle' && this.#life.state !== 'starting') return;
+    this.#stopping.abort(new Error(`The thread of ${this.#options.data.module} was stopped before it was ready.`));
+    this.#thread?.kill('it was stopped');
   }
 
   /** What the other modules of the host call. */
@@ -99,20 +108,27 @@ export class ModuleThread implements Lifecycle {
     return { to: contract.name, host: data.host, via: 'thread', totals: this.#edge.totals() };
   }
 
-  /** As they are now, or as they last were when the thread does not say so in time. */
-  async measure(): Promise<Measured> {
+  /** Asks the thread for its metrics; when it does not say so in time they stay as they last were. */
+  async measure(): Promise<void> {
     const thread = this.#thread;
     const metrics = await thread?.measure();
     if (metrics !== undefined && thread === this.#thread) this.#known = metrics;
+  }
+
+  /** Of this life of the thread. */
+  get measured(): Measured {
     return this.#known;
   }
 
   async #start(): Promise<void> {
+    const { signal } = this.#stopping;
+    signal.throwIfAborted();
     const thread = this.#launch();
     await thread.started;
     this.#supervising = this.#supervise(thread);
     this.#replicas.update([ADDRESS]);
-    while (!this.#replicas.ready && !this.#stopping.signal.aborted) await new Promise<void>((resolve) => this.#replicas.onceChanged(resolve));
+    while (!this.#replicas.ready && !signal.aborted) await Promise.race([this.#abandoned, new Promise<void>((resolve) => this.#replicas.onceChanged(resolve))]);
+    signal.throwIfAborted();
   }
 
   async #stop(deadlineMs: number): Promise<void> {
@@ -122,7 +138,7 @@ export class ModuleThread implements Lifecycle {
     const problem = (await this.#thread?.stop(deadlineMs)) ?? null;
     await Promise.all([this.#supervising, answered]);
     this.#state = 'stopped';
-    if (problem !== null) throw new Error(`The thread of ${this.#options.data.module}: ${problem}.`);
+    if (problem !== null) throw new Error(`The thread of ${this.#options.data.module}: ${problem}.`, { cause: (await this.#thread!.ended).error });
   }
 
   #launch(): ThreadLife {
@@ -143,17 +159,25 @@ export class ModuleThread implements Lifecycle {
   /** Ends when the module is told to stop. */
   async #supervise(first: ThreadLife): Promise<void> {
     const { signal } = this.#stopping;
-    for (let thread = first; ; thread = this.#launch()) {
-      const end = await thread.ended;
+    for (let end = await first.ended; ; end = await this.#anotherLife()) {
       this.#bury();
       if (signal.aborted) return;
-      await this.#rest(thread, end);
+      await this.#rest(end);
       if (signal.aborted) return;
     }
   }
 
-  async #rest({ startedAt }: ThreadLife, { reason, error }: ThreadEnd): Promise<void> {
-    const pauseMs = this.#pauses.after(startedAt === undefined ? 0 : performance.now() - startedAt);
+  /** Ends at once when the system has no thread to give. */
+  async #anotherLife(): Promise<ThreadEnd> {
+    try {
+      return await this.#launch().ended;
+    } catch (error) {
+      return { reason: 'no thread could be made', error, livedMs: 0 };
+    }
+  }
+
+  async #rest({ reason, error, livedMs }: ThreadEnd): Promise<void> {
+    const pauseMs = this.#pauses.after(livedMs);
     this.#restarts++;
     this.#state = 'restarting';
     this.#problem = `its thread ended: ${reason}`;

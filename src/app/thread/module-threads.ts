@@ -48,7 +48,7 @@ export class ModuleThreads implements Lifecycle {
     this.#threads = new Map(options.modules.map((module) => [module.contract.name, this.#threadOf(module)]));
     this.#caches = new Caches({ config: options.config, parts: options.parts, context: options });
     this.#stubs = new Map(options.modules.map(({ contract }) => [contract.name, this.#caches.inFrontOf(contract, this.#threads.get(contract.name)!.stub(contract))]));
-    for (const thread of this.#threads.values()) options.metrics.include(() => thread.measure());
+    for (const thread of this.#threads.values()) options.metrics.include(thread);
   }
 
   /** Resolves when all of them are ready; rejects when one cannot start. */
@@ -57,7 +57,13 @@ export class ModuleThreads implements Lifecycle {
   }
 
   stop(deadlineMs: number): Promise<void> {
+    if (this.#life.state === 'starting') this.abandonStart();
     return this.#life.stop(deadlineMs);
+  }
+
+  /** Ends a start that waits for modules, which may take as long as they like. `stop` is still to come. */
+  abandonStart(): void {
+    for (const thread of this.#threads.values()) thread.abandonStart();
   }
 
   /** The stub of a contract that one of these modules offers. */
@@ -120,6 +126,6 @@ export class ModuleThreads implements Lifecycle {
   async #stop(deadlineMs: number): Promise<void> {
     const results = await Promise.allSettled([...this.#threads.values(), this.#caches].map((part) => part.stop(deadlineMs)));
     const problems = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
-    if (problems.length > 0) throw new AggregateError(problems, 'Some threads did not stop as they should.');
+    if (problems.length > 0) throw problems.length === 1 ? problems[0] : new AggregateError(problems, 'Some threads did not stop as they should.');
   }
 }

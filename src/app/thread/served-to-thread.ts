@@ -49,8 +49,7 @@ export class ServedToThread {
 
   /** The thread is gone: messages that it had in hand go back to their queues at once. */
   async close(): Promise<void> {
-    await this.#messages.stop(0);
-    await this.#server.stop(0);
+    await this.#messages.stop(0).finally(() => this.#server.stop(0));
   }
 }
 

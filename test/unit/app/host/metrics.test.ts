@@ -48,7 +48,7 @@ test('what threads count is added up with what the host counts, and stays when a
   both.forEach((one) => one.histogram('b_seconds', 'B.', [], [0.1, 1]).observe(0.5));
   thread.gauge('c', 'C.', () => 7);
   let measured = await thread.json();
-  metrics.include(async () => measured);
+  metrics.include({ measure: async () => {}, get measured() { return measured; } });
   const shown = async (...lines: string[]) => {
     const text = await metrics.render();
     for (const line of lines) assert.ok(text.includes(`${line}\n`), `${line} in ${text}`);
@@ -68,6 +68,22 @@ test('what threads count is added up with what the host counts, and stays when a
   }
 });
 
+test('a thread that ends while others are still asked for their figures is counted once', async (t) => {
+  const metrics = createMetrics();
+  const thread = createThreadMetrics('mailer');
+  t.after(() => thread.stop());
+  thread.counter('a_total', 'A.').add(3);
+  let measured = await thread.json();
+  const asked = Promise.withResolvers<void>();
+  metrics.include({ measure: async () => {}, get measured() { return measured; } });
+  metrics.include({ measure: () => asked.promise, measured: [] });
+  const text = metrics.render();
+  metrics.bury(measured);
+  measured = [];
+  asked.resolve();
+  assert.match(await text, /^a_total 3$/m);
+});
+
 test('calls to other hosts show by their totals, and a host that has gone leaves', async () => {
   const metrics = createMetrics();
   const edge = new Edge();
@@ -82,7 +98,7 @@ test('calls to other hosts show by their totals, and a host that has gone leaves
   metrics.watchEdges({ edges: () => [{ to: 'notification', host: 'mailer', via: 'rpc', totals: edge.totals() }], connections: () => [{ host: 'mailer', via: 'rpc', replicas }] });
   // A host with threads adds up what each of them counts.
   for (const withThreads of [false, true]) {
-    if (withThreads) metrics.include(async () => []);
+    if (withThreads) metrics.include({ measure: async () => {}, measured: [] });
     const text = await metrics.render();
     const labels = 'to="notification",host="mailer",via="rpc"';
     for (const line of [

@@ -32,6 +32,16 @@ test('a field that is not JSON does not take the line with it', () => {
   assert.equal(sent[0]!.message, 'round and round');
 });
 
+test('an error that is not JSON as a whole keeps its words', () => {
+  const sent: LogLine[] = [];
+  const err = Object.assign(new RangeError('too far'), { self: {} });
+  err.self = { err };
+  logTo((line) => void sent.push(line), 'info', new Pulse()).error({ err: Object.assign(err, { bytes: 1n }) }, 'it broke');
+  const written: { err: Error }[] = [];
+  writeLine({ error: (fields: object) => void written.push(fields as never) } as never, sent[0]!);
+  assert.deepEqual([written[0]!.err.constructor.name, written[0]!.err.message], ['RangeError', 'too far']);
+});
+
 test('lines that the host does not take are dropped beyond a bound, and it is told how many', () => {
   const pulse = new Pulse();
   const host = new Pulse(pulse.shared);

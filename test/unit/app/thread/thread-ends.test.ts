@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { BootProblem } from '../../../../src/app/host/boot-problem.ts';
+import { AGAIN, BROKEN, TroubledHost } from '../../../support/troubled-host.ts';
+
+test('what a module throws while it is made stops the host with the same words and remedy as on the main thread', { timeout: 60_000 }, async () => {
+  const it = new TroubledHost('modules.troubled.start=unmade');
+  const error = await it.host.start().catch((thrown: unknown) => thrown);
+  assert.ok(error instanceof BootProblem, String(error));
+  assert.deepEqual([error.message, error.remedy], ['The boiler has a hole.', 'Weld it.']);
+});
+
+test('a stop while a module starts that never will ends its thread', { timeout: 60_000 }, async () => {
+  const it = new TroubledHost('modules.troubled.start=hangs');
+  const starting = assert.rejects(it.host.start());
+  await it.until(() => it.line('hanging') !== undefined);
+  const began = performance.now();
+  await it.host.stop(3_000);
+  await starting;
+  assert.ok(performance.now() - began < 2_000, `${performance.now() - began} ms`);
+  assert.equal(it.line(BROKEN), undefined);
+});
+
+test('a stop while a module breaks its thread at its first connection, again and again, leaves none', { timeout: 60_000 }, async () => {
+  const it = new TroubledHost('modules.troubled.start=breaks');
+  const starting = assert.rejects(it.host.start());
+  await it.until(() => it.lines.filter(({ message }) => message === BROKEN).length === 2);
+  const began = performance.now();
+  await it.host.stop(3_000);
+  await starting;
+  assert.ok(performance.now() - began < 2_000, `${performance.now() - began} ms`);
+});
+
+test('a module that cannot start again, and whose parts do not stop either, is tried again', { timeout: 60_000 }, async () => {
+  const marker = join(TroubledHost.root, `cannot-${process.pid}`);
+  const it = await TroubledHost.start('modules.troubled.start=fails-and-hangs', `modules.troubled.startFrom=${marker}`);
+  writeFileSync(marker, '');
+  await it.ask('trouble', { kind: 'exit' });
+  await it.until(() => it.lines.filter(({ message }) => message === BROKEN).length === 2);
+  assert.equal(it.line(AGAIN), undefined);
+});
+
+test('a thread that breaks while it stops has not stopped in order', { timeout: 60_000 }, async () => {
+  const it = await TroubledHost.start('modules.troubled.stop=breaks');
+  await assert.rejects(it.host.stop(5_000), /exit code 5/);
+});
+
+test('a stop does not wait beyond its deadline for a thread that cannot be interrupted', { timeout: 60_000 }, async () => {
+  const it = await TroubledHost.start();
+  await it.ask('trouble', { kind: 'native' });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const began = performance.now();
+  await assert.rejects(it.host.stop(2_000), /did not stop in time, and cannot be interrupted/);
+  assert.ok(performance.now() - began < 4_000, `${performance.now() - began} ms`);
+});
