@@ -50,9 +50,9 @@ export class RemoteSession implements ConsumerSession {
   #after = 0;
   #outcomes: Told[] = [];
   /** Those, and what is on its way. */
+  readonly #untold = new Set<Told>();
   /** Those that say farewell. */
   readonly #leaving = new Set<RemoteConsumer>();
-  readonly #untold = new Set<Told>();
   #flushing = false;
   /** Openings, one after the other: the first of a session begins it. */
   #opening: Promise<unknown> = Promise.resolve();

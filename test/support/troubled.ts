@@ -83,6 +83,7 @@ class TroubledService implements Troubled {
   }
 
   async block({ ms }: { ms: number }): Promise<object> {
+    this.#asked.add();
     for (const until = Date.now() + ms; Date.now() < until; );
     return {};
   }

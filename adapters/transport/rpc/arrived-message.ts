@@ -8,7 +8,7 @@ export class ArrivedMessage extends Arrived {
   readonly bytes: number;
 
   /** `message` has passed `requireCall`. */
-  constructor(message: Message, request: unknown, now: number, bytes: number) {
+  constructor(message: Message, request: unknown, writtenAt: number, bytes: number) {
     super({
       contract: message[AT.contract] as string,
       method: message[AT.method] as string,
@@ -18,7 +18,7 @@ export class ArrivedMessage extends Arrived {
       actor: { kind: message[AT.actorKind] as Actor['kind'], id: message[AT.actorId] as string },
       trace: { traceId: message[AT.traceId] as string, spanId: message[AT.spanId] as string },
       idempotencyKey: (message[AT.key] as string | null) ?? undefined,
-      deadline: now + (message[AT.leftMs] as number),
+      deadline: writtenAt + (message[AT.leftMs] as number),
     });
     this.bytes = bytes;
   }

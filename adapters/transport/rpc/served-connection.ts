@@ -112,7 +112,7 @@ export class ServedConnection {
     if (this.#underWay[number] !== undefined) throw new WireError('It used the number of a call that is under way.');
     if (number >= windowCalls || this.#underWayBytes >= windowBytes) throw new WireError('It sent more calls than it was granted.');
     const request = message[0] === CALL ? message[AT.request] : parse(message[AT.request]);
-    const arrived = new ArrivedMessage(message, request, Date.now(), bytes);
+    const arrived = new ArrivedMessage(message, request, this.#wire.writtenAt, bytes);
     // Without holes: numbers are used from below.
     while (this.#underWay.length < number) this.#underWay.push(undefined);
     this.#underWay[number] = arrived;

@@ -1,6 +1,7 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
+import { type DatedStream, isDated } from '../shared/dated-stream.ts';
 import { FrameReader } from './frame-reader.ts';
 import { handshakeFrame, KIND_HANDSHAKE, PREAMBLE, WireError } from './frames.ts';
 import { Incoming } from './incoming.ts';
@@ -41,6 +42,7 @@ export class Wire {
   readonly #incoming = new Incoming();
   /** What such a socket has taken, the kernel has; other streams may pass on the very same memory. */
   readonly #isPlainSocket: boolean;
+  readonly #dated: DatedStream | undefined;
   #isOpen = false;
   #isClosed = false;
   #handshakes = 0;
@@ -52,6 +54,7 @@ export class Wire {
   constructor(duplex: Duplex, settings: RpcSettings, events: WireEvents, side: 'calls' | 'serves') {
     this.#duplex = duplex;
     this.#isPlainSocket = duplex instanceof Socket && !(duplex instanceof TLSSocket);
+    this.#dated = isDated(duplex) ? duplex : undefined;
     this.#settings = settings;
     this.#events = events;
     this.#reader = new FrameReader(settings.maxHandshakeBytes, side === 'serves', (body) => this.#take(body));
@@ -68,6 +71,11 @@ export class Wire {
   /** Whether what is written now would pile up. */
   get isCrowded(): boolean {
     return this.#duplex.writableLength + this.out.gathered > this.#settings.highWaterBytes;
+  }
+
+  /** When the message that is taken just now was written, as far as the stream knows it; else now. */
+  get writtenAt(): number {
+    return this.#dated?.writtenAt ?? Date.now();
   }
 
   get isClosed(): boolean {

@@ -1,8 +1,13 @@
 import { Duplex } from 'node:stream';
 import type { MessagePort } from 'node:worker_threads';
+import type { EpochMs } from '../../../src/kernel/clock.ts';
+import type { DatedStream } from '../shared/dated-stream.ts';
 
 /** Taken before a writer is told to wait; the other thread's queue has no end of its own. */
 const HIGH_WATER_BYTES = 4 * 1024 * 1024;
+
+/** What was written together, and when; null is the end. */
+type Parcel = { readonly writtenAt: EpochMs; readonly chunks: readonly ArrayBuffer[] } | null;
 
 /**
  * A MessagePort as a stream of bytes, so that what is spoken between hosts can be spoken between threads. What is
@@ -11,13 +16,15 @@ const HIGH_WATER_BYTES = 4 * 1024 * 1024;
  *
  * The port belongs to the stream: it is closed with it. When the other thread ends, however it ends, the stream ends.
  */
-export class PortStream extends Duplex {
+export class PortStream extends Duplex implements DatedStream {
+  /** A thread that was busy reads late. */
+  writtenAt: EpochMs = Date.now();
   readonly #port: MessagePort;
 
   constructor(port: MessagePort) {
     super({ allowHalfOpen: false, readableHighWaterMark: HIGH_WATER_BYTES, writableHighWaterMark: HIGH_WATER_BYTES });
     this.#port = port;
-    port.on('message', (message: ArrayBuffer | readonly ArrayBuffer[] | null) => this.#receive(message));
+    port.on('message', (parcel: Parcel) => this.#receive(parcel));
     port.on('messageerror', (error) => this.destroy(error as Error));
     port.once('close', () => this.push(null));
   }
@@ -27,14 +34,12 @@ export class PortStream extends Duplex {
   }
 
   override _write(chunk: Uint8Array, _encoding: string, done: () => void): void {
-    const copy = copyOf(chunk);
-    this.#port.postMessage(copy, [copy]);
+    this.#send([copyOf(chunk)]);
     done();
   }
 
   override _writev(chunks: readonly { readonly chunk: Uint8Array }[], done: () => void): void {
-    const copies = chunks.map(({ chunk }) => copyOf(chunk));
-    this.#port.postMessage(copies, copies);
+    this.#send(chunks.map(({ chunk }) => copyOf(chunk)));
     done();
   }
 
@@ -48,11 +53,15 @@ export class PortStream extends Duplex {
     done(error);
   }
 
-  #receive(message: ArrayBuffer | readonly ArrayBuffer[] | null): void {
+  #send(chunks: readonly ArrayBuffer[]): void {
+    this.#port.postMessage({ writtenAt: Date.now(), chunks } satisfies Parcel, chunks);
+  }
+
+  #receive(parcel: Parcel): void {
     if (this.destroyed || this.readableEnded) return;
-    if (message === null) this.push(null);
-    else if (message instanceof ArrayBuffer) this.push(Buffer.from(message));
-    else for (const chunk of message) this.push(Buffer.from(chunk));
+    if (parcel === null) return void this.push(null);
+    this.writtenAt = parcel.writtenAt;
+    for (const chunk of parcel.chunks) this.push(Buffer.from(chunk));
   }
 }
 

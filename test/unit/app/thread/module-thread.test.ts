@@ -45,6 +45,16 @@ test('while it blocks its thread for seconds, pages are answered and its calls r
   assert.equal(it.line(BROKEN), undefined, 'a busy thread is left alone');
 });
 
+test('what waited for a busy thread beyond its deadline is not done any more', { timeout: 60_000 }, async () => {
+  const it = await TroubledHost.start();
+  await it.ask('where');
+  const asked = [await it.ask('block', { ms: 2_000 }), ...(await Promise.all(Array.from({ length: 20 }, () => it.ask('block', { ms: 100 }))))];
+  assert.deepEqual([...new Set(asked.map(({ status }) => status))], [504]);
+  // So many calls too late, and it is left alone for a moment.
+  await it.pagesUntil(async () => (await it.ask('where')).status === 200);
+  assert.match((await it.get('metrics')).body, /^troubled_asked_total 3$/m, 'two questions and the first that blocked');
+});
+
 test('answers may be kept in front of a thread', { timeout: 60_000 }, async () => {
   const it = await TroubledHost.start('calls.troubled.cache.entries=10');
   const { now } = (await it.ask('now')).body;

@@ -41,9 +41,21 @@ test('what is written together crosses in one message', { timeout: 20_000 }, asy
   here.cork();
   for (const word of ['one', 'two', 'three']) here.write(word);
   here.uncork();
-  const [message] = (await once(port2, 'message')) as [ArrayBuffer[]];
-  assert.deepEqual(message.map((part) => Buffer.from(part).toString()), ['one', 'two', 'three']);
+  const [{ chunks }] = (await once(port2, 'message')) as [{ chunks: ArrayBuffer[] }];
+  assert.deepEqual(chunks.map((part) => Buffer.from(part).toString()), ['one', 'two', 'three']);
   here.destroy();
+});
+
+test('whoever reads late is told when it was written', { timeout: 20_000 }, async () => {
+  const [here, there] = pair();
+  const before = Date.now();
+  here.write('now');
+  const after = Date.now();
+  for (const until = Date.now() + 50; Date.now() < until; );
+  await once(there, 'data');
+  assert.ok(there.writtenAt >= before && there.writtenAt <= after, `${there.writtenAt - before}`);
+  here.destroy();
+  await once(there, 'close');
 });
 
 test('a stream ends with the thread at its other end, even one that is blocked', { timeout: 20_000 }, async () => {
