@@ -26,13 +26,15 @@ interface Line {
 export class TroubledHost {
   static readonly root = root;
   readonly host: Host;
+  /** The file that each thread runs. */
+  readonly entry = new URL(troubledParts.thread!);
   readonly dataDir = mkdtempSync(join(root, 'data-'));
   readonly lines: Line[] = [];
 
   constructor(...sets: string[]) {
     const all = ['hosts.app.modules=[front, troubled]', 'calls.troubled.via=thread', 'threads.heapMb=64', 'http.listen=127.0.0.1:0', 'publicUrl=http://127.0.0.1', `data=${this.dataDir}`, ...sets];
     const { config } = requireConfig({ topology: 'default', env: {}, cwd: root, sets: all }, troubledParts);
-    this.host = new Host(config, 'app', troubledParts, this.#log());
+    this.host = new Host(config, 'app', { ...troubledParts, thread: this.entry }, this.#log());
     running.push(this.host);
   }
 

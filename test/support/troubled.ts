@@ -59,6 +59,18 @@ interface Tables {
   marks: { n: number; times: number };
 }
 
+/** When it gets into trouble: as soon as it is made, in its start, for ever in its start, before the first call, or in its stop. */
+const STARTS = ['well', 'unmade', 'fails', 'hangs', 'breaks', 'fails-and-hangs'] as const;
+const STOPS = ['well', 'breaks'] as const;
+const TroubledSettings = z.strictObject({
+  start: z.enum(STARTS).default('well'),
+  /** Left out: it starts in that way from the first. Else once this file is there. */
+  startFrom: z.string().optional(),
+  stop: z.enum(STOPS).default('well'),
+  /** Never done with a message. */
+  handlesForEver: z.boolean().default(false),
+});
+
 @injectable()
 class TroubledService implements Troubled {
   readonly #store: Store<Tables>;
@@ -113,20 +125,22 @@ class TroubledService implements Troubled {
 
 @injectable()
 class MarkHandler implements TransactionalHandler<{ n: number }, Transaction<Tables>> {
+  readonly #handlesForEver: boolean;
+  readonly #log: Log;
+
+  constructor(@inject(Settings) { handlesForEver }: z.infer<typeof TroubledSettings>, @inject(Log) log: Log) {
+    this.#handlesForEver = handlesForEver;
+    this.#log = log;
+  }
+
   async handle({ payload: { n } }: Received<{ n: number }>, tx: Transaction<Tables>): Promise<void> {
+    if (this.#handlesForEver) {
+      this.#log.info({}, 'handling');
+      await new Promise(() => {});
+    }
     await tx.db.insertInto('marks').values({ n, times: 1 }).onConflict((conflict) => conflict.column('n').doUpdateSet((eb) => ({ times: eb('marks.times', '+', 1) }))).execute();
   }
 }
-
-/** When it gets into trouble: as soon as it is made, in its start, for ever in its start, before the first call, or in its stop. */
-const STARTS = ['well', 'unmade', 'fails', 'hangs', 'breaks', 'fails-and-hangs'] as const;
-const STOPS = ['well', 'breaks'] as const;
-const TroubledSettings = z.strictObject({
-  start: z.enum(STARTS).default('well'),
-  /** Left out: it starts in that way from the first. Else once this file is there. */
-  startFrom: z.string().optional(),
-  stop: z.enum(STOPS).default('well'),
-});
 
 @injectable()
 class TroubledLifecycle implements Lifecycle {

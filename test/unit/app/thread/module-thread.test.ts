@@ -78,6 +78,7 @@ for (const [kind, reason] of [['throw', /nobody caught/], ['throw-nothing', /nob
       return it.line(AGAIN) !== undefined;
     });
     assert.match(degraded.join(), reason);
+    await it.pagesUntil(async () => (await it.ask('now')).status === 200);
     const { reason: logged, restarts, pauseMs, module } = it.line(BROKEN)!;
     assert.match(logged as string, reason);
     assert.deepEqual([restarts, pauseMs, module], [1, 1_000, 'troubled']);

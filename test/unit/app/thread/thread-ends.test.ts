@@ -42,6 +42,29 @@ test('a module that cannot start again, and whose parts do not stop either, is t
   assert.equal(it.line(AGAIN), undefined);
 });
 
+test('where the system gives no thread, it is asked again later, and the others work on', { timeout: 60_000 }, async () => {
+  const it = await TroubledHost.start();
+  const { href } = it.entry;
+  // Worker refuses what is no file.
+  it.entry.href = 'http://127.0.0.1/';
+  await it.ask('trouble', { kind: 'exit' });
+  await it.pagesUntil(async () => it.lines.some(({ message, reason }) => message === BROKEN && reason === 'no thread could be made'));
+  it.entry.href = href;
+  await it.pagesUntil(async () => (await it.ask('where')).status === 200);
+  assert.ok(it.line(AGAIN));
+});
+
+for (const via of ['inline', 'thread']) {
+  test(`a message whose handler never ends is let go of in time by a stop, via ${via}`, { timeout: 60_000 }, async () => {
+    const it = await TroubledHost.start('modules.troubled.handlesForEver=true', `calls.troubled.via=${via}`);
+    await it.get('publish?1');
+    await it.until(() => it.line('handling') !== undefined);
+    const began = performance.now();
+    await it.host.stop(4_000);
+    assert.ok(performance.now() - began < 5_000, `${performance.now() - began} ms`);
+  });
+}
+
 test('a thread that breaks while it stops has not stopped in order', { timeout: 60_000 }, async () => {
   const it = await TroubledHost.start('modules.troubled.stop=breaks');
   await assert.rejects(it.host.stop(5_000), /exit code 5/);
