@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Call } from '../../src/kernel/call.ts';
-import { command, contract, query } from '../../src/kernel/contract.ts';
+import { command, contract, outdatedBy, query } from '../../src/kernel/contract.ts';
 import { AnyJson } from '../../src/kernel/json-schema.ts';
 import { event, job } from '../../src/kernel/message.ts';
 
@@ -152,7 +152,7 @@ export const notification = contract<Notification>('notification', {
     output: Delivery,
     timeoutMs: 300,
     faults: deliveryMissing,
-    cache: { ttlMs: 5_000, staleIfErrorMs: 60_000, keyBy: (r) => r.deliveryId, dropOn: [[deliveryUpdated, (e: { deliveryId: string }) => e.deliveryId]] },
+    cache: { ttlMs: 5_000, staleIfErrorMs: 60_000, keyBy: (r) => r.deliveryId, dropOn: [outdatedBy(deliveryUpdated, (e) => e.deliveryId)] },
   }),
   listDeliveries: query({ input: ListDeliveries, output: Deliveries, timeoutMs: 2_000, faults: ['cursor_invalid'] }),
   countDeliveries: query({ input: CountDeliveries, output: DeliveryCounts, timeoutMs: 2_000 }),

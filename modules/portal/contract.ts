@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Call } from '../../src/kernel/call.ts';
-import { contract, query } from '../../src/kernel/contract.ts';
+import { contract, outdatedBy, query } from '../../src/kernel/contract.ts';
 import { AnyJson } from '../../src/kernel/json-schema.ts';
 import { event } from '../../src/kernel/message.ts';
 
@@ -107,6 +107,6 @@ export const portal = contract<Portal>('portal', {
     output: PublishedTemplate,
     timeoutMs: 2_000,
     faults: ['template_not_found', 'template_not_published'],
-    cache: { ttlMs: 60_000, staleIfErrorMs: 600_000, keyBy: (r) => `${r.templateId}:${r.version ?? ''}`, dropOn: [[templatePublished, (e: { templateId: string }) => `${e.templateId}:`]] },
+    cache: { ttlMs: 60_000, staleIfErrorMs: 600_000, keyBy: (r) => `${r.templateId}:${r.version ?? ''}`, dropOn: [outdatedBy(templatePublished, (e) => `${e.templateId}:`)] },
   }),
 });

@@ -1,6 +1,6 @@
 import { Call, cancelledFault } from '../kernel/call.ts';
 import type { Clock, EpochMs } from '../kernel/clock.ts';
-import type { CacheRule, Query } from '../kernel/contract.ts';
+import type { CacheRule } from '../kernel/contract.ts';
 import { Fault, toFault } from '../kernel/fault.ts';
 import type { LocalCache } from '../ports/cache.ts';
 import { Entry, type EntryTimes } from './cache-entry.ts';
@@ -10,15 +10,15 @@ import { freezeJson, sameJson } from './json-values.ts';
 import { RecentDrops } from './recent-drops.ts';
 import { RETURN_MS } from './replicas.ts';
 import type { SharedAnswers } from './shared-answers.ts';
-
-type Ask = (request: any, call: Call) => Promise<unknown>;
+import type { Implementation } from './target.ts';
 
 interface CachedQueryParts {
   /** Apart from every other operation's, and from other versions of this one. */
   readonly name: string;
-  readonly query: Query<any, any>;
-  readonly rule: CacheRule<any>;
-  readonly callee: Ask;
+  /** The operation's own. */
+  readonly timeoutMs: number;
+  readonly rule: CacheRule<unknown>;
+  readonly callee: Implementation[string];
   readonly local: LocalCache;
   readonly shared: SharedAnswers | undefined;
   readonly tally: CacheTally;
@@ -64,7 +64,7 @@ export class CachedQuery {
   readonly #prefixes = new Map<string, string>();
 
   constructor(parts: CachedQueryParts) {
-    const { rule: { ttlMs, staleIfErrorMs = 0 }, query: { timeoutMs } } = parts;
+    const { rule: { ttlMs, staleIfErrorMs = 0 }, timeoutMs } = parts;
     this.#parts = parts;
     this.#times = { ttlMs, refreshAfterMs: ttlMs * REFRESH_AT, staleIfErrorMs };
     this.#tombstoneMs = timeoutMs + SLACK_MS;
@@ -142,7 +142,7 @@ export class CachedQuery {
       this.#parts.tally.add('miss');
       return this.#parts.callee(request, call);
     }
-    const until = Math.min(call.deadline, now + this.#parts.query.timeoutMs);
+    const until = Math.min(call.deadline, now + this.#parts.timeoutMs);
     return flight.wait(call, this.#parts.clock).then(
       ({ origin, value }) => {
         this.#parts.tally.add(origin);
@@ -175,7 +175,7 @@ export class CachedQuery {
    * @param patienceMs For how long a callee that is being started again may be waited for. With a stale answer at hand nobody has to.
    */
   #begin(key: string, request: unknown, call: Call, now: EpochMs, refreshes: Entry | undefined, patienceMs: number): Flight<Entry> {
-    const deadline = now + this.#parts.query.timeoutMs;
+    const deadline = now + this.#parts.timeoutMs;
     const flight = new Flight<Entry>({ request, token: this.#drops.token, deadline, end: deadline + patienceMs, background: refreshes !== undefined }, () => {
       if (this.#flights.get(key) === flight) this.#flights.delete(key);
     });

@@ -88,7 +88,7 @@ export function cached<T>(contract: Contract<T>, stub: T, { local, shared, clock
     const tally = new CacheTally({ contract: contract.name, method }, metrics, clock);
     const answers = shared === undefined ? undefined : new SharedAnswers(shared, descriptor.output);
     const name = `${contract.name}.${method}@${contract.hash}`;
-    const query = new CachedQuery({ name, query: descriptor, rule: descriptor.cache, callee, local, shared: answers, tally, clock });
+    const query = new CachedQuery({ name, timeoutMs: descriptor.timeoutMs, rule: descriptor.cache, callee, local, shared: answers, tally, clock });
     tallies.set(method, tally);
     queries.set(method, query);
     return (request, call) => query.ask(request, call);
@@ -116,7 +116,7 @@ export function cached<T>(contract: Contract<T>, stub: T, { local, shared, clock
 function dropsFor(contract: Contract<any>, eventName: string, payload: unknown): CacheDrop[] {
   return Object.entries(contract.operations).flatMap(([method, descriptor]) => {
     const rules = isCached(descriptor) ? (descriptor.cache.dropOn ?? []) : [];
-    return rules.filter(([{ name }]) => name === eventName).map(([, keyOf]) => ({ method, key: keyOf(payload) }));
+    return rules.filter(({ event }) => event === eventName).map(({ keyOf }) => ({ method, key: keyOf(payload) }));
   });
 }
 

@@ -24,10 +24,21 @@ export interface CacheRule<I> {
   readonly staleIfErrorMs?: number;
   /** Names the entry. Requests that ask different things under one key are not mixed up, but push each other out. */
   readonly keyBy: (request: I) => string;
-  /** When this event arrives, the entry of its workspace with the key that it names is dropped on every host. */
+  /** Which events drop which entries: see `outdatedBy`. */
   readonly dropOn?: readonly DropRule[];
 }
-export type DropRule = readonly [MessageDefinition<any>, (payload: any) => string];
+
+/** Made by `outdatedBy`. */
+export interface DropRule {
+  /** The event's name. */
+  readonly event: string;
+  readonly keyOf: (payload: unknown) => string;
+}
+
+/** When the event arrives, the entry of its workspace with the key that `keyOf` names is dropped on every host. */
+export function outdatedBy<P>({ name }: MessageDefinition<P>, keyOf: (payload: P) => string): DropRule {
+  return { event: name, keyOf: keyOf as DropRule['keyOf'] };
+}
 
 /** A call that reads. May be repeated at will. */
 export interface Query<I, O> extends Operation<I, O> {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { localCacheDrivers } from '../../adapters/cache/catalog.ts';
 import { Call } from '../../src/kernel/call.ts';
 import type { Clock, EpochMs } from '../../src/kernel/clock.ts';
-import { command, contract, query } from '../../src/kernel/contract.ts';
+import { command, contract, outdatedBy, query } from '../../src/kernel/contract.ts';
 import { Fault } from '../../src/kernel/fault.ts';
 import { event } from '../../src/kernel/message.ts';
 import type { Metrics } from '../../src/kernel/telemetry.ts';
@@ -30,7 +30,7 @@ export interface Pantry {
   put(request: Get, call: Call): Promise<Item>;
 }
 const operation = { input: Get, output: Item, timeoutMs: TIMEOUT_MS };
-const dropOn = [[itemChanged, (e: { id: string }) => e.id]] as const;
+const dropOn = [outdatedBy(itemChanged, (e) => e.id)];
 export const pantry = contract<Pantry>('pantry', {
   get: query({ ...operation, faults: ['item_not_found'], cache: { ttlMs: TTL_MS, staleIfErrorMs: STALE_MS, keyBy: byId, dropOn } }),
   getStrictly: query({ ...operation, cache: { ttlMs: TTL_MS, keyBy: byId, dropOn } }),

@@ -86,5 +86,5 @@ export class Caches {
 
 function topicsOf({ operations }: Contract<any>): string[] {
   const rules = Object.values<Descriptor>(operations).flatMap((descriptor) => (descriptor.kind === 'query' ? (descriptor.cache?.dropOn ?? []) : []));
-  return [...new Set(rules.map(([{ name }]) => name))];
+  return [...new Set(rules.map(({ event }) => event))];
 }

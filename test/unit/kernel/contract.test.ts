@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { z } from 'zod';
 import type { Call } from '../../../src/kernel/call.ts';
-import { command, contract, query } from '../../../src/kernel/contract.ts';
+import { command, contract, outdatedBy, query } from '../../../src/kernel/contract.ts';
 import { AnyJson } from '../../../src/kernel/json-schema.ts';
 import { event } from '../../../src/kernel/message.ts';
 
@@ -56,6 +56,13 @@ describe('a contract', () => {
     contract<One<{ a: string }, { a: string }>>('one', {});
     // @ts-expect-error -- the descriptor's answer is not the method's
     contract<One<{ a: string }, { a: string }>>('one', { ask: query({ input: ok, output: z.object({ b: z.int() }), timeoutMs: 1 }) });
+  });
+
+  it('does not compile with a key that the event does not name', () => {
+    const changed = event('one.changed', ok);
+    assert.equal(outdatedBy(changed, (e) => e.a).keyOf({ a: 'x' }), 'x');
+    // @ts-expect-error -- the event has no `b`
+    outdatedBy(changed, (e) => e.b);
   });
 
   it('refuses names that are not of the form', () => {
