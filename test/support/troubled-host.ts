@@ -78,6 +78,11 @@ export class TroubledHost {
     assert.ok(usual < PROMPT_MS && longest < 10 * PROMPT_MS, `nine in ten within ${usual} ms, the longest ${longest} ms`);
   }
 
+  /** Until the module answers calls again. On a busy machine that is long after its thread has begun. */
+  async answersAgain(): Promise<void> {
+    await this.pagesUntil(async () => this.line(AGAIN) !== undefined && (await this.ask('marks')).status === 200, 40_000);
+  }
+
   line(message: string): Line | undefined {
     return this.lines.find((line) => line.message === message);
   }
