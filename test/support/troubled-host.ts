@@ -44,7 +44,7 @@ export class TroubledHost {
     return made;
   }
 
-  async until(done: () => boolean, withinMs = 20_000): Promise<void> {
+  async until(done: () => boolean, withinMs = 40_000): Promise<void> {
     for (const until = Date.now() + withinMs; !done(); await new Promise((resolve) => setTimeout(resolve, 20))) {
       assert.ok(Date.now() < until, `not in ${withinMs} ms; the log: ${JSON.stringify(this.lines.slice(-5))}`);
     }
@@ -62,7 +62,7 @@ export class TroubledHost {
   }
 
   /** Asks for pages until `done`, and insists that they are answered, promptly. */
-  async pagesUntil(done: () => Promise<boolean>, withinMs = 20_000): Promise<void> {
+  async pagesUntil(done: () => Promise<boolean>, withinMs = 40_000): Promise<void> {
     const times: number[] = [];
     for (const until = Date.now() + withinMs; !(await done()); ) {
       assert.ok(Date.now() < until, `not in ${withinMs} ms; the log: ${JSON.stringify(this.lines.slice(-5))}`);
@@ -80,7 +80,7 @@ export class TroubledHost {
 
   /** Until the module answers calls again. On a busy machine that is long after its thread has begun. */
   async answersAgain(): Promise<void> {
-    await this.pagesUntil(async () => this.line(AGAIN) !== undefined && (await this.ask('marks')).status === 200, 40_000);
+    await this.pagesUntil(async () => this.line(AGAIN) !== undefined && (await this.ask('marks')).status === 200);
   }
 
   line(message: string): Line | undefined {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Fault } from '../../../../src/kernel/fault.ts';
 import { AGAIN, BROKEN, TroubledHost } from '../../../support/troubled-host.ts';
 
-test('a module on a thread is called, calls, stores, handles messages, logs and is measured as within the main thread', { timeout: 60_000 }, async () => {
+test('a module on a thread is called, calls, stores, handles messages, logs and is measured as within the main thread', { timeout: 120_000 }, async () => {
   const it = await TroubledHost.start();
   const { status, body } = await it.ask('where');
   assert.equal(status, 200);
@@ -32,7 +32,7 @@ test('a module on a thread is called, calls, stores, handles messages, logs and 
   assert.deepEqual(it.lines.filter(({ level }) => level === 'warn' || level === 'error'), []);
 });
 
-test('while it blocks its thread for seconds, pages are answered and its calls run into their deadlines', { timeout: 60_000 }, async () => {
+test('while it blocks its thread for seconds, pages are answered and its calls run into their deadlines', { timeout: 120_000 }, async () => {
   const it = await TroubledHost.start();
   await it.ask('where');
   const blocked = it.ask('block', { ms: 5_000 });
@@ -45,7 +45,7 @@ test('while it blocks its thread for seconds, pages are answered and its calls r
   assert.equal(it.line(BROKEN), undefined, 'a busy thread is left alone');
 });
 
-test('what waited for a busy thread beyond its deadline is not done any more', { timeout: 60_000 }, async () => {
+test('what waited for a busy thread beyond its deadline is not done any more', { timeout: 120_000 }, async () => {
   const it = await TroubledHost.start();
   await it.ask('where');
   const asked = [await it.ask('block', { ms: 2_000 }), ...(await Promise.all(Array.from({ length: 20 }, () => it.ask('block', { ms: 100 }))))];
@@ -55,7 +55,7 @@ test('what waited for a busy thread beyond its deadline is not done any more', {
   assert.match((await it.get('metrics')).body, /^troubled_asked_total 3$/m, 'two questions and the first that blocked');
 });
 
-test('answers may be kept in front of a thread', { timeout: 60_000 }, async () => {
+test('answers may be kept in front of a thread', { timeout: 120_000 }, async () => {
   const it = await TroubledHost.start('calls.troubled.cache.entries=10');
   const { now } = (await it.ask('now')).body;
   await it.ask('trouble', { kind: 'exit' });
@@ -67,7 +67,7 @@ test('answers may be kept in front of a thread', { timeout: 60_000 }, async () =
 });
 
 for (const [kind, reason] of [['throw', /nobody caught/], ['throw-nothing', /nobody caught/], ['reject', /nobody caught/], ['exit', /exit code 3/], ['memory', /ran out of memory/]] as const) {
-  test(`when it breaks its thread by ${kind}, pages are answered, and it works again on a new one`, { timeout: 60_000 }, async () => {
+  test(`when it breaks its thread by ${kind}, pages are answered, and it works again on a new one`, { timeout: 120_000 }, async () => {
     const it = await TroubledHost.start();
     const before = (await it.ask('where')).body.threadId;
     assert.match((await it.get('metrics')).body, /^troubled_asked_total 1$/m);
@@ -102,7 +102,7 @@ test('every message is handled once though the thread breaks again and again', {
   assert.deepEqual([...new Set(Object.values(marks))], [1]);
 });
 
-test('one that has not answered for longer than is allowed is ended and started again', { timeout: 60_000 }, async () => {
+test('one that has not answered for longer than is allowed is ended and started again', { timeout: 120_000 }, async () => {
   const it = await TroubledHost.start('threads.silentMs=4000');
   void it.ask('block', { ms: 60_000 });
   let said = '';
@@ -115,7 +115,7 @@ test('one that has not answered for longer than is allowed is ended and started 
   await it.answersAgain();
 });
 
-test('a module that cannot start stops the host with its own words, and nothing is left', { timeout: 60_000 }, async () => {
+test('a module that cannot start stops the host with its own words, and nothing is left', { timeout: 120_000 }, async () => {
   const it = new TroubledHost('modules.troubled.start=fails');
   const error = await it.host.start().catch((thrown: unknown) => thrown);
   assert.ok(Fault.is(error));
@@ -123,7 +123,7 @@ test('a module that cannot start stops the host with its own words, and nothing 
   assert.equal(it.line(BROKEN), undefined);
 });
 
-test('a stop ends a thread that is blocked, at the deadline', { timeout: 60_000 }, async () => {
+test('a stop ends a thread that is blocked, at the deadline', { timeout: 120_000 }, async () => {
   const it = await TroubledHost.start();
   await it.ask('block', { ms: 30_000 });
   const began = performance.now();
