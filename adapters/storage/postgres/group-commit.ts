@@ -7,7 +7,9 @@ import { Turn } from './turn.ts';
 
 /** A group closes when nobody waits, or at the first of these. */
 const GROUP_TRANSACTIONS = 512;
-const GROUP_MS = 10;
+const GROUP_MS = 100;
+/** How long a statement of a transaction that has failed may go on before it is told to end. */
+const PATIENCE_MS = 50;
 /** How long a statement that is to end may take to do so; then its connection is cut. */
 const CANCEL_MS = 2_000;
 /** What a stop leaves for a commit under way, beyond its deadline; and the server for saying that a lock is taken. */
@@ -143,9 +145,16 @@ export class GroupCommit {
   }
 
   async #end(session: Session, turn: Turn): Promise<void> {
+    if (await answersWithin(PATIENCE_MS, turn)) return;
     const timer = setTimeout(() => session.destroy(), CANCEL_MS);
     await this.#options.cancel(session.processId).catch(() => {});
     await turn.answered();
     clearTimeout(timer);
   }
+}
+
+async function answersWithin(ms: number, turn: Turn): Promise<boolean> {
+  let timer: NodeJS.Timeout;
+  const late = new Promise<boolean>((resolve) => (timer = setTimeout(resolve, ms, false)));
+  return Promise.race([turn.answered().then(() => true), late]).finally(() => clearTimeout(timer));
 }

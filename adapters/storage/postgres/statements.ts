@@ -1,4 +1,4 @@
-import type { Kysely, QueryResult } from 'kysely';
+import { DeleteQueryNode, InsertQueryNode, type Kysely, type QueryResult, type RootOperationNode, UpdateQueryNode } from 'kysely';
 import type { QueryConfig, QueryResult as Answer } from 'pg';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { Parameter, type Statement } from '../../../src/ports/storage.ts';
@@ -11,6 +11,8 @@ const RESERVED = /^\s*(?:begin|start|commit|end|abort|rollback|savepoint|release
 type Query = QueryConfig & { readonly queryMode?: 'extended' };
 
 interface Bound {
+  /** A write that answers no rows, whatever it finds. */
+  readonly isSilent: boolean;
   readonly name: string;
   readonly text: string;
   /** In the order of the placeholders: a parameter's name, or a constant that is bound as it is. */
@@ -29,9 +31,13 @@ export class Statements {
 
   /** As pg takes it: under a name, by which each connection prepares it once. */
   query<Params>(statement: Statement<Params, any>, params: Params): Query {
-    const { name, text, slots } = this.#bound.get(statement) ?? this.#bind(statement);
+    const { name, text, slots } = this.#of(statement);
     const values = slots.map((slot) => (slot instanceof Parameter ? bindable((params as Record<string, unknown>)[slot.name], slot.name) : slot.constant));
     return { name, text, values };
+  }
+
+  isSilent(statement: Statement<any, any>): boolean {
+    return this.#of(statement).isSilent;
   }
 
   /** Prepares anew what is asked for next: for when the tables have changed. */
@@ -39,10 +45,14 @@ export class Statements {
     this.#bound = new WeakMap();
   }
 
+  #of(statement: Statement<any, any>): Bound {
+    return this.#bound.get(statement) ?? this.#bind(statement);
+  }
+
   #bind(statement: Statement<any, any>): Bound {
-    const { sql, parameters } = statement.build(this.#compiler).compile();
+    const { sql, parameters, query } = statement.build(this.#compiler).compile();
     const slots = parameters.map((value, i) => (value instanceof Parameter ? value : { constant: bindable(value, `parameter ${i + 1}`) }));
-    const bound = { name: `s${++this.#named}`, text: allowed(sql), slots };
+    const bound = { isSilent: isSilent(query), name: `s${++this.#named}`, text: allowed(sql), slots };
     this.#bound.set(statement, bound);
     return bound;
   }
@@ -56,6 +66,10 @@ export function queryOf(sql: string, parameters: readonly unknown[]): Query {
 export function resultOf({ command, rowCount, rows }: Answer): QueryResult<any> {
   const changes = command === 'INSERT' || command === 'UPDATE' || command === 'DELETE' || command === 'MERGE';
   return changes ? { rows, numAffectedRows: BigInt(rowCount ?? 0) } : { rows };
+}
+
+function isSilent(query: RootOperationNode): boolean {
+  return (InsertQueryNode.is(query) || UpdateQueryNode.is(query) || DeleteQueryNode.is(query)) && query.returning === undefined;
 }
 
 function allowed(sql: string): string {

@@ -77,7 +77,20 @@ export class PostgresStorage implements Storage {
   async transaction<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     const { commits } = this.#opened();
     if (this.#lifecycle.state === 'stopping') throw stopped(`Storage ${this.#options.name} is stopping.`);
-    return commits.run((turn) => work(new PostgresTransaction(turn, this.#statements)), timeoutOf(options));
+    return commits.run((turn) => this.#carryOut(work, turn), timeoutOf(options));
+  }
+
+  async #carryOut<T>(work: (tx: StorageTransaction<any>) => Promise<T>, turn: Turn): Promise<T> {
+    try {
+      try {
+        return await work(new PostgresTransaction(turn, this.#statements));
+      } finally {
+        await turn.written();
+      }
+    } catch (error) {
+      if (Fault.is(error) && error.reason === SCHEMA_CHANGED) this.#statements.forget();
+      throw error;
+    }
   }
 
   scan<Row>(query: Compilable<Row>, options: { readonly batchRows?: number; readonly signal?: AbortSignal } = {}): AsyncIterable<Row[]> {
@@ -191,11 +204,9 @@ class PostgresTransaction implements StorageTransaction<any> {
   }
 
   async run<Params, Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]> {
-    try {
-      return (await this.#turn.execute(this.#statements.query(statement, params))).rows as Row[];
-    } catch (error) {
-      if (Fault.is(error) && error.reason === SCHEMA_CHANGED) this.#statements.forget();
-      throw error;
-    }
+    const query = this.#statements.query(statement, params);
+    if (!this.#statements.isSilent(statement)) return (await this.#turn.execute(query)).rows as Row[];
+    await this.#turn.write(query);
+    return [];
   }
 }

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sql } from 'kysely';
-import type { Storage } from '../../../src/ports/storage.ts';
+import { type Storage, statement } from '../../../src/ports/storage.ts';
 import { rejectsWith } from '../../support/faults.ts';
 import { onEachStorage, type Tables } from '../../support/storages.ts';
+
+const count = statement<Tables, Tables['counters']>()((db, p) => db.insertInto('counters').values({ id: p('id'), n: p('n') }));
 
 async function withPerson(storage: Storage<Tables>): Promise<void> {
   await storage.transaction((tx) => tx.db.insertInto('people').values({ id: 'p', workspace: 'w', email: 'a@example.com' }).execute());
@@ -26,6 +28,29 @@ onEachStorage('conflicts', ({ open }) => {
     assert.equal(outcomes.filter((outcome) => outcome.status === 'fulfilled').length, 1);
     for (const outcome of outcomes) if (outcome.status === 'rejected') assert.deepEqual([outcome.reason.code, outcome.reason.reason], ['conflict', 'unique']);
     assert.equal((await storage.db.selectFrom('people').selectAll().execute()).length, 1);
+  });
+
+  test('a write that was refused is told, whatever its transaction does after it', async (t) => {
+    const storage = await open(t);
+    await storage.transaction((tx) => tx.run(count, { id: 'a', n: 1 }));
+    const afterIt: Record<string, () => unknown> = { nothing: () => {}, 'a throw of its own': () => { throw new Error('something else'); } };
+    for (const [what, then] of Object.entries(afterIt)) {
+      const refused = storage.transaction(async (tx) => {
+        await tx.run(count, { id: what, n: 1 });
+        await tx.run(count, { id: 'a', n: 2 });
+        return then();
+      });
+      await rejectsWith('conflict', refused, 'unique');
+    }
+    const many = Array.from({ length: 300 }, (_, i) => `many ${i}`);
+    await rejectsWith('conflict', storage.transaction(async (tx) => {
+      for (const id of [...many, 'a', 'last']) await tx.run(count, { id, n: 1 });
+    }), 'unique');
+    await storage.transaction(async (tx) => {
+      for (const id of many) await tx.run(count, { id, n: 1 });
+    });
+    const rows = await storage.db.selectFrom('counters').select('id').execute();
+    assert.deepEqual(rows.map(({ id }) => id).sort(), [...many, 'a'].sort());
   });
 
   test('foreign key, not null, check', async (t) => {
