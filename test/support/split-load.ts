@@ -7,7 +7,7 @@ import { type Layout, type SystemOptions, TestSystem } from './topologies.ts';
 import { TestWorkspace } from './workspace.ts';
 
 const PEOPLE = 50;
-const EVENTS_A_TICK = 5;
+const EVENTS_PER_SECOND = 200;
 const TICK_MS = 25;
 /** Not yet accepted: what a client keeps for a server that is away. */
 const MOST_OPEN = 500;
@@ -37,6 +37,7 @@ export class SplitLoad {
   readonly #workspace: TestWorkspace;
   readonly #analytics: Analytics;
   readonly #automationId: string;
+  readonly #eventsATick: number;
   readonly #givenUp: unknown[] = [];
   #next = 0;
   #accepted = 0;
@@ -44,16 +45,17 @@ export class SplitLoad {
   #visiting: Promise<unknown> | undefined;
   #isVisiting = false;
 
-  private constructor(system: TestSystem, server: MailServer, workspace: TestWorkspace, automationId: string) {
+  private constructor(system: TestSystem, server: MailServer, workspace: TestWorkspace, automationId: string, eventsPerSecond: number) {
     this.#system = system;
     this.#server = server;
     this.#workspace = workspace;
     this.#automationId = automationId;
+    this.#eventsATick = Math.ceil((eventsPerSecond * TICK_MS) / 1_000);
     this.#analytics = new Analytics({ writeKey: workspace.key, host: system.url, flushAt: 20, flushInterval: 100, maxRetries: 1_000 });
   }
 
   /** A system of its own with this load on it; everything goes when the test ends. */
-  static async on(t: TestContext, layout: Layout, options: SystemOptions = {}): Promise<{ system: TestSystem; load: SplitLoad }> {
+  static async on(t: TestContext, layout: Layout, options: SystemOptions & { readonly eventsPerSecond?: number } = {}): Promise<{ system: TestSystem; load: SplitLoad }> {
     let system: TestSystem | undefined;
     let load: SplitLoad | undefined;
     const server = await MailServer.start();
@@ -63,16 +65,16 @@ export class SplitLoad {
       await server.stop();
     });
     system = await TestSystem.start(layout, { ...options, env: { ...options.env, MULTILITH_SMTP_URL: server.url } });
-    load = await SplitLoad.#start(system, server);
+    load = await SplitLoad.#start(system, server, options.eventsPerSecond ?? EVENTS_PER_SECOND);
     return { system, load };
   }
 
-  static async #start(system: TestSystem, server: MailServer): Promise<SplitLoad> {
+  static async #start(system: TestSystem, server: MailServer, eventsPerSecond: number): Promise<SplitLoad> {
     const workspace = await TestWorkspace.create(system);
     await workspace.send(Array.from({ length: PEOPLE }, (_, i) => ({ type: 'identify', userId: `u${i}`, traits: { email: `u${i}@customer.example`, firstName: `P${i}` } })));
     await workspace.until('/api/v1/people?limit=200', (page) => page.items.length === PEOPLE);
     const templateId = await workspace.template({ subject: 'Claim {{ event.number }}', body: '<p>Hello {{ person.firstName }}</p>' });
-    const load = new SplitLoad(system, server, workspace, await workspace.automation('Claim Opened', templateId));
+    const load = new SplitLoad(system, server, workspace, await workspace.automation('Claim Opened', templateId), eventsPerSecond);
     load.#sending = setInterval(() => load.#send(), TICK_MS);
     load.visit();
     return load;
@@ -145,7 +147,7 @@ export class SplitLoad {
   }
 
   #send(): void {
-    for (let n = 0; n < EVENTS_A_TICK && this.#next - this.#accepted < MOST_OPEN; n++) {
+    for (let n = 0; n < this.#eventsATick && this.#next - this.#accepted < MOST_OPEN; n++) {
       const number = this.#next++;
       this.#analytics.track({ userId: `u${number % PEOPLE}`, event: 'Claim Opened', messageId: `claim-${number}`, properties: { number } }, (error) => {
         if (error === undefined) this.#accepted++;

@@ -130,20 +130,22 @@ describe('agenda', () => {
 
   test('catches up on much that was missed without holding up the event loop', async (t) => {
     const rig = await new TriggerRig().start();
+    t.after(() => rig.dispose());
     const { automationId } = await rig.save({ waitMs: DAY });
     await rig.event({ person: person('model') });
     const model = await rig.store.db.selectFrom('agenda').selectAll().executeTakeFirstOrThrow();
     const rows = 5_000;
-    await rig.store.transaction(async (tx) => {
-      for (let i = 0; i < rows; i++) await tx.run(plan, { ...model, due: model.due + 1, run_id: `r${i}` });
-      await tx.db.updateTable('automations').set({ entered: rows + 1, waiting: rows + 1 }).execute();
-    });
+    for (let from = 0; from < rows; from += 500) {
+      await rig.store.transaction(async (tx) => {
+        for (let i = from; i < from + 500; i++) await tx.run(plan, { ...model, due: model.due + 1, run_id: `r${i}` });
+      });
+    }
+    await rig.store.transaction(async (tx) => void (await tx.db.updateTable('automations').set({ entered: rows + 1, waiting: rows + 1 }).execute()));
     const turn = longestTurn(t);
     await rig.advance(DAY + 1);
     const longestMs = turn.ms();
     assert.deepEqual(await rig.counts(automationId), { entered: rows + 1, waiting: 0, sent: rows + 1, left: {}, turnedAway: 0 });
     assert.ok(longestMs < 250, `held up for ${Math.round(longestMs)} ms`);
-    await rig.dispose();
   });
 
   withRig('puts off a row that cannot be fired, and fires the others', async (rig, clock) => {
