@@ -7,7 +7,8 @@ import type { Config } from '../app/config/config.ts';
 import { BootProblem } from '../app/host/boot-problem.ts';
 import { parts } from '../app/parts.ts';
 import { Fault } from '../kernel/fault.ts';
-import type { BrowsedMessage, QueueState } from '../ports/bus.ts';
+import type { BrowsedMessage, Part, QueueState } from '../ports/bus.ts';
+import { inParts } from '../ports/in-parts.ts';
 import { existsSync } from 'node:fs';
 import { columns, count } from '../app/plan/plan-text.ts';
 import { didYouMean } from '../app/config/suggest.ts';
@@ -188,13 +189,13 @@ async function resume(ask: Ask, queue: string, args: Args, io: Io): Promise<void
 
 async function requeue(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
   requireScope(args, 'requeue');
-  const requeued = (await ask('requeue', { queue, filter: filterOf(args) })) as number;
+  const requeued = await inParts((from) => ask('requeue', { queue, filter: filterOf(args), ...from }) as Promise<Part>);
   report(args, io, { queue, requeued }, `${count(requeued, 'message')} back in ${queue}.`);
 }
 
 async function purge(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
   requireScope(args, 'purge');
-  const purged = (await ask('purge', { queue, dead: args.flag('dead'), filter: filterOf(args) })) as number;
+  const purged = await inParts((from) => ask('purge', { queue, dead: args.flag('dead'), filter: filterOf(args), ...from }) as Promise<Part>);
   report(args, io, { queue, purged }, `${count(purged, 'message')} deleted from ${args.flag('dead') ? `the error queue of ${queue}` : queue}.`);
 }
 

@@ -4,11 +4,11 @@ import { command, contract, query } from '../kernel/contract.ts';
 import { AnyJson } from '../kernel/json-schema.ts';
 import { LANES } from '../kernel/message.ts';
 
-/** Longer than what a take or a look for hints waits, so that an answer is always on its way before. */
+/** Longer than what a take or a look for hints waits, so that an answer is always on its way before. Also what looks through many messages. */
 const LONG_POLL_MS = 30_000;
 const SHORT_MS = 10_000;
-/** For what goes through a whole queue, stretch by stretch. */
-const STAFF_MS = 300_000;
+/** For waiting until what is under way has finished. */
+const RELEASE_MS = 300_000;
 
 const Nothing = z.object({});
 const Trace = z.object({ traceId: z.string(), spanId: z.string() });
@@ -70,9 +70,10 @@ const Browsed = z.object({
   next: z.string().nullable(),
 });
 const Pause = z.object({ queue: z.string(), workspace: z.string().optional() });
-const Requeue = z.object({ queue: z.string(), filter: Filter });
-const Purge = z.object({ queue: z.string(), dead: z.boolean(), filter: Filter });
-const Count = z.object({ count: z.number() });
+const Inspect = z.object({ queue: z.string().optional(), workspace: z.string().optional() });
+const Requeue = z.object({ queue: z.string(), filter: Filter, after: z.string().optional() });
+const Purge = z.object({ queue: z.string(), dead: z.boolean(), filter: Filter, after: z.string().optional() });
+const Part = z.object({ count: z.number(), next: z.string().nullable() });
 
 const Watch = z.object({ watcher: z.string().min(1).max(64), topics: z.array(z.string().max(255)).max(10_000) });
 const Hints = z.object({
@@ -99,12 +100,12 @@ export interface BusAccess {
   settle(request: z.infer<typeof Settle>, call: Call): Promise<z.infer<typeof Nothing>>;
   /** Ends one consumer: nothing new, then waits for the outcomes of what is under way, and gives the rest back. */
   release(request: z.infer<typeof Release>, call: Call): Promise<z.infer<typeof Nothing>>;
-  inspect(request: z.infer<typeof Nothing>, call: Call): Promise<z.infer<typeof QueueStates>>;
+  inspect(request: z.infer<typeof Inspect>, call: Call): Promise<z.infer<typeof QueueStates>>;
   browse(request: z.infer<typeof Browse>, call: Call): Promise<z.infer<typeof Browsed>>;
   pause(request: z.infer<typeof Pause>, call: Call): Promise<z.infer<typeof Nothing>>;
   resume(request: z.infer<typeof Pause>, call: Call): Promise<z.infer<typeof Nothing>>;
-  requeue(request: z.infer<typeof Requeue>, call: Call): Promise<z.infer<typeof Count>>;
-  purge(request: z.infer<typeof Purge>, call: Call): Promise<z.infer<typeof Count>>;
+  requeue(request: z.infer<typeof Requeue>, call: Call): Promise<z.infer<typeof Part>>;
+  purge(request: z.infer<typeof Purge>, call: Call): Promise<z.infer<typeof Part>>;
   /** The next hints, as soon as there are any; nothing after 20 s. Not repeatable: a lost answer is a gap. */
   watch(request: z.infer<typeof Watch>, call: Call): Promise<z.infer<typeof Hints>>;
 }
@@ -127,12 +128,12 @@ export const busContract = contract<BusAccess>('bus', {
   consume: command({ input: Consume, output: Nothing, timeoutMs: SHORT_MS, faults: FAULTS }),
   take: query({ input: Take, output: Taken, timeoutMs: LONG_POLL_MS, faults: FAULTS }),
   settle: command({ input: Settle, output: Nothing, timeoutMs: SHORT_MS, faults: FAULTS }),
-  release: command({ input: Release, output: Nothing, timeoutMs: STAFF_MS, faults: FAULTS }),
-  inspect: query({ input: Nothing, output: QueueStates, timeoutMs: SHORT_MS, faults: FAULTS }),
+  release: command({ input: Release, output: Nothing, timeoutMs: RELEASE_MS, faults: FAULTS }),
+  inspect: query({ input: Inspect, output: QueueStates, timeoutMs: SHORT_MS, faults: FAULTS }),
   browse: query({ input: Browse, output: Browsed, timeoutMs: LONG_POLL_MS, faults: FAULTS }),
   pause: command({ input: Pause, output: Nothing, timeoutMs: SHORT_MS, faults: FAULTS }),
   resume: command({ input: Pause, output: Nothing, timeoutMs: SHORT_MS, faults: FAULTS }),
-  requeue: command({ input: Requeue, output: Count, timeoutMs: STAFF_MS, faults: FAULTS }),
-  purge: command({ input: Purge, output: Count, timeoutMs: STAFF_MS, faults: FAULTS }),
+  requeue: command({ input: Requeue, output: Part, timeoutMs: LONG_POLL_MS, faults: FAULTS }),
+  purge: command({ input: Purge, output: Part, timeoutMs: LONG_POLL_MS, faults: FAULTS }),
   watch: command({ input: Watch, output: Hints, timeoutMs: LONG_POLL_MS, faults: FAULTS }),
 });

@@ -105,8 +105,8 @@ export class BusService implements BusAccess {
     return {};
   }
 
-  async inspect(): ReturnType<BusAccess['inspect']> {
-    return { queues: (await this.#bus.inspect()) as Awaited<ReturnType<BusAccess['inspect']>>['queues'] };
+  async inspect(which: Requests['inspect']): ReturnType<BusAccess['inspect']> {
+    return { queues: (await this.#bus.inspect(which as object)) as Awaited<ReturnType<BusAccess['inspect']>>['queues'] };
   }
 
   browse({ queue, filter, after, ...which }: Requests['browse']): ReturnType<BusAccess['browse']> {
@@ -123,12 +123,12 @@ export class BusService implements BusAccess {
     return {};
   }
 
-  async requeue({ queue, filter }: Requests['requeue']): ReturnType<BusAccess['requeue']> {
-    return { count: await this.#bus.requeue(queue, filter as object) };
+  requeue({ queue, filter, after }: Requests['requeue']): ReturnType<BusAccess['requeue']> {
+    return this.#bus.requeue(queue, { filter: filter as object, ...(after === undefined ? {} : { after }) });
   }
 
-  async purge({ queue, dead, filter }: Requests['purge']): ReturnType<BusAccess['purge']> {
-    return { count: await this.#bus.purge(queue, { dead, filter: filter as object }) };
+  purge({ queue, dead, filter, after }: Requests['purge']): ReturnType<BusAccess['purge']> {
+    return this.#bus.purge(queue, { dead, filter: filter as object, ...(after === undefined ? {} : { after }) });
   }
 
   async watch({ watcher: id, topics }: Requests['watch'], call: Call): ReturnType<BusAccess['watch']> {

@@ -1,6 +1,7 @@
 import type { MessageDefinition } from '../kernel/message.ts';
 import type { Bus } from '../ports/bus.ts';
 import type { DeadLetters } from '../ports/dead-letters.ts';
+import { inParts } from '../ports/in-parts.ts';
 import { queueName } from './envelope.ts';
 
 /** What one page of the bus looks at and one purge names, at most. */
@@ -22,7 +23,7 @@ export class BusDeadLetters implements DeadLetters {
     for (let after: string | undefined; ; ) {
       const page = await this.#bus.browse(queue, { dead: true, filter: { workspace }, limit: AT_ONCE, ...(after !== undefined && { after }) });
       const ids = page.messages.filter(({ payload }) => concerns(fieldsOf<P>(payload))).map(({ id }) => id);
-      if (ids.length > 0) purged += await this.#bus.purge(queue, { dead: true, filter: { workspace, ids } });
+      if (ids.length > 0) purged += await inParts((from) => this.#bus.purge(queue, { dead: true, filter: { workspace, ids }, ...from }));
       if (page.next === null) return purged;
       after = page.next;
     }

@@ -2,7 +2,7 @@ import type { Clock } from '../kernel/clock.ts';
 import { Fault } from '../kernel/fault.ts';
 import { StartStop } from '../kernel/lifecycle.ts';
 import type { Log } from '../kernel/telemetry.ts';
-import type { BrowsedMessage, Bus, BusCapabilities, Consumer, Handler, HintListener, MessageFilter, Outgoing, QueueSettings, QueueState } from '../ports/bus.ts';
+import type { BrowsedMessage, Bus, BusCapabilities, Consumer, Handler, HintListener, MessageFilter, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../ports/bus.ts';
 import { BusCaller, notRunning } from './bus-caller.ts';
 import type { BusAccess } from './bus-contract.ts';
 import { RemoteHints } from './remote-hints.ts';
@@ -17,7 +17,7 @@ export interface RemoteBusOptions {
 
 const PUBLISH_MS = 10_000;
 const ASK_MS = 10_000;
-const STAFF_MS = 300_000;
+const PART_MS = 30_000;
 /** What one call carries: at most about four times as many bytes, whatever the script and the quotes. */
 const CHARACTERS_AT_ONCE = 1024 * 1024;
 const MESSAGES_AT_ONCE = 2_000;
@@ -76,9 +76,9 @@ export class RemoteBus implements Bus {
     return this.#session.consume(queue, concurrency, handler, this.#stopping.signal);
   }
 
-  async inspect(): Promise<QueueState[]> {
+  async inspect(which: QueueFilter = {}): Promise<QueueState[]> {
     this.#requireRunning();
-    return (await this.#caller.stub.inspect({}, this.#caller.once(ASK_MS))).queues;
+    return (await this.#caller.stub.inspect({ ...which }, this.#caller.once(ASK_MS))).queues;
   }
 
   async browse(queue: string, { dead, filter, after, limit }: { readonly dead: boolean; readonly filter?: MessageFilter; readonly after?: string; readonly limit: number }): Promise<{ messages: BrowsedMessage[]; next: string | null }> {
@@ -96,14 +96,14 @@ export class RemoteBus implements Bus {
     await this.#caller.stub.resume({ queue, ...(workspace === undefined ? {} : { workspace }) }, this.#caller.repeatable(ASK_MS));
   }
 
-  async requeue(queue: string, filter: MessageFilter): Promise<number> {
+  async requeue(queue: string, { filter, ...from }: { readonly filter: MessageFilter; readonly after?: string }): Promise<Part> {
     this.#requireRunning();
-    return (await this.#caller.stub.requeue({ queue, filter: mutable(filter) }, this.#caller.once(STAFF_MS))).count;
+    return this.#caller.stub.requeue({ queue, filter: mutable(filter), ...from }, this.#caller.once(PART_MS));
   }
 
-  async purge(queue: string, { dead, filter }: { readonly dead: boolean; readonly filter: MessageFilter }): Promise<number> {
+  async purge(queue: string, { filter, ...which }: { readonly dead: boolean; readonly filter: MessageFilter; readonly after?: string }): Promise<Part> {
     this.#requireRunning();
-    return (await this.#caller.stub.purge({ queue, dead, filter: mutable(filter) }, this.#caller.once(STAFF_MS))).count;
+    return this.#caller.stub.purge({ queue, filter: mutable(filter), ...which }, this.#caller.once(PART_MS));
   }
 
   watch(topics: readonly string[], listener: HintListener): () => void {

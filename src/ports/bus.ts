@@ -83,6 +83,19 @@ export interface QueueState {
   readonly lastTaken: EpochMs | null;
 }
 
+/** Which queues, and whose messages in them. */
+export interface QueueFilter {
+  readonly queue?: string;
+  /**
+   * Of this one alone: `ready`, `waiting`, `inFlight` and `dead`, each counted up to `MOST_COUNTED`, `oldestMs`, and
+   * `pausedWorkspaces`, which names it or nobody. All else is the queue's.
+   */
+  readonly workspace?: string;
+}
+
+/** Counting one workspace's messages goes no further: what is more reads as this many. */
+export const MOST_COUNTED = 10_000;
+
 /** Which messages. Fields are joined by and; an empty filter is every message of the queue. */
 export interface MessageFilter {
   readonly workspace?: string;
@@ -108,6 +121,14 @@ export interface BrowsedMessage {
   readonly payload: string;
 }
 
+/** One part of what is done to many messages. */
+export interface Part {
+  /** Messages that it has changed. */
+  readonly count: number;
+  /** Where the next part begins; null when this was the last one. */
+  readonly next: string | null;
+}
+
 /** Told of events as they are published, for what may be forgotten and rebuilt: caches, screens. */
 export interface HintListener {
   /** The payload is JSON text. Called after the commit, in the publisher's turn: short, and a throw is only logged. */
@@ -124,7 +145,7 @@ export interface BusCapabilities {
 
 /**
  * Durable messages, at least once. Faults: `exhausted` (backlog at its limit or disk full; details.retryAfterMs),
- * `unavailable`, `not_found` (queue), `invalid` (payload larger than `maxBytes`).
+ * `unavailable`, `not_found` (queue), `invalid` (payload larger than `maxBytes`, `cursor_invalid`).
  */
 export interface Bus extends Lifecycle {
   readonly capabilities: BusCapabilities;
@@ -133,15 +154,20 @@ export interface Bus extends Lifecycle {
   /** Resolves when all of them are safely on disk; all or none of one call. */
   publish(messages: readonly Outgoing[]): Promise<void>;
   consume(queue: string, options: { readonly concurrency: number }, handler: Handler): Promise<Consumer>;
-  inspect(): Promise<QueueState[]>;
+  /** Every queue, or the one that is named. */
+  inspect(which?: QueueFilter): Promise<QueueState[]>;
   browse(queue: string, which: { readonly dead: boolean; readonly filter?: MessageFilter; readonly after?: string; readonly limit: number }): Promise<{ messages: BrowsedMessage[]; next: string | null }>;
   /** Survives a restart. Messages under way finish. */
   pause(queue: string, workspace?: string): Promise<void>;
   resume(queue: string, workspace?: string): Promise<void>;
-  /** Dead messages back into their queue with their tries counted anew. Answers how many. */
-  requeue(queue: string, filter: MessageFilter): Promise<number>;
-  /** Deletes for good; messages under way stay. Answers how many. */
-  purge(queue: string, which: { readonly dead: boolean; readonly filter: MessageFilter }): Promise<number>;
+  /**
+   * Dead messages back into their queue with their tries counted anew: a part of them, a second's work at most, so that
+   * whoever asks can tell how far it is, and stop. The next call goes on `after` the `next` of this one, with the same
+   * filter; see `inParts`. A message that dies again meanwhile is not taken up twice.
+   */
+  requeue(queue: string, which: { readonly filter: MessageFilter; readonly after?: string }): Promise<Part>;
+  /** Deletes for good, in parts as `requeue` does; messages under way stay. */
+  purge(queue: string, which: { readonly dead: boolean; readonly filter: MessageFilter; readonly after?: string }): Promise<Part>;
   /**
    * Hints of every event published to these topics from now on, on whatever host: not durable, at most once each unless
    * it was published twice. May be called before the start. Answers what ends it.

@@ -13,6 +13,7 @@ import { portalModule } from '../../modules/portal/module.ts';
 import { trigger } from '../../modules/trigger/contract.ts';
 import { systemCall } from '../../src/kernel/call.ts';
 import { defineModule } from '../../src/kernel/module.ts';
+import { inParts } from '../../src/ports/in-parts.ts';
 import { composeForTest, type TestComposition } from '../support/compose.ts';
 import { testContext } from '../support/context.ts';
 import { notificationStandIn } from '../support/notification-stand-in.ts';
@@ -46,7 +47,7 @@ export async function benchIngest(): Promise<BenchRow[]> {
     const turns: number[] = [];
     for (let round = 0; round < ROUNDS; round++) {
       // Only the last round's batches are recorded afterwards.
-      await composition.bus.purge(ingestBatch.name, { dead: false, filter: {} });
+      await inParts((from) => composition.bus.purge(ingestBatch.name, { dead: false, filter: {}, ...from }));
       limits.push(await againstBareTable(key));
       const watched = longestTurn();
       loads.push(await serving((request, response) => void composition.http[0]!.handle(request, response), key));

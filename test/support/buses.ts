@@ -2,7 +2,8 @@ import { type TestContext as Test, describe } from 'node:test';
 import { busDrivers } from '../../adapters/bus/catalog.ts';
 import { storageDrivers } from '../../adapters/storage/catalog.ts';
 import { newId } from '../../src/kernel/ids.ts';
-import type { Bus, Handler, Incoming, Outcome, Outgoing, QueueSettings, QueueState } from '../../src/ports/bus.ts';
+import type { Bus, Handler, Incoming, MessageFilter, Outcome, Outgoing, QueueSettings, QueueState } from '../../src/ports/bus.ts';
+import { inParts } from '../../src/ports/in-parts.ts';
 import type { Storage } from '../../src/ports/storage.ts';
 import { type TestContext, testContext } from './context.ts';
 import { linkedBus } from './linked-bus.ts';
@@ -126,6 +127,16 @@ export async function stateOf(bus: Bus, name: string): Promise<QueueState> {
   const state = (await bus.inspect()).find((queue) => queue.name === name);
   if (state === undefined) throw new Error(`no queue ${name}`);
   return state;
+}
+
+/** Requeues to the end; answers how many. */
+export function requeueAll(bus: Bus, queue: string, filter: MessageFilter = {}): Promise<number> {
+  return inParts((from) => bus.requeue(queue, { filter, ...from }));
+}
+
+/** Purges to the end; answers how many. */
+export function purgeAll(bus: Bus, queue: string, which: { readonly dead: boolean; readonly filter?: MessageFilter }): Promise<number> {
+  return inParts((from) => bus.purge(queue, { filter: {}, ...which, ...from }));
 }
 
 /** Nothing left to handle: neither ready, waiting nor under way. */

@@ -117,11 +117,11 @@ function through(bus: Bus, life: StartStop): Bus {
     declare: (settings) => bus.declare(settings),
     publish: (messages) => bus.publish(messages),
     consume: (queue, options, handler) => bus.consume(queue, options, handler),
-    inspect: () => bus.inspect(),
+    inspect: (which) => bus.inspect(which),
     browse: (queue, which) => bus.browse(queue, which),
     pause: (queue, workspace) => bus.pause(queue, workspace),
     resume: (queue, workspace) => bus.resume(queue, workspace),
-    requeue: (queue, filter) => bus.requeue(queue, filter),
+    requeue: (queue, which) => bus.requeue(queue, which),
     purge: (queue, which) => bus.purge(queue, which),
     watch: (topics, listener) => bus.watch(topics, listener),
   };

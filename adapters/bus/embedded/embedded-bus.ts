@@ -4,7 +4,7 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import { LANES } from '../../../src/kernel/message.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
-import type { Bus, BusCapabilities, Consumer, Handler, HintListener, MessageFilter, Outgoing, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
+import type { Bus, BusCapabilities, Consumer, Handler, HintListener, MessageFilter, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import { Listeners } from '../../../src/ports/listeners.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { checkedSettings } from './declare.ts';
@@ -14,6 +14,7 @@ import { BusMemory, recover } from './memory.ts';
 import { Pump } from './pump.ts';
 import { Queue } from './queue.ts';
 import { migrations } from './schema.ts';
+import { shareOf } from './share.ts';
 import { type Page, browse, purge, releaseBlocked, requeue } from './staff.ts';
 import * as sql from './statements.ts';
 import { Worker } from './worker.ts';
@@ -116,10 +117,12 @@ export class EmbeddedBus implements Bus {
     return worker;
   }
 
-  async inspect(): Promise<QueueState[]> {
+  async inspect({ queue, workspace }: QueueFilter = {}): Promise<QueueState[]> {
     this.#running();
     const now = this.#options.clock.now();
-    return [...this.#memory.queues()].map((queue) => queue.state(now, (id) => this.#memory.workspaceName(id) ?? ''));
+    const queues = queue === undefined ? [...this.#memory.queues()] : [this.#memory.queue(queue)];
+    if (workspace === undefined) return queues.map((each) => each.state(now, (id) => this.#memory.workspaceName(id) ?? ''));
+    return Promise.all(queues.map((each) => shareOf(this.#storage!, this.#memory, each, workspace, now)));
   }
 
   async browse(name: string, which: { readonly dead: boolean; readonly filter?: MessageFilter; readonly after?: string; readonly limit: number }): Promise<Page> {
@@ -161,14 +164,14 @@ export class EmbeddedBus implements Bus {
     });
   }
 
-  async requeue(name: string, filter: MessageFilter): Promise<number> {
+  async requeue(name: string, which: { readonly filter: MessageFilter; readonly after?: string }): Promise<Part> {
     const pump = this.#running();
-    return requeue(pump, this.#memory, this.#memory.queue(name), filter);
+    return requeue(pump, this.#memory, this.#memory.queue(name), { ...which, dead: true });
   }
 
-  async purge(name: string, { dead, filter }: { readonly dead: boolean; readonly filter: MessageFilter }): Promise<number> {
+  async purge(name: string, which: { readonly dead: boolean; readonly filter: MessageFilter; readonly after?: string }): Promise<Part> {
     const pump = this.#running();
-    return purge(pump, this.#memory, this.#memory.queue(name), dead, filter);
+    return purge(pump, this.#memory, this.#memory.queue(name), which);
   }
 
   async #start(): Promise<void> {

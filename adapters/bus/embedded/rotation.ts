@@ -69,6 +69,11 @@ export class Rotation {
     for (const stream of this.#parked.values()) oldest = Math.min(oldest, stream.headDue);
     return oldest;
   }
+
+  /** The same of one workspace. */
+  dueOf(workspace: number): EpochMs {
+    return (this.#active.get(workspace) ?? this.#parked.get(workspace))?.headDue ?? Infinity;
+  }
 }
 
 function move(workspace: number, from: Map<number, Stream>, to: Map<number, Stream>): void {

@@ -1,6 +1,6 @@
 import { LANES } from '../../../src/kernel/message.ts';
 import type { Json } from '../../../src/kernel/fault.ts';
-import type { BrowsedMessage, MessageFilter } from '../../../src/ports/bus.ts';
+import type { BrowsedMessage, MessageFilter, Part } from '../../../src/ports/bus.ts';
 import type { Reader } from '../../../src/ports/storage.ts';
 import { type BusMemory, type Tx, readNextDue, readStreams, unblock } from './memory.ts';
 import type { Pump } from './pump.ts';
@@ -16,6 +16,15 @@ const LOOKED_AT_A_PAGE = 2_000;
 
 /** Payload that one page holds, the first message's apart. */
 const BYTES_A_PAGE = 2 * 1024 * 1024;
+
+/** Messages that one part of a requeue or a purge looks at: some tens of milliseconds. */
+const LOOKED_AT_A_PART = 2_000;
+
+interface Which {
+  readonly dead: boolean;
+  readonly filter: MessageFilter;
+  readonly after?: string;
+}
 
 export interface Page {
   readonly messages: BrowsedMessage[];
@@ -70,9 +79,9 @@ export function redact(payload: string, personal: readonly string[]): string {
   return JSON.stringify(Object.fromEntries(Object.entries(value).map(([field, inner]) => [field, hidden.has(field) ? '[redacted]' : inner])));
 }
 
-/** Dead messages that pass go back into their queue. Stretch by stretch, each a transaction of its own. */
-export function requeue(pump: Pump, memory: BusMemory, queue: Queue, filter: MessageFilter): Promise<number> {
-  return eachStretch(pump, memory, queue, true, filter, async (tx, rows, now) => {
+/** Dead messages that pass go back into their queue. */
+export function requeue(pump: Pump, memory: BusMemory, queue: Queue, which: Which): Promise<Part> {
+  return eachStretch(pump, memory, queue, which, async (tx, rows, now) => {
     await tx.run(sql.revive, { seqs: seqsOf(rows), due: now });
     for (const { seq, lane, workspace } of rows) {
       queue.dead--;
@@ -82,8 +91,8 @@ export function requeue(pump: Pump, memory: BusMemory, queue: Queue, filter: Mes
   });
 }
 
-export function purge(pump: Pump, memory: BusMemory, queue: Queue, dead: boolean, filter: MessageFilter): Promise<number> {
-  return eachStretch(pump, memory, queue, dead, filter, async (tx, rows) => {
+export function purge(pump: Pump, memory: BusMemory, queue: Queue, which: Which): Promise<Part> {
+  return eachStretch(pump, memory, queue, which, async (tx, rows) => {
     await tx.run(sql.remove, { seqs: seqsOf(rows) });
     for (const { state, lane } of rows) {
       if (state === DEAD) queue.dead--;
@@ -91,7 +100,7 @@ export function purge(pump: Pump, memory: BusMemory, queue: Queue, dead: boolean
       else queue.lanes[lane]!--;
       if (state === BLOCKED) queue.blocked--;
     }
-    if (dead) return;
+    if (which.dead) return;
     for (const { workspace, key } of rows) if (key !== null && queue.settings.ordered) await unblock(tx, queue, workspace, key);
   }, async (tx) => {
     await readStreams(tx, queue);
@@ -99,27 +108,29 @@ export function purge(pump: Pump, memory: BusMemory, queue: Queue, dead: boolean
   });
 }
 
+/** Stretch by stretch, each a transaction of its own, until the end or as many as one part looks at. `last` closes the part. */
 async function eachStretch(
-  pump: Pump, memory: BusMemory, queue: Queue, dead: boolean, filter: MessageFilter,
+  pump: Pump, memory: BusMemory, queue: Queue, { dead, filter, after }: Which,
   work: (tx: Tx, rows: readonly sql.BrowsedRow[], now: number) => Promise<void>,
   last?: (tx: Tx) => Promise<void>,
-): Promise<number> {
-  let total = 0;
-  let after: string | null = null;
-  do {
-    after = await pump.perform(async (tx, now): Promise<string | null> => {
-      const { rows, next } = await walk(tx, memory, queue, { dead, filter, after, look: STRETCH });
-      const still = rows.filter((row) => !queue.flights.has(row.seq));
+): Promise<Part> {
+  let count = 0;
+  let next = after ?? null;
+  for (let looked = STRETCH; ; looked += STRETCH) {
+    const from = next;
+    next = await pump.perform(async (tx, now): Promise<string | null> => {
+      const stretch = await walk(tx, memory, queue, { dead, filter, after: from, look: STRETCH });
+      const still = stretch.rows.filter((row) => !queue.flights.has(row.seq));
       if (still.length > 0) {
         await work(tx, still, now);
         queue.changed = true;
-        total += still.length;
+        count += still.length;
       }
-      if (next === null) await last?.(tx);
-      return next;
+      if (stretch.next === null || looked >= LOOKED_AT_A_PART) await last?.(tx);
+      return stretch.next;
     });
-  } while (after !== null);
-  return total;
+    if (next === null || looked >= LOOKED_AT_A_PART) return { count, next };
+  }
 }
 
 function seqsOf(rows: readonly sql.BrowsedRow[]): string {

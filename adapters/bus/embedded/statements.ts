@@ -154,6 +154,13 @@ export const nextStream = prepared<{ queue: number; lane: number; workspace: num
 export const standing = prepared<{ seqs: string }, { seq: number; state: number; attempts: number; lane: number; workspace: number; key: string | null }>((p) => sql`
   select seq, state, attempts, lane, workspace, key from message where seq in (select value from json_each(${p('seqs')})) order by seq`);
 
+/** One workspace's messages by state and lane, each counted up to `most`. */
+export const countShare = prepared<{ queue: number; workspace: number; most: number }, { state: number; lane: number; n: number }>((p) => sql`
+  select s.value as state, l.value as lane, (select count(*) from (
+    select 1 from message m indexed by message_place
+    where m.queue = ${p('queue')} and m.state = s.value and m.lane = l.value and m.workspace = ${p('workspace')} limit ${p('most')})) as n
+  from json_each('[0,1,2,3]') s, json_each('[0,1,2]') l`);
+
 export interface BrowsedRow {
   readonly seq: number;
   readonly state: number;

@@ -20,12 +20,12 @@ const operation = <I>(input: z.ZodType<I>, run: Operation<I>['run']): Operation<
 
 /** What staff may do with the queues: over the control socket, or by the command line itself while no host runs. */
 const OPERATIONS = {
-  inspect: operation(z.strictObject({}), (bus) => bus.inspect()),
+  inspect: operation(z.strictObject({ queue: z.exactOptional(Queue), workspace: z.exactOptional(z.string()) }), (bus, which) => bus.inspect(which)),
   browse: operation(z.strictObject({ queue: Queue, dead: z.boolean(), filter: Filter, after: z.exactOptional(z.string()), limit: z.int().min(1).max(1_000) }), (bus, { queue, ...which }) => bus.browse(queue, which)),
   pause: operation(z.strictObject({ queue: Queue, workspace: z.exactOptional(z.string()) }), (bus, { queue, workspace }) => bus.pause(queue, workspace)),
   resume: operation(z.strictObject({ queue: Queue, workspace: z.exactOptional(z.string()) }), (bus, { queue, workspace }) => bus.resume(queue, workspace)),
-  requeue: operation(z.strictObject({ queue: Queue, filter: Filter }), (bus, { queue, filter }) => bus.requeue(queue, filter)),
-  purge: operation(z.strictObject({ queue: Queue, dead: z.boolean(), filter: Filter }), (bus, { queue, ...which }) => bus.purge(queue, which)),
+  requeue: operation(z.strictObject({ queue: Queue, filter: Filter, after: z.exactOptional(z.string()) }), (bus, { queue, ...which }) => bus.requeue(queue, which)),
+  purge: operation(z.strictObject({ queue: Queue, dead: z.boolean(), filter: Filter, after: z.exactOptional(z.string()) }), (bus, { queue, ...which }) => bus.purge(queue, which)),
 } as const satisfies Record<string, Operation<any>>;
 
 export type BusOperation = keyof typeof OPERATIONS;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
+import { Arrivals, isEmpty, messageTo, onEachBus, purgeAll, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
 import { heldMb } from '../../support/held-memory.ts';
 
 const BACKLOG = 100_000;
@@ -29,7 +29,7 @@ onEachBus('backlog', (under) => {
     await consumer.stop(1_000);
     const taken = (await heldMb()) - before;
     assert.ok(taken < 60, `${taken} MB more`);
-    await bus.purge('q', { dead: false, filter: {} });
+    await purgeAll(bus, 'q', { dead: false });
     await untilQueue(bus, 'q', isEmpty);
   });
 });

@@ -34,7 +34,7 @@ onEachBus('start and stop', (under) => {
     const bus = under.create(t, under.place(t));
     const everything = () => [
       bus.publish([messageTo('q')]), bus.declare(queueOf('q')), bus.consume('q', { concurrency: 1 }, async () => ({ kind: 'done' })), bus.inspect(),
-      bus.browse('q', { dead: false, limit: 1 }), bus.pause('q'), bus.resume('q'), bus.requeue('q', {}), bus.purge('q', { dead: true, filter: {} }),
+      bus.browse('q', { dead: false, limit: 1 }), bus.pause('q'), bus.resume('q'), bus.requeue('q', { filter: {} }), bus.purge('q', { dead: true, filter: {} }),
     ];
     for (const asked of everything()) await rejectsWith('unavailable', asked, 'stopped');
     await bus.start();

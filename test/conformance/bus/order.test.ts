@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { LANES } from '../../../src/kernel/message.ts';
 import type { Bus, Handler, Outcome, Outgoing } from '../../../src/ports/bus.ts';
-import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
+import { Arrivals, isEmpty, messageTo, onEachBus, purgeAll, queueOf, requeueAll, stateOf, untilQueue } from '../../support/buses.ts';
 import { type Random, seeded } from '../../support/seed.ts';
 
 /** Fails when two messages of a key overlap, or one ends before an earlier one has. */
@@ -203,14 +203,14 @@ onEachBus('order', (under) => {
     const consumer = await bus.consume('q', { concurrency: 4 }, arrivals.handler);
     await bus.publish([messageTo('q', { id: 'a1', key: 'a' }), messageTo('q', { id: 'a2', key: 'a' })]);
     await untilQueue(bus, 'q', ({ waiting, inFlight }) => waiting === 1 && inFlight === 0);
-    assert.equal(await bus.purge('q', { dead: false, filter: { ids: ['a1'] } }), 1);
+    assert.equal(await purgeAll(bus, 'q', { dead: false, filter: { ids: ['a1'] } }), 1);
     await arrivals.count(2);
     mood = 'dead';
     await bus.publish([messageTo('q', { id: 'b1', key: 'b' })]);
     await untilQueue(bus, 'q', ({ dead, inFlight }) => dead === 1 && inFlight === 0);
     await consumer.stop(1_000);
     await bus.publish([messageTo('q', { id: 'b2', key: 'b' }), messageTo('q', { id: 'b3', key: 'b' })]);
-    assert.equal(await bus.requeue('q', {}), 1);
+    assert.equal(await requeueAll(bus, 'q'), 1);
     mood = 'done';
     await bus.consume('q', { concurrency: 4 }, arrivals.handler);
     await untilQueue(bus, 'q', isEmpty);

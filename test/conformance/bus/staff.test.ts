@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { BrowsedMessage, Bus, MessageFilter } from '../../../src/ports/bus.ts';
-import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
+import { Arrivals, isEmpty, messageTo, onEachBus, purgeAll, queueOf, requeueAll, stateOf, untilQueue } from '../../support/buses.ts';
 import { rejectsWith } from '../../support/faults.ts';
 
 async function browseAll(bus: Bus, queue: string, dead: boolean, limit: number, filter: MessageFilter = {}): Promise<BrowsedMessage[]> {
@@ -49,6 +49,40 @@ onEachBus('staff', (under) => {
     await bus.resume('q');
     const after = await untilQueue(bus, 'q', ({ dead }) => dead === 2);
     assert.deepEqual([after.ready, after.oldestMs], [{ urgent: 0, normal: 0, bulk: 0 }, null]);
+  });
+
+  test('inspect of one queue, and of one workspace in it, tells nothing of others', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q'));
+    await bus.declare(queueOf('other'));
+    await withDead(bus, 6);
+    const gate = Promise.withResolvers<void>();
+    const arrivals = new Arrivals(async () => {
+      await gate.promise;
+      return { kind: 'done' };
+    });
+    await bus.publish([messageTo('q', { workspace: 'w1' })]);
+    const consumer = await bus.consume('q', { concurrency: 1 }, arrivals.handler);
+    await arrivals.count(1);
+    const later = Date.now() + 60_000;
+    await bus.publish([
+      ...(['urgent', 'bulk', 'bulk'] as const).map((lane) => messageTo('q', { workspace: 'w1', lane })),
+      messageTo('q', { workspace: 'w2' }), messageTo('q', { workspace: null }), messageTo('q', { workspace: 'w1', notBefore: later }), messageTo('q', { workspace: 'w2', notBefore: later }),
+    ]);
+    await bus.pause('q', 'w1');
+    await bus.pause('q', 'w2');
+    const [state, ...more] = await bus.inspect({ queue: 'q', workspace: 'w1' });
+    assert.deepEqual(more, []);
+    const { oldestMs, lastPublished, lastTaken, ...counts } = state!;
+    assert.deepEqual(counts, { name: 'q', ready: { urgent: 1, normal: 0, bulk: 2 }, waiting: 1, inFlight: 1, dead: 3, paused: false, pausedWorkspaces: ['w1'], consumers: 1, concurrency: 1 });
+    assert.ok(oldestMs !== null && oldestMs >= 0 && lastPublished !== null && lastTaken !== null);
+    const [stranger] = await bus.inspect({ queue: 'q', workspace: 'w3' });
+    assert.deepEqual([stranger!.ready, stranger!.waiting, stranger!.inFlight, stranger!.dead, stranger!.oldestMs, stranger!.pausedWorkspaces], [{ urgent: 0, normal: 0, bulk: 0 }, 0, 0, 0, null, []]);
+    assert.deepEqual((await bus.inspect({ workspace: 'w2' })).map(({ name, ready, waiting, dead, oldestMs: oldest }) => [name, ready.normal, waiting, dead, oldest === null]).toSorted(), [['other', 0, 0, 0, true], ['q', 1, 1, 0, false]]);
+    assert.deepEqual((await bus.inspect({ queue: 'other' })).map(({ name }) => name), ['other']);
+    await rejectsWith('not_found', bus.inspect({ queue: 'nowhere' }), 'queue_not_found');
+    gate.resolve();
+    await consumer.stop(1_000);
   });
 
   test('browse shows each message once, page by page, whatever the size of the page', async (t) => {
@@ -100,12 +134,12 @@ onEachBus('staff', (under) => {
       const ids = await withDead(bus);
       const chosen = ids.filter((_, i) => matches(i));
       assert.deepEqual((await browseAll(bus, 'q', true, 3, filter)).map((m) => m.id).toSorted(), chosen);
-      assert.equal(await bus.requeue('q', filter), chosen.length);
+      assert.equal(await requeueAll(bus, 'q', filter), chosen.length);
       const { ready, dead } = await stateOf(bus, 'q');
       assert.deepEqual([ready.normal + ready.bulk, dead], [chosen.length, ids.length - chosen.length]);
       const { reason: _, ...living } = filter;
-      assert.equal(await bus.purge('q', { dead: false, filter: living }), chosen.length);
-      assert.equal(await bus.purge('q', { dead: true, filter: {} }), ids.length - chosen.length);
+      assert.equal(await purgeAll(bus, 'q', { dead: false, filter: living }), chosen.length);
+      assert.equal(await purgeAll(bus, 'q', { dead: true }), ids.length - chosen.length);
       assert.ok(isEmpty(await stateOf(bus, 'q')));
       assert.deepEqual(await browseAll(bus, 'q', true, 100), []);
     });
@@ -117,11 +151,28 @@ onEachBus('staff', (under) => {
     const ids = await withDead(bus);
     const arrivals = new Arrivals();
     await bus.consume('q', { concurrency: 3 }, arrivals.handler);
-    assert.equal(await bus.requeue('q', {}), ids.length);
+    assert.equal(await requeueAll(bus, 'q'), ids.length);
     await arrivals.count(ids.length);
     assert.deepEqual(arrivals.ids.toSorted(), ids);
     assert.ok(arrivals.messages.every((m) => m.attempt === 1));
-    assert.equal(await bus.requeue('q', {}), 0);
+    assert.equal(await requeueAll(bus, 'q'), 0);
+  });
+
+  test('what dies again while its queue is requeued part by part is not taken up twice', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q'));
+    const ids = await withDead(bus, 5_000);
+    const consumer = await bus.consume('q', { concurrency: 50 }, async () => ({ kind: 'dead', reason: 'again' }));
+    let requeued = 0;
+    for (let after: string | undefined; ; ) {
+      const part = await bus.requeue('q', { filter: {}, ...(after !== undefined && { after }) });
+      requeued += part.count;
+      await untilQueue(bus, 'q', ({ dead }) => dead === ids.length);
+      if (part.next === null) break;
+      after = part.next;
+    }
+    assert.equal(requeued, ids.length);
+    await consumer.stop(1_000);
   });
 
   test('purge leaves what is under way, and takes what waits', async (t) => {
@@ -135,7 +186,7 @@ onEachBus('staff', (under) => {
     await bus.consume('q', { concurrency: 2 }, arrivals.handler);
     await bus.publish([...Array.from({ length: 1_500 }, () => messageTo('q')), messageTo('q', { notBefore: Date.now() + 60_000 })]);
     await arrivals.count(2);
-    assert.equal(await bus.purge('q', { dead: false, filter: {} }), 1_499);
+    assert.equal(await purgeAll(bus, 'q', { dead: false }), 1_499);
     gate.resolve();
     assert.ok(isEmpty(await untilQueue(bus, 'q', isEmpty)));
     assert.equal(arrivals.messages.length, 2);
@@ -158,9 +209,13 @@ onEachBus('staff', (under) => {
     const bus = await under.open(t);
     await bus.declare(queueOf('q'));
     await rejectsWith('not_found', bus.browse('nowhere', { dead: false, limit: 1 }), 'queue_not_found');
-    await rejectsWith('not_found', bus.requeue('nowhere', {}));
+    await rejectsWith('not_found', bus.requeue('nowhere', { filter: {} }));
     await rejectsWith('not_found', bus.purge('nowhere', { dead: true, filter: {} }));
     for (const limit of [0, -1, 1.5, 100_000]) await rejectsWith('invalid', bus.browse('q', { dead: false, limit }), 'limit');
-    for (const after of ['', 'x', '9.9.9.9', '0.0.0.-1', "0.0.0.1' or 1=1"]) await rejectsWith('invalid', bus.browse('q', { dead: false, limit: 1, after }), 'cursor_invalid');
+    for (const after of ['', 'x', '9.9.9.9', '0.0.0.-1', "0.0.0.1' or 1=1"]) {
+      await rejectsWith('invalid', bus.browse('q', { dead: false, limit: 1, after }), 'cursor_invalid');
+      await rejectsWith('invalid', bus.requeue('q', { filter: {}, after }), 'cursor_invalid');
+      await rejectsWith('invalid', bus.purge('q', { dead: true, filter: {}, after }), 'cursor_invalid');
+    }
   });
 });

@@ -81,7 +81,7 @@ describe('a deleted person', () => {
     await rig.until(async () => (await rig.composition.bus.inspect()).find(({ name }) => name === QUEUE)!.dead === 1);
     rig.portal.away = null;
     rig.portal.people.set('ada', person('ada', { email: null, userId: null, attributes: {}, version: 2, gone: true }));
-    assert.equal(await rig.composition.bus.requeue(QUEUE, {}), 1);
+    assert.equal((await rig.composition.bus.requeue(QUEUE, { filter: {} })).count, 1);
     const delivery = await rig.rest(id);
     assert.deepEqual([delivery.state, delivery.reason, delivery.to], ['suppressed', 'person_gone', null]);
     assert.ok(!/secret|example\.org/.test(JSON.stringify(delivery)), JSON.stringify(delivery));
