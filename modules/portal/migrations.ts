@@ -1,5 +1,5 @@
 import type { Migration } from '../../src/ports/storage.ts';
-import { accessMigration, loginNetworksMigration } from './access/migration.ts';
+import { accessMigration, loginNetworksMigration, operatorsMigration } from './access/migration.ts';
 import { auditFiltersMigration, auditMigration } from './audit/migration.ts';
 import { eventsByWorkspaceMigration, eventsMigration } from './events/migration.ts';
 import { idempotencyMigration } from './http/migration.ts';
@@ -20,4 +20,5 @@ export const portalMigrations: readonly Migration[] = [
   auditFiltersMigration,
   peopleByStayingMigration,
   loginNetworksMigration,
+  operatorsMigration,
 ];

@@ -22,6 +22,7 @@ import { AuditRoutes } from './http/routes/audit-routes.ts';
 import { AutomationRoutes } from './http/routes/automation-routes.ts';
 import { DeliveryRoutes } from './http/routes/delivery-routes.ts';
 import { PeopleRoutes } from './http/routes/people-routes.ts';
+import { QueueRoutes } from './http/routes/queue-routes.ts';
 import { Routes } from './http/routes/routes.ts';
 import { SessionRoutes } from './http/routes/session-routes.ts';
 import { SystemRoutes } from './http/routes/system-routes.ts';
@@ -50,7 +51,7 @@ import { Templates } from './templates/templates.ts';
 
 const access = [ApiKeys, DemoKey, Logins, Passwords, Sessions, Setup, Users, Workspaces, Audit];
 const people = [IdentityHashes, People, Recipients, Timeline, IngestProblems, IngestSurface];
-const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, PeopleRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
+const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, PeopleRoutes, QueueRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
 const web = [Api, Idempotency, KoaApp, Principals, Writes, PublicPages, StaffPages, Visitors];
 
 /** System of record and face: people, events, templates, access, and everything that is shown over HTTP. */

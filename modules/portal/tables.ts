@@ -38,6 +38,8 @@ export interface UserRow {
   email_key: string;
   password_hash: string;
   created_at: number;
+  /** Tends the installation as a whole: hosts and queues, whosever messages they hold. */
+  operator: number;
 }
 
 export interface MembershipRow {

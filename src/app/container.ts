@@ -10,6 +10,7 @@ import { Log, Metrics } from '../kernel/telemetry.ts';
 import type { Bus, QueueSettings } from '../ports/bus.ts';
 import { Channels } from '../ports/channel.ts';
 import { DeadLetters } from '../ports/dead-letters.ts';
+import { Queues } from '../ports/queues.ts';
 import { Store, type Storage } from '../ports/storage.ts';
 import { BusDeadLetters } from '../fabric/dead-letters.ts';
 import { InboxPruner } from '../fabric/inbox.ts';
@@ -126,6 +127,7 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
   container.bind(Settings).toConstantValue(options.settings[definition.name]);
   container.bind(Store).toConstantValue(store);
   container.bind(Publisher).toConstantValue(new BusPublisher(definition.name, publishes, bus, clock));
+  container.bind(Queues).toConstantValue(bus);
   container.bind(DeadLetters).toConstantValue(new BusDeadLetters(definition.name, bus));
   for (const contract of definition.calls) container.bind(contract.id).toConstantValue(stub(contract));
   for (const part of classesOf(definition)) container.bind(part as never).toSelf();

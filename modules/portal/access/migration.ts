@@ -62,3 +62,12 @@ export const loginNetworksMigration: Migration = {
       .execute();
   },
 };
+
+/** Users who tend the installation as a whole. Whoever there was by then had come by the set-up link. */
+export const operatorsMigration: Migration = {
+  name: '0017-operators',
+  async up(db) {
+    await db.schema.alterTable('users').addColumn('operator', 'integer', (c) => c.notNull().defaultTo(0)).execute();
+    await db.updateTable('users').set({ operator: 1 }).execute();
+  },
+};

@@ -17,7 +17,8 @@ const SECRET_FORM = /^[A-Za-z0-9_-]{43}$/;
 const VALID_MS = 24 * 3_600_000;
 
 /**
- * The first start: whoever can read the program's standard output makes the first owner, by a link that works once.
+ * The first start: whoever can read the program's standard output makes the first owner, who is an operator, by a link
+ * that works once.
  * While there is no owner each start makes a new link, and the one before stops working.
  */
 @injectable()
@@ -82,7 +83,7 @@ export class Setup implements Greeting {
     return this.#store.transaction(async (tx) => {
       if (!(await this.#isOpen(tx, secret))) throw linkInvalid();
       await tx.db.deleteFrom('setup_links').execute();
-      const user = await this.#users.create(tx, wanted.email, hash);
+      const user = await this.#users.create(tx, wanted.email, hash, { operator: true });
       await noteNetwork(tx, user.userId, networkOf(address), this.#clock.now());
       const workspace = await this.#workspaces.create(tx, wanted.workspace);
       await this.#users.join(tx, user.userId, workspace.workspaceId, 'owner');

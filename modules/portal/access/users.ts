@@ -83,9 +83,9 @@ export class Users {
   }
 
   /** Inside the caller's transaction, with a password that has been hashed before it. Fault `conflict`/`unique`. */
-  async create(tx: Transaction<Tables>, email: string, passwordHash: string): Promise<User> {
+  async create(tx: Transaction<Tables>, email: string, passwordHash: string, { operator = false } = {}): Promise<User> {
     const userId = newId();
-    await tx.db.insertInto('users').values({ id: userId, email, email_key: emailKey(email), password_hash: passwordHash, created_at: this.#clock.now() }).execute();
+    await tx.db.insertInto('users').values({ id: userId, email, email_key: emailKey(email), password_hash: passwordHash, created_at: this.#clock.now(), operator: operator ? 1 : 0 }).execute();
     return { userId, email };
   }
 
@@ -98,6 +98,12 @@ export class Users {
   async get(userId: string): Promise<User> {
     const row = await this.#store.db.selectFrom('users').select(['id', 'email']).where('id', '=', userId).executeTakeFirstOrThrow();
     return { userId: row.id, email: row.email };
+  }
+
+  /** Whether the user tends the installation as a whole, beside the workspaces joined. */
+  async isOperator(userId: string): Promise<boolean> {
+    const row = await this.#store.db.selectFrom('users').select('operator').where('id', '=', userId).executeTakeFirst();
+    return row?.operator === 1;
   }
 
   /** The first one joined comes first; of those joined at once, the one made last. */

@@ -52,7 +52,7 @@ export class Api {
     const principal = await this.#admit(spec, context, scope);
     const call = this.#callOf(spec, scope, principal, headers);
     const params = spec.params === undefined ? {} : validate(spec.params, readTexts(spec.params, Object.entries(pathParams), 'path'), 'path');
-    const { query, list } = this.#query(spec, context.querystring, call);
+    const { query, list } = this.#query(spec, context.querystring, params, call);
     const { bytes, body } = await this.#body(spec, context, call);
     const request: ApiRequest<unknown, unknown, unknown> = { params, query, body, principal, call, ifMatch: readIfMatch(spec, headers), address: scope.address };
     const handle = () => spec.handle(request as Parameters<AnyRoute['handle']>[0]);
@@ -110,7 +110,7 @@ export class Api {
   }
 
   /** `list` is what the cursors of this list are bound to. */
-  #query(spec: AnyRoute, text: string, call: Call): { query: Record<string, unknown>; list: readonly unknown[] } {
+  #query(spec: AnyRoute, text: string, params: object, call: Call): { query: Record<string, unknown>; list: readonly unknown[] } {
     if (spec.query === undefined) {
       const [unknown] = new URLSearchParams(text).keys();
       if (unknown !== undefined) throw fieldInvalid('query', unknown.slice(0, 100), 'string', 'there is no such field', 'Remove it, or correct its name.');
@@ -119,7 +119,7 @@ export class Api {
     const query = validate(spec.query, readTexts(spec.query, new URLSearchParams(text), 'query'), 'query') as Record<string, unknown>;
     if (spec.list !== true) return { query, list: [] };
     const { after, limit: _, ...filters } = query;
-    const list = [spec.id, call.workspace, call.workspace === null ? call.actor.id : null, Object.entries(filters).sort()];
+    const list = [spec.id, call.workspace, call.workspace === null ? call.actor.id : null, Object.entries(params), Object.entries(filters).sort()];
     return { query: typeof after === 'string' ? { ...query, after: this.#cursors.open(after, list) } : query, list };
   }
 

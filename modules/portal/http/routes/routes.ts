@@ -5,6 +5,7 @@ import { AuditRoutes } from './audit-routes.ts';
 import { AutomationRoutes } from './automation-routes.ts';
 import { DeliveryRoutes } from './delivery-routes.ts';
 import { PeopleRoutes } from './people-routes.ts';
+import { QueueRoutes } from './queue-routes.ts';
 import { SessionRoutes } from './session-routes.ts';
 import { SystemRoutes } from './system-routes.ts';
 import { TemplateRoutes } from './template-routes.ts';
@@ -24,8 +25,9 @@ export class Routes {
     @inject(DeliveryRoutes) deliveries: DeliveryRoutes,
     @inject(ApiKeyRoutes) apiKeys: ApiKeyRoutes,
     @inject(AuditRoutes) audit: AuditRoutes,
+    @inject(QueueRoutes) queues: QueueRoutes,
     @inject(SystemRoutes) system: SystemRoutes,
   ) {
-    this.all = [session, workspaces, people, templates, automations, deliveries, apiKeys, audit, system].flatMap((group) => group.routes);
+    this.all = [session, workspaces, people, templates, automations, deliveries, apiKeys, audit, queues, system].flatMap((group) => group.routes);
   }
 }

@@ -12,6 +12,8 @@ const Session = z.object({
   user: z.object({ userId: z.string(), email: z.string() }),
   workspaceId: z.string().nullable(),
   scopes: z.array(Scope),
+  /** Whether the user tends the installation: its hosts, and the queues as a whole. */
+  operator: z.boolean(),
   /** For the header X-CSRF-Token, where the program sends neither Sec-Fetch-Site nor Origin. */
   csrfToken: z.string(),
   createdAt: z.int(),
@@ -51,7 +53,7 @@ export class SessionRoutes implements RouteGroup {
         handle: async ({ principal }) => {
           const session = principal!.session!;
           const user = await users.get(session.userId);
-          return { body: { user, workspaceId: principal!.workspace, scopes: [...principal!.scopes], csrfToken: principals.csrfToken(session), createdAt: session.createdAt } };
+          return { body: { user, workspaceId: principal!.workspace, scopes: [...principal!.scopes], operator: await users.isOperator(session.userId), csrfToken: principals.csrfToken(session), createdAt: session.createdAt } };
         },
       }),
       route({

@@ -2,10 +2,12 @@ import { inject, injectable } from 'inversify';
 import { z } from 'zod';
 import type { Call } from '../../../../src/kernel/call.ts';
 import { Clock } from '../../../../src/kernel/clock.ts';
+import { Fault } from '../../../../src/kernel/fault.ts';
 import { Installation } from '../../../../src/kernel/module.ts';
 import { System, SystemStatus } from '../../../../src/kernel/system.ts';
 import { ApiKeys } from '../../access/api-keys.ts';
 import { Sessions } from '../../access/sessions.ts';
+import { Users } from '../../access/users.ts';
 import { notification } from '../../../notification/contract.ts';
 import { trigger } from '../../../trigger/contract.ts';
 import { portal } from '../../contract.ts';
@@ -19,7 +21,7 @@ import { Id } from './shapes.ts';
 export class SystemRoutes implements RouteGroup {
   readonly routes: readonly AnyRoute[];
 
-  constructor(@inject(Installation) installation: Installation, @inject(Clock) clock: Clock, @inject(System) system: System, @inject(Live) live: Live, @inject(ApiKeys) apiKeys: ApiKeys, @inject(Sessions) sessions: Sessions) {
+  constructor(@inject(Installation) installation: Installation, @inject(Clock) clock: Clock, @inject(System) system: System, @inject(Live) live: Live, @inject(ApiKeys) apiKeys: ApiKeys, @inject(Sessions) sessions: Sessions, @inject(Users) users: Users) {
     const stillMay = (principal: Principal, call: Call) => (principal.session === null ? apiKeys.isValid(call.requireWorkspace(), principal.actor.id) : sessions.isOpen(principal.session.sessionId));
     this.routes = [
       route({
@@ -44,10 +46,14 @@ export class SystemRoutes implements RouteGroup {
         method: 'GET',
         path: '/system/hosts',
         tag: 'System',
-        summary: 'The hosts of the installation with their modules, queues and the calls between them, and in `unreachable` those that have not answered within 1.5 seconds. For people only: an API key is one workspace\'s, the hosts are everybody\'s.',
+        summary: 'The hosts of the installation with their modules, queues and the calls between them, and in `unreachable` those that have not answered within 1.5 seconds. For operators only: an API key, and a user like any other, is of a workspace, the hosts are everybody\'s.',
         access: 'session',
         answer: SystemStatus,
-        handle: async ({ call }) => ({ body: await system.status(call) }),
+        faults: ['operator_required'],
+        handle: async ({ principal, call }) => {
+          if (!(await users.isOperator(principal!.actor.id))) throw new Fault('denied', 'This is for operators of the installation.', { reason: 'operator_required' });
+          return { body: await system.status(call) };
+        },
       }),
       route({
         id: 'stream',
