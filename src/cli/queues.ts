@@ -9,6 +9,7 @@ import { parts } from '../app/parts.ts';
 import { Fault } from '../kernel/fault.ts';
 import type { BrowsedMessage, Part, QueueState } from '../ports/bus.ts';
 import { inParts } from '../ports/in-parts.ts';
+import { QUEUE_STATUSES, viewOf, type QueueStatus } from '../ports/queues.ts';
 import { existsSync } from 'node:fs';
 import { columns, count } from '../app/plan/plan-text.ts';
 import { didYouMean } from '../app/config/suggest.ts';
@@ -25,21 +26,22 @@ interface Action {
 }
 
 const ACTIONS: Readonly<Record<string, Action>> = {
-  list: { options: [], run: list },
-  inspect: { options: [], run: inspect },
+  list: { options: ['workspace', 'status'], run: list },
+  inspect: { options: ['workspace'], run: inspect },
   browse: { options: ['dead', ...FILTERS, 'limit', 'after'], run: browse },
   pause: { options: ['workspace'], run: pause },
   resume: { options: ['workspace'], run: resume },
   requeue: { options: ['all', ...FILTERS], run: requeue },
   purge: { options: ['dead', 'all', ...FILTERS], run: purge },
 };
+const PROGRESS_MS = 1_000;
 const EVERYWHERE: readonly string[] = [...Object.keys(CONFIG_OPTIONS), 'json'];
 
 export const queues: Command = {
   name: 'queues',
   usage: 'list | inspect|browse|pause|resume|requeue|purge <queue> [options]',
   words: 2,
-  details: `  list              every queue with its depths
+  details: `  list              every queue with its depths, --status for those that are in a certain one
   inspect <queue>   one queue in full
   browse <queue>    its messages, the oldest first, personal data redacted; --dead for the error queue
   pause <queue>     hold it back; messages under way finish, the rest waits, over restarts too
@@ -47,8 +49,13 @@ export const queues: Command = {
   requeue <queue>   dead messages back into the queue, their tries counted anew
   purge <queue>     delete messages for good; --dead for those in the error queue
 
-pause and resume take the whole queue or, with --workspace, one workspace of it.
+list and inspect tell of all messages or, with --workspace, of one workspace's, each count up to 10,000;
+pause and resume take the whole queue or one workspace of it.
 requeue and purge want to be told which messages: --all, or any of the filters, which are joined by "and".
+They go part by part and say how far they are on standard error, once a second; what is done stays done
+when they are broken off.
+A queue is paused, unattended (messages are due and nobody takes them), busy (as many under way as may
+be), working, waiting (what it has is not yet due) or idle.
 A running host is asked through the socket in its data directory (<host>.sock, for the user that
 runs it only), and asks the host that keeps the messages; without one the command opens the bus itself
 for as long as it takes, where it lies in this data directory.
@@ -58,8 +65,9 @@ Exit codes: 0 done · 1 failed · 2 wrong option or configuration.`,
     ...CONFIG_OPTIONS,
     dead: { help: 'browse, purge: the error queue instead of the queue itself.' },
     all: { help: 'requeue, purge: every message.' },
+    status: { value: 'STATUS', help: `list: only queues that are ${QUEUE_STATUSES.join(', ')}.` },
     ids: { value: 'ID,ID', help: 'Only the messages with these ids.' },
-    workspace: { value: 'ID', help: "Only one workspace's messages." },
+    workspace: { value: 'ID', help: "One workspace's messages alone." },
     name: { value: 'NAME', help: 'Only messages of this name.' },
     reason: { value: 'TEXT', help: 'Only dead messages whose reason contains this.' },
     before: { value: 'TIME', help: 'Only messages published before this time, e.g. 2026-11-21T09:00:00Z.' },
@@ -137,33 +145,44 @@ function notHere(keeper: string, { dataDir, hosts }: Config): BootProblem {
   );
 }
 
-async function list(ask: Ask, _: string, args: Args, io: Io): Promise<void> {
-  const states = (await ask('inspect', {})) as QueueState[];
-  if (args.flag('json')) return io.out(JSON.stringify(states, undefined, 2));
-  const rows = states.map(({ name, ready, waiting, inFlight, dead, oldestMs, paused, pausedWorkspaces }) => {
-    const held = paused ? 'paused' : pausedWorkspaces.length > 0 ? `${count(pausedWorkspaces.length, 'workspace')} paused` : '';
-    return [name, ...[ready.urgent + ready.normal + ready.bulk, waiting, inFlight, dead].map(String), oldestMs === null ? '-' : age(oldestMs), held];
+async function list(ask: Ask, _queue: string, args: Args, io: Io): Promise<void> {
+  const wanted = statusOption(args);
+  const { workspace } = workspaceOf(args);
+  const views = ((await ask('inspect', workspaceOf(args))) as QueueState[]).map((state) => viewOf(state, workspace)).filter(({ status }) => wanted === undefined || status === wanted);
+  if (args.flag('json')) return io.out(JSON.stringify(views, undefined, 2));
+  const rows = views.map(({ name, depth, waiting, inFlight, concurrency, dead, oldestMs, status, pausedWorkspaces }) => {
+    const held = status !== 'paused' && pausedWorkspaces.length > 0 ? `, ${count(pausedWorkspaces.length, 'workspace')} paused` : '';
+    return [name, String(depth), String(waiting), `${inFlight} of ${concurrency}`, String(dead), oldestMs === null ? '-' : age(oldestMs), `${status}${held}`];
   });
-  io.out(columns([['queue', 'ready', 'waiting', 'in flight', 'dead', 'oldest', ''], ...rows]).join('\n'));
+  io.out(columns([['queue', 'ready', 'waiting', 'in flight', 'dead', 'oldest', 'status'], ...rows]).join('\n'));
+}
+
+function statusOption(args: Args): QueueStatus | undefined {
+  const text = args.text('status');
+  if (text === undefined) return undefined;
+  const status = QUEUE_STATUSES.find((one) => one === text);
+  if (status === undefined) throw new UsageError(`--status must be one of ${QUEUE_STATUSES.join(', ')}, not ${text}.`);
+  return status;
 }
 
 async function inspect(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
-  const states = (await ask('inspect', {})) as QueueState[];
-  const state = states.find(({ name }) => name === queue);
-  if (state === undefined) throw new UsageError(noQueue(queue, states));
-  if (args.flag('json')) return io.out(JSON.stringify(state, undefined, 2));
-  const { ready, oldestMs, pausedWorkspaces, lastPublished, lastTaken, ...rest } = state;
+  const { workspace } = workspaceOf(args);
+  const [state] = (await ask('inspect', { queue, ...workspaceOf(args) })) as QueueState[];
+  const view = viewOf(state!, workspace);
+  if (args.flag('json')) return io.out(JSON.stringify(view, undefined, 2));
+  const { ready, oldestMs, pausedWorkspaces } = view;
   const rows: [string, string][] = [
+    ['status', view.status],
     ['ready', `${ready.urgent} urgent, ${ready.normal} normal, ${ready.bulk} bulk`],
-    ['waiting', String(rest.waiting)],
-    ['in flight', `${rest.inFlight} of ${rest.concurrency} at once, ${count(rest.consumers, 'consumer')}`],
-    ['dead', String(rest.dead)],
+    ['waiting', String(view.waiting)],
+    ['in flight', `${view.inFlight} of ${view.concurrency} at once, ${count(view.consumers, 'consumer')}`],
+    ['dead', String(view.dead)],
     ['oldest', oldestMs === null ? '-' : age(oldestMs)],
-    ['paused', rest.paused ? 'yes' : pausedWorkspaces.length > 0 ? `workspaces ${pausedWorkspaces.join(', ')}` : 'no'],
-    ['last published', time(lastPublished)],
-    ['last taken', time(lastTaken)],
+    ['paused', view.paused ? 'yes' : pausedWorkspaces.length > 0 ? `workspaces ${pausedWorkspaces.join(', ')}` : 'no'],
+    ['last received', time(view.lastPublished)],
+    ['last pulled', time(view.lastTaken)],
   ];
-  io.out([rest.name, ...columns(rows)].join('\n'));
+  io.out([view.name, ...columns(rows)].join('\n'));
 }
 
 async function browse(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
@@ -189,14 +208,24 @@ async function resume(ask: Ask, queue: string, args: Args, io: Io): Promise<void
 
 async function requeue(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
   requireScope(args, 'requeue');
-  const requeued = await inParts((from) => ask('requeue', { queue, filter: filterOf(args), ...from }) as Promise<Part>);
+  const requeued = await inParts((from) => ask('requeue', { queue, filter: filterOf(args), ...from }) as Promise<Part>, progress(args, io, queue, 'requeued'));
   report(args, io, { queue, requeued }, `${count(requeued, 'message')} back in ${queue}.`);
 }
 
 async function purge(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
   requireScope(args, 'purge');
-  const purged = await inParts((from) => ask('purge', { queue, dead: args.flag('dead'), filter: filterOf(args), ...from }) as Promise<Part>);
+  const purged = await inParts((from) => ask('purge', { queue, dead: args.flag('dead'), filter: filterOf(args), ...from }) as Promise<Part>, progress(args, io, queue, 'purged'));
   report(args, io, { queue, purged }, `${count(purged, 'message')} deleted from ${args.flag('dead') ? `the error queue of ${queue}` : queue}.`);
+}
+
+/** Tells on standard error how far a long piece of work is: after its first part, and then once a second. */
+function progress(args: Args, io: Io, queue: string, done: 'requeued' | 'purged'): (sofar: number) => void {
+  let told = -Infinity;
+  return (sofar) => {
+    if (performance.now() - told < PROGRESS_MS) return;
+    told = performance.now();
+    io.error(args.flag('json') ? JSON.stringify({ queue, [done]: sofar, done: false }) : `${count(sofar, 'message')} ${done} so far …`);
+  };
 }
 
 function report(args: Args, io: Io, value: object, text: string): void {

@@ -61,7 +61,7 @@ const idsOf = async (dataDir: string, ...argv: string[]) => ((await runJson(data
 
 test('while no host runs, the command line opens the bus itself', async () => {
   const dataDir = await filled();
-  assert.match(await run(dataDir, 'list'), /q +2 +0 +0 +3/);
+  assert.match(await run(dataDir, 'list'), /q +2 +0 +0 of 0 +3 .* unattended/);
   assert.deepEqual(await idsOf(dataDir), ['m1', 'm2']);
   assert.deepEqual(await idsOf(dataDir, '--dead', '--workspace', 'ws-1'), ['d1', 'd2']);
   assert.deepEqual(await idsOf(dataDir, '--dead', '--reason', 'because of d3'), ['d3']);
@@ -69,6 +69,20 @@ test('while no host runs, the command line opens the bus itself', async () => {
   const text = await run(dataDir, 'browse', 'q', '--dead');
   assert.match(text, /because of d1/);
   assert.ok(!text.includes('a@b.example'), 'personal data is shown');
+});
+
+test('list and inspect tell of one workspace, and of the queues in one status', async () => {
+  const dataDir = await filled();
+  const [share] = await runJson(dataDir, 'list', '--workspace', 'ws-2');
+  assert.deepEqual([share.depth, share.dead, share.status], [1, 1, 'unattended']);
+  const { depth, dead, concurrency, lastPublished, lastTaken } = await runJson(dataDir, 'inspect', 'q', '--workspace', 'ws-1');
+  assert.deepEqual([depth, dead, concurrency], [1, 2, 0]);
+  assert.ok(lastPublished > lastTaken && lastTaken > 0);
+  assert.match(await run(dataDir, 'inspect', 'q'), /last received +20\S+Z\n +last pulled +20/);
+  assert.deepEqual(await runJson(dataDir, 'list', '--status', 'idle'), []);
+  await run(dataDir, 'pause', 'q', '--workspace', 'ws-2');
+  assert.deepEqual((await runJson(dataDir, 'list', '--status', 'paused', '--workspace', 'ws-2')).map(({ name }: { name: string }) => name), ['q']);
+  assert.match(await run(dataDir, 'list'), /unattended, 1 workspace paused/);
 });
 
 test('pausing outlives the command, for a workspace and for all', async () => {
@@ -98,7 +112,6 @@ const wrong: readonly string[][] = [
   ['purge', 'q', '--all', '--ids', 'x'],
   ['lst'],
   ['inspect'],
-  ['inspect', 'r'],
   ['browse', 'q', '--limit', '0'],
   ['browse', 'q', '--limit', 'many'],
   ['browse', 'q', '--before', 'noon'],
@@ -106,7 +119,9 @@ const wrong: readonly string[][] = [
   ['pause', 'q', 'r'],
   ['pause', 'q', '--quue'],
   ['pause', 'q', '--ids', 'd1'],
-  ['list', '--workspace', 'ws-1'],
+  ['list', '--ids', 'd1'],
+  ['list', '--status', 'asleep'],
+  ['inspect', 'q', '--status', 'idle'],
   ['inspect', 'q', '--dead'],
   ['browse', 'q', '--all'],
   ['requeue', 'q', '--all', '--limit', '1'],
@@ -153,7 +168,7 @@ test('where the keeper of the messages does not run, another host of the topolog
   let away = false;
   const asked = new Proxy(bus, { get: (target, key) => (away && key === 'inspect' ? () => Promise.reject(new Fault('unavailable', 'Nobody is there.')) : (...args: unknown[]) => (target[key as keyof Bus] as Function).apply(target, args)) });
   mailer.on('request', controlListener({ bus: asked, log: probe(dataDir).log, status: () => ({}), system: () => Promise.reject(new Error()), operator: () => undefined }));
-  assert.match(await run(dataDir, 'list', '--topology', 'split-notification'), /q +2 +0 +0 +3/);
+  assert.match(await run(dataDir, 'list', '--topology', 'split-notification'), /q +2 +0 +0 of 0 +3 .* unattended/);
   await run(dataDir, 'pause', 'q', '--topology', 'split-notification');
   assert.equal((await bus.inspect())[0]!.paused, true);
   away = true;
