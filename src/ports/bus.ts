@@ -137,6 +137,20 @@ export interface HintListener {
   gap(): void;
 }
 
+/** How messages look to programs of other languages, for the documents that describe them. A driver without a wire has none. */
+export interface BusWire {
+  /** As AsyncAPI names it, e.g. `stomp`. */
+  readonly protocol: string;
+  /** `host:port` as configured. */
+  readonly host: string;
+  /** The address of a queue: where its jobs are sent to, and where its messages are taken from. */
+  queue(name: string): string;
+  /** The address that an event is published to. */
+  topic(name: string): string;
+  /** JSON Schema (draft 7) of a message's headers. */
+  readonly headers: Readonly<Record<string, unknown>>;
+}
+
 export interface BusCapabilities {
   readonly spansHosts: boolean;
   /** Bytes of one payload as UTF-8, where there is a limit. */

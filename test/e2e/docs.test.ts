@@ -14,6 +14,7 @@ import { parts } from '../../src/app/parts.ts';
 import { bareEnvironment } from '../support/bare-environment.ts';
 import { blocksOf } from '../support/markdown.ts';
 import { Multilith } from '../support/multilith.ts';
+import { TestWorkspace } from '../support/workspace.ts';
 
 const root = join(import.meta.dirname, '..', '..', '..');
 const page = (name: string) => readFileSync(join(root, name), 'utf8');
@@ -59,6 +60,21 @@ test("the operator's commands work as they stand", async () => {
   }
 });
 
+test("the commands of the guide to queues work as they stand, on the command line and over the API", async () => {
+  const server = await Multilith.start();
+  try {
+    const { key } = await TestWorkspace.create(server);
+    const script = blocksOf(page('docs/queues.md'), 'sh').join('\n');
+    const { code, out, error } = await run('bash', ['-euo', 'pipefail', '-c', `${NPM}\n${script}`], scratch, { MULTILITH_DATA: server.dataDir, BASE: server.url, KEY: key });
+    assert.equal(code, 0, `${out}\n${error}`);
+    assert.match(out, /^idle\n\[\]\npaused\nidle\n0 requeued$/m);
+    const { asyncapi } = JSON.parse(readFileSync(join(scratch, 'contracts', 'asyncapi.json'), 'utf8')) as { asyncapi: string };
+    assert.equal(asyncapi, '3.0.0');
+  } finally {
+    await server.dispose();
+  }
+});
+
 test('the example of a topology has nothing wrong', () => {
   const blocks = blocksOf(page('docs/operating.md'), 'yaml');
   assert.ok(blocks.length > 0);
@@ -98,7 +114,7 @@ test('the module and the adapter of the guide compile where they say they lie', 
 });
 
 test('links to other pages lead somewhere', () => {
-  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')]] as const) {
+  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')]] as const) {
     for (const [, target] of page(name).matchAll(/\]\((?!https?:)([^)#]+)\)/g)) assert.ok(existsSync(join(folder, target!)), `${name} → ${target}`);
   }
 });

@@ -2,7 +2,7 @@ import { systemClock } from '../../kernel/clock.ts';
 import type { Driver, DriverContext } from '../../kernel/driver.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
 import type { Log, Metrics } from '../../kernel/telemetry.ts';
-import type { Bus } from '../../ports/bus.ts';
+import type { Bus, BusWire } from '../../ports/bus.ts';
 import type { SharedCache } from '../../ports/cache.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Registry } from '../../ports/registry.ts';
@@ -17,11 +17,14 @@ export interface Chosen {
 /** Drivers by name. Settings and needs differ from one to the next; the driver's own schema has checked them. */
 export type Catalog<Port> = Readonly<Record<string, Driver<any, Port, any>>>;
 
+/** A bus that programs of other languages reach says how. */
+export type BusCatalog = Readonly<Record<string, Driver<any, Bus, any> & { readonly wire?: (settings: any) => BusWire }>>;
+
 /** What there is to configure. */
 export interface Parts {
   readonly modules: readonly ModuleDefinition[];
   readonly storage: Catalog<Storage>;
-  readonly bus: Catalog<Bus>;
+  readonly bus: BusCatalog;
   readonly channel: Catalog<Channel>;
   readonly registry: Catalog<Registry>;
   /** The second tier. */

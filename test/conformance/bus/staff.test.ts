@@ -167,6 +167,7 @@ onEachBus('staff', (under) => {
     for (let after: string | undefined; ; ) {
       const part = await bus.requeue('q', { filter: {}, ...(after !== undefined && { after }) });
       requeued += part.count;
+      assert.ok(requeued <= ids.length, 'some were taken up twice');
       await untilQueue(bus, 'q', ({ dead }) => dead === ids.length);
       if (part.next === null) break;
       after = part.next;
