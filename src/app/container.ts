@@ -127,7 +127,8 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
   container.bind(Settings).toConstantValue(options.settings[definition.name]);
   container.bind(Store).toConstantValue(store);
   container.bind(Publisher).toConstantValue(new BusPublisher(definition.name, publishes, bus, clock));
-  container.bind(Queues).toConstantValue(bus);
+  // Queues hold messages of every module: only one that shows them to people has them.
+  if (definition.http !== undefined) container.bind(Queues).toConstantValue(bus);
   container.bind(DeadLetters).toConstantValue(new BusDeadLetters(definition.name, bus));
   for (const contract of definition.calls) container.bind(contract.id).toConstantValue(stub(contract));
   for (const part of classesOf(definition)) container.bind(part as never).toSelf();

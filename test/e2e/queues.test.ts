@@ -6,6 +6,8 @@ import { parts } from '../../src/app/parts.ts';
 import { runCli } from '../support/cli.ts';
 import { withDeadLetters } from '../support/dead-letters.ts';
 import { Multilith } from '../support/multilith.ts';
+import { TestSystem } from '../support/topologies.ts';
+import { TestWorkspace } from '../support/workspace.ts';
 
 const QUEUE = 'suite.mails';
 const EACH = 10_000;
@@ -100,5 +102,31 @@ describe('dead messages of a running host: 10,000 of each of two workspaces and 
     }
     assert.equal(purged, EACH);
     assert.equal((await ask('GET', `/queues/${QUEUE}`, operator)).status, 'idle');
+  });
+});
+
+describe('queues that another host keeps', () => {
+  let system: TestSystem;
+  let workspace: TestWorkspace;
+
+  before(async () => {
+    system = await TestSystem.start({ hosts: { work: ['trigger', 'notification'], web: ['portal'] } });
+    workspace = await TestWorkspace.create(system);
+  });
+  after(() => system?.dispose());
+
+  it('are seen and held back by the host with the API', async () => {
+    const { items } = await workspace.ask('GET', '/api/v1/queues');
+    for (const queue of ['portal.ingest-batch', 'trigger.portal.event-recorded', 'notification.send-requested']) assert.ok(items.some(({ name, consumers, concurrency }: { name: string; consumers: number; concurrency: number }) => name === queue && consumers > 0 && concurrency > 0), queue);
+    const held = await workspace.ask('POST', '/api/v1/queues/trigger.portal.event-recorded/pause', {});
+    assert.equal(held.status, 'paused');
+    await workspace.send([{ type: 'track', userId: 'ada', event: 'Greeted', messageId: 'm1', properties: { line: 'Auto' } }]);
+    await workspace.until('/api/v1/queues/trigger.portal.event-recorded', ({ depth }: { depth: number }) => depth === 1);
+    const [message] = (await workspace.ask('GET', '/api/v1/queues/trigger.portal.event-recorded/messages')).items;
+    const { name, person, properties } = JSON.parse(message.payload);
+    assert.deepEqual([name, person, properties], ['Greeted', '[redacted]', '[redacted]']);
+    assert.deepEqual(await workspace.ask('POST', '/api/v1/queues/trigger.portal.event-recorded/purge', { dead: false, name: 'portal.nothing' }), { purged: 0, next: null });
+    await workspace.ask('POST', '/api/v1/queues/trigger.portal.event-recorded/resume', {});
+    await workspace.until('/api/v1/queues/trigger.portal.event-recorded', ({ status }: { status: string }) => status === 'idle');
   });
 });

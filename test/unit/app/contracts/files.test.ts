@@ -88,6 +88,7 @@ describe('the exported contracts', () => {
 
   it('are the same bytes in whatever order the modules are listed', () => {
     assert.deepEqual([...contractFiles([...parts.modules].reverse())], [...files]);
+    for (const path of files.keys()) for (const node of nodes(read(path))) assert.deepEqual(Object.keys(node), Object.keys(node).toSorted(), path);
   });
 
   it('say where messages lie on the wire of a bus that has one', () => {
