@@ -22,7 +22,7 @@ async function withDead(bus: Bus, count = 20): Promise<string[]> {
   const sent = Array.from({ length: count }, (_, i) =>
     messageTo('q', { id: `m${String(i).padStart(3, '0')}`, workspace: `w${i % 2}`, name: i % 4 < 2 ? 'suite.even' : 'suite.odd', time: 1_000 + i, lane: i % 3 === 0 ? 'bulk' : 'normal' }));
   await bus.publish(sent);
-  const consumer = await bus.consume('q', { concurrency: 5 }, async ({ id }) => ({ kind: 'dead', reason: Number(id.slice(1)) < 5 ? 'mailbox full' : 'no such user' }));
+  const consumer = await bus.consume('q', { concurrency: 100 }, async ({ id }) => ({ kind: 'dead', reason: Number(id.slice(1)) < 5 ? 'mailbox full' : 'no such user' }));
   await untilQueue(bus, 'q', ({ dead }) => dead === count);
   await consumer.stop(1_000);
   return sent.map((m) => m.id);
@@ -161,8 +161,8 @@ onEachBus('staff', (under) => {
   test('what dies again while its queue is requeued part by part is not taken up twice', async (t) => {
     const bus = await under.open(t);
     await bus.declare(queueOf('q'));
-    const ids = await withDead(bus, 5_000);
-    const consumer = await bus.consume('q', { concurrency: 50 }, async () => ({ kind: 'dead', reason: 'again' }));
+    const ids = await withDead(bus, 2_500);
+    const consumer = await bus.consume('q', { concurrency: 100 }, async () => ({ kind: 'dead', reason: 'again' }));
     let requeued = 0;
     for (let after: string | undefined; ; ) {
       const part = await bus.requeue('q', { filter: {}, ...(after !== undefined && { after }) });
