@@ -24,7 +24,7 @@ describe('dead messages of a running host: 10,000 of each of two workspaces and 
   before(async () => {
     server = await Multilith.start();
     const link = /http:\S+\/setup\/\S+/.exec(server.output)![0];
-    const made = await fetch(link, { method: 'POST', body: new URLSearchParams({ email: 'owner@agency.example', password: 'correct horse battery', workspace: 'First' }), redirect: 'manual' });
+    const made = await fetch(link, { method: 'POST', body: new URLSearchParams({ email: 'owner@agency.example', password: 'correct horse battery', workspace: 'First' }), redirect: 'manual', signal: AbortSignal.timeout(15_000) });
     operator = { cookie: made.headers.getSetCookie()[0]!.split(';')[0]!, 'sec-fetch-site': 'same-origin' };
     const ids = [(await ask('GET', '/session', operator)).workspaceId, (await ask('POST', '/workspaces', operator, { name: 'Second' })).workspaceId];
     for (const id of ids) {
