@@ -13,6 +13,8 @@ export interface RemoteBusOptions {
   readonly stub: BusAccess;
   readonly clock: Clock;
   readonly log: Log;
+  /** What the way there and back may take: so much longer a stopping consumer waits to hear that all was taken back. Default 0. */
+  readonly wayMs?: number;
 }
 
 const PUBLISH_MS = 10_000;
@@ -38,9 +40,9 @@ export class RemoteBus implements Bus {
   readonly #declared = new Map<string, QueueSettings>();
   readonly #stopping = new AbortController();
 
-  constructor({ stub, clock, log }: RemoteBusOptions) {
+  constructor({ stub, clock, log, wayMs = 0 }: RemoteBusOptions) {
     this.#caller = new BusCaller(stub, clock, log);
-    this.#session = new RemoteSession(this.#caller, log, (queue, stopped) => this.#redeclare(queue, stopped));
+    this.#session = new RemoteSession(this.#caller, log, wayMs, (queue, stopped) => this.#redeclare(queue, stopped));
     this.#hints = new RemoteHints(this.#caller, log);
     this.#life = new StartStop(
       () => this.#hints.start(),

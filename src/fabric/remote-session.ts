@@ -37,6 +37,7 @@ interface Told {
 export class RemoteSession implements ConsumerSession {
   readonly #caller: BusCaller;
   readonly #log: Log;
+  readonly #wayMs: number;
   /** Declares queues that the other side has forgotten. */
   readonly #redeclare: (queue: string, stopped: AbortSignal) => Promise<boolean>;
   readonly #consumers = new Map<string, RemoteConsumer>();
@@ -58,9 +59,10 @@ export class RemoteSession implements ConsumerSession {
   #opening: Promise<unknown> = Promise.resolve();
   #loop: Promise<void> | undefined;
 
-  constructor(caller: BusCaller, log: Log, redeclare: (queue: string, stopped: AbortSignal) => Promise<boolean>) {
+  constructor(caller: BusCaller, log: Log, wayMs: number, redeclare: (queue: string, stopped: AbortSignal) => Promise<boolean>) {
     this.#caller = caller;
     this.#log = log;
+    this.#wayMs = wayMs;
     this.#redeclare = redeclare;
   }
 
@@ -117,7 +119,7 @@ export class RemoteSession implements ConsumerSession {
     const deadlineMs = waitMs - Math.min(GIVE_BACK_MS, waitMs * GIVE_BACK_SHARE);
     const answered = new AbortController();
     const released = this.#caller.stub.release({ session: this.#id, consumer: id, deadlineMs }, this.#caller.repeatable(Math.max(waitMs, FAREWELL_MS))).finally(() => answered.abort());
-    await Promise.race([released, this.#caller.pause(waitMs, answered.signal)]);
+    await Promise.race([released, this.#caller.pause(waitMs + this.#wayMs, answered.signal)]);
     released.catch(() => {});
   }
 

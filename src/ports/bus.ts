@@ -163,6 +163,10 @@ export interface BusCapabilities {
  */
 export interface Bus extends Lifecycle {
   readonly capabilities: BusCapabilities;
+  /** Why the messages cannot be reached just now, for people and without addresses; undefined while they can. Left out by a driver that depends on nothing. */
+  readonly problem?: string | undefined;
+  /** Looks, without a start, whether what it depends on is there: for people. Left out by a driver that depends on nothing. */
+  check?(): Promise<{ readonly ok: boolean; readonly detail: string }>;
   /** Before `publish` and `consume`; durable, so that a subscriber that is away misses nothing. Idempotent. */
   declare(queue: QueueSettings): Promise<void>;
   /** Resolves when all of them are safely on disk; all or none of one call. */

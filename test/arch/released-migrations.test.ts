@@ -6,10 +6,13 @@ import { describe, it, type TestContext as Test } from 'node:test';
 import { busDrivers } from '../../adapters/bus/catalog.ts';
 import { channelDrivers } from '../../adapters/channel/catalog.ts';
 import { parts } from '../../src/app/parts.ts';
+import { busSharing } from '../../src/app/host/bus-sharing.ts';
 import { fabricMigrations } from '../../src/fabric/tables.ts';
 import type { DriverContext } from '../../src/kernel/driver.ts';
 import type { Lifecycle } from '../../src/kernel/lifecycle.ts';
+import type { Bus } from '../../src/ports/bus.ts';
 import type { Migration, Storage } from '../../src/ports/storage.ts';
+import { ActiveMqServer } from '../support/activemq.ts';
 import { sqliteAt } from '../support/buses.ts';
 import { testContext, type TestContext } from '../support/context.ts';
 import { fingerprintsOf, problemsWith, type Fingerprints } from './released-migrations.ts';
@@ -21,10 +24,28 @@ type Adapter = `bus ${keyof typeof busDrivers}` | `channel ${keyof typeof channe
 
 /** Whoever may have a database of its own; a driver in a catalog without its line here is a compile error. */
 const ADAPTERS: Readonly<Record<Adapter, (needs: Needs) => Lifecycle>> = {
+  'bus activemq': withBroker,
   'bus embedded': (needs) => busDrivers.embedded.create(busDrivers.embedded.settings.parse({}), needs),
   'channel outbox': (needs) => channelDrivers.outbox.create(channelDrivers.outbox.settings.parse({}), needs),
   'channel smtp': (needs) => channelDrivers.smtp.create(channelDrivers.smtp.settings.parse({ host: '127.0.0.1' }), needs),
 };
+
+/** It opens its storage once it holds the office at a broker. */
+function withBroker(needs: Needs): Lifecycle {
+  let broker: ActiveMqServer | undefined;
+  let bus: Bus | undefined;
+  return {
+    async start() {
+      broker = await ActiveMqServer.start();
+      bus = busDrivers.activemq.create(busDrivers.activemq.settings.parse({ port: broker.port }), { ...needs, sharing: busSharing(needs) });
+      await bus.start();
+    },
+    async stop(deadlineMs) {
+      await bus?.stop(deadlineMs);
+      await broker?.remove();
+    },
+  };
+}
 
 function placeOf(t: Test): TestContext {
   const place = testContext();

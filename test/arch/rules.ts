@@ -63,6 +63,7 @@ const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
   'node:sqlite': ['adapters/storage/sqlite/'],
   pg: ['adapters/storage/postgres/'],
   'node-zookeeper-client': ['adapters/registry/zookeeper/'],
+  stompit: ['adapters/bus/activemq/'],
 };
 
 /** Where the environment may be read: everything below gets what it needs as an argument. */

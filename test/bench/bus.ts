@@ -8,7 +8,8 @@ import type { PeerAddress } from '../../src/ports/transport.ts';
 import { type Storage, statement } from '../../src/ports/storage.ts';
 import { DEFAULT_BACKOFF } from '../../src/kernel/message.ts';
 import { newId } from '../../src/kernel/ids.ts';
-import { createBus, sqliteAt } from '../support/buses.ts';
+import { ActiveMqServer } from '../support/activemq.ts';
+import { createBus, sqliteAt, useBroker } from '../support/buses.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { remoteBusAt } from '../support/linked-bus.ts';
 import type { BenchRow } from './report.ts';
@@ -26,16 +27,17 @@ interface Inbox {
 }
 const insertId = statement<Inbox, { id: string }>()((db, p) => db.insertInto('inbox').values({ id: p('id') }));
 
-/** The embedded bus against the bare table that it stands on, by turns in one process on one disk. */
+/** The embedded bus against the bare table that it stands on, and against itself elsewhere and on ActiveMQ, by turns on one disk. */
 export async function benchBus(): Promise<BenchRow[]> {
   const context = testContext();
   const bus = await startedBus(context);
   const link = await linkedProcess(context);
+  const shared = await sharedBus();
   const inbox: Storage<Inbox> = sqliteAt(context)('inbox');
   await inbox.start();
   await inbox.migrate([{ name: '0001', up: (db) => db.schema.createTable('inbox').addColumn('id', 'text', (c) => c.primaryKey()).execute() }]);
   try {
-    const rates = { publish: [] as number[], consume: [] as number[], barePublish: [] as number[], bareConsume: [] as number[], linkPublish: [] as number[], linkConsume: [] as number[] };
+    const rates = { publish: [] as number[], consume: [] as number[], barePublish: [] as number[], bareConsume: [] as number[], linkPublish: [] as number[], linkConsume: [] as number[], sharedPublish: [] as number[], sharedConsume: [] as number[] };
     for (let round = 0; round < ROUNDS; round++) {
       const bare = await bareTable(context.dataDir);
       rates.barePublish.push(bare.publish);
@@ -44,9 +46,12 @@ export async function benchBus(): Promise<BenchRow[]> {
       rates.consume.push(await consuming(bus, inbox));
       rates.linkPublish.push(await publishing(link.bus));
       rates.linkConsume.push(await consuming(link.bus, inbox));
+      rates.sharedPublish.push(await publishing(shared.bus));
+      rates.sharedConsume.push(await consuming(shared.bus, inbox));
     }
     const idle = await idleDelay(bus);
     const away = await idleDelay(link.bus);
+    const brokered = await idleDelay(shared.bus);
     return [
       { name: 'bus.publish-1kb-100-in-flight', value: median(rates.publish), unit: '/s', aim: 50_000, limit: median(rates.barePublish), note: 'limit: bare group commit' },
       { name: 'bus.consume-with-inbox-100-at-once', value: median(rates.consume), unit: '/s', aim: 30_000, limit: median(rates.bareConsume), note: 'limit: bare read and delete, no inbox' },
@@ -54,10 +59,14 @@ export async function benchBus(): Promise<BenchRow[]> {
       { name: 'bus.publish-over-rpc-1kb-100-in-flight', value: median(rates.linkPublish), unit: '/s', limit: median(rates.publish), note: 'limit: the same bus in its own process' },
       { name: 'bus.consume-over-rpc-with-inbox-100-at-once', value: median(rates.linkConsume), unit: '/s', limit: median(rates.consume), note: 'limit: the same bus in its own process' },
       { name: 'bus.idle-publish-to-handler-over-rpc-p50', value: away.p50, unit: 'ms', better: 'lower', limit: idle.p50, note: `p99 ${away.p99.toFixed(2)} ms` },
+      { name: 'bus.publish-on-activemq-1kb-100-in-flight', value: median(rates.sharedPublish), unit: '/s', aim: 10_000, limit: median(rates.publish), note: 'limit: the embedded bus' },
+      { name: 'bus.consume-on-activemq-with-inbox-100-at-once', value: median(rates.sharedConsume), unit: '/s', aim: 5_000, limit: median(rates.consume), note: 'limit: the embedded bus' },
+      { name: 'bus.idle-publish-to-handler-on-activemq-p50', value: brokered.p50, unit: 'ms', better: 'lower', limit: idle.p50, note: `p99 ${brokered.p99.toFixed(2)} ms` },
       ...(await behindBacklog(bus)),
     ];
   } finally {
     await link.close();
+    await shared.close();
     await bus.stop(5_000);
     await inbox.stop(5_000);
     context.remove();
@@ -83,6 +92,23 @@ async function linkedProcess(context: TestContext): Promise<{ bus: Bus; close():
       const exited = once(child, 'exit');
       child.disconnect();
       await exited;
+    },
+  };
+}
+
+/** Kept by this process on a broker of its own. */
+async function sharedBus(): Promise<{ bus: Bus; close(): Promise<void> }> {
+  const broker = await ActiveMqServer.start();
+  const context = testContext();
+  useBroker(context, broker);
+  const bus = createBus('activemq', context);
+  await bus.start();
+  return {
+    bus,
+    async close() {
+      await bus.stop(5_000);
+      await broker.remove();
+      context.remove();
     },
   };
 }

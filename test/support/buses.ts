@@ -1,20 +1,23 @@
-import { type TestContext as Test, describe } from 'node:test';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext as Test, after, before, describe } from 'node:test';
 import { busDrivers } from '../../adapters/bus/catalog.ts';
 import { storageDrivers } from '../../adapters/storage/catalog.ts';
+import { busSharing } from '../../src/app/host/bus-sharing.ts';
 import { newId } from '../../src/kernel/ids.ts';
+import { StartStop } from '../../src/kernel/lifecycle.ts';
 import type { Bus, Handler, Incoming, MessageFilter, Outcome, Outgoing, QueueSettings, QueueState } from '../../src/ports/bus.ts';
 import { inParts } from '../../src/ports/in-parts.ts';
 import type { Storage } from '../../src/ports/storage.ts';
+import { ActiveMqServer } from './activemq.ts';
 import { type TestContext, testContext } from './context.ts';
-import { linkedBus } from './linked-bus.ts';
+import { linkedBus, through } from './linked-bus.ts';
 
-/** Every driver of the catalog, and the one that serves one process as other processes reach it. */
+/** Every driver of the catalog, and those that one process of several keeps as the others reach them. */
 const buses = {
   ...busDrivers,
-  'embedded over a link': {
-    ...busDrivers.embedded,
-    create: (settings, context) => linkedBus(busDrivers.embedded.create(settings, context), { ...context, remove() {} }),
-  } satisfies typeof busDrivers.embedded,
+  'embedded over a link': busDrivers.embedded,
+  'activemq by way of its keeper': busDrivers.activemq,
 } as const;
 export type BusDriverName = keyof typeof buses;
 
@@ -31,14 +34,69 @@ export interface BusUnderTest {
 /** Runs a suite once for every driver. */
 export function onEachBus(title: string, suite: (under: BusUnderTest) => void): void {
   for (const driver of Object.keys(buses) as BusDriverName[]) {
-    describe(`${title}: ${driver}`, () => suite(busUnderTest(driver)));
+    describe(`${title}: ${driver}`, () => {
+      if (driver.startsWith('activemq')) withBroker();
+      suite(busUnderTest(driver));
+    });
   }
+}
+
+let broker: ActiveMqServer | undefined;
+
+/** One broker for the tests of a suite, each of which has names of its own there. */
+function withBroker(): void {
+  before(async () => void (broker = await ActiveMqServer.start()));
+  after(() => broker?.remove());
+}
+
+/** What a place's bus is told of the broker, in the place itself, so that another process finds it there. */
+const BROKER_FILE = 'broker.json';
+
+/** Gives a place names of its own at a broker. */
+export function useBroker({ dataDir }: TestContext, { port }: ActiveMqServer): void {
+  writeFileSync(join(dataDir, BROKER_FILE), JSON.stringify({ port, prefix: `suite-${newId()}` }));
+}
+
+function brokerAt({ dataDir }: TestContext): object {
+  return JSON.parse(readFileSync(join(dataDir, BROKER_FILE), 'utf8')) as object;
 }
 
 /** A bus over `place`, as the product wires it. */
 export function createBus(driver: BusDriverName, place: TestContext, settings: object = {}, openStorage: (name: string) => Storage = sqliteAt(place)): Bus {
-  const { settings: schema, create } = buses[driver];
-  return create(schema.parse(settings), { ...place, openStorage });
+  if (driver === 'activemq') return activemqAt(place, openStorage, settings);
+  if (driver === 'activemq by way of its keeper') {
+    return inTurn(activemqAt(place, sqliteAt({ ...place, dataDir: folder(place, 'keeper') }), settings), activemqAt(place, sqliteAt({ ...place, dataDir: folder(place, 'guest') }), settings));
+  }
+  const bus = busDrivers.embedded.create(busDrivers.embedded.settings.parse(settings), { ...place, openStorage });
+  return driver === 'embedded' ? bus : linkedBus(bus, place);
+}
+
+function activemqAt(place: TestContext, openStorage: (name: string) => Storage, settings: object): Bus {
+  const { activemq } = busDrivers;
+  return activemq.create(activemq.settings.parse({ ...brokerAt(place), ...settings }), { ...place, openStorage, sharing: busSharing(place) });
+}
+
+function folder({ dataDir }: TestContext, name: string): string {
+  const path = join(dataDir, name);
+  mkdirSync(path, { recursive: true });
+  return path;
+}
+
+/** The second as seen by one process that holds both, so that they can be restarted and killed as one. */
+function inTurn(first: Bus, second: Bus): Bus {
+  return through(
+    second,
+    new StartStop(
+      async () => {
+        await first.start();
+        await second.start();
+      },
+      async (deadlineMs) => {
+        await second.stop(deadlineMs * 0.8);
+        await first.stop(deadlineMs * 0.2);
+      },
+    ),
+  );
 }
 
 export function sqliteAt(place: TestContext): (name: string) => Storage {
@@ -50,6 +108,7 @@ export function busUnderTest(driver: BusDriverName): BusUnderTest {
     driver,
     place(t) {
       const context = testContext();
+      if (driver.startsWith('activemq')) useBroker(context, broker!);
       t.after(() => context.remove());
       return context;
     },

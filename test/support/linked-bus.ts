@@ -109,7 +109,8 @@ export function linkedBus(bus: Bus, place: TestContext, transport: TransportName
   );
 }
 
-function through(bus: Bus, life: StartStop): Bus {
+/** A bus that starts and stops in another way. */
+export function through(bus: Bus, life: StartStop): Bus {
   return {
     capabilities: bus.capabilities,
     start: () => life.start(),

@@ -24,6 +24,14 @@ export const DEAD = 3;
 /** Workspace 0 stands for messages that have none. */
 export const NO_WORKSPACE = 0;
 
+/** With the number of their rows, which only grows. */
+export const tables = [
+  { name: 'queue', keyedBy: 'id' },
+  { name: 'workspace', keyedBy: 'id' },
+  { name: 'paused_workspace', keyedBy: 'queue' },
+  { name: 'message', keyedBy: 'seq' },
+] as const;
+
 export const migrations: readonly Migration[] = [
   {
     name: '0001-messages',

@@ -9,7 +9,7 @@ import { probe, type Chosen, type Parts } from '../config/parts.ts';
 import { isRunning } from '../control/client.ts';
 import { BootProblem } from './boot-problem.ts';
 import { prepareDataDir } from './data-dir.ts';
-import { createChannel } from './drivers.ts';
+import { createBus, createChannel } from './drivers.ts';
 
 /** What one look at this machine found. */
 export interface Finding {
@@ -139,6 +139,14 @@ export async function checkPort({ http, hosts, dataDir }: Config): Promise<Findi
 
 export async function checkChannels(config: Config, parts: Parts): Promise<Finding[]> {
   return Promise.all(Object.entries(config.channels).map(([name, chosen]) => checkChannel(name, chosen, config, parts)));
+}
+
+/** Of a bus that stands on something that may be away. */
+export async function checkBus({ bus: chosen, dataDir }: Config, parts: Parts): Promise<Finding[]> {
+  const bus = createBus(chosen, parts, probe(dataDir));
+  if (bus.check === undefined) return [];
+  const { ok, detail } = await bus.check();
+  return [{ check: 'bus', state: ok ? 'ok' : 'fail', detail: `${chosen.driver}: ${detail}`, ...(!ok && { remedy: 'Start the broker (config/activemq.xml says how), and check host, port, user and password of the bus.' }) }];
 }
 
 async function checkChannel(name: string, chosen: Chosen, { dataDir }: Config, parts: Parts): Promise<Finding> {

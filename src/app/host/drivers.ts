@@ -6,10 +6,11 @@ import type { Channel } from '../../ports/channel.ts';
 import type { Registry, RegistryNeeds } from '../../ports/registry.ts';
 import type { Storage } from '../../ports/storage.ts';
 import type { Chosen, Parts } from '../config/parts.ts';
+import { busSharing } from './bus-sharing.ts';
 
 /** The bus that the configuration chose. */
 export function createBus({ driver, settings }: Chosen, parts: Parts, context: DriverContext): Bus {
-  return parts.bus[driver]!.create(settings, { ...context, openStorage: ownStorage(parts, context) });
+  return parts.bus[driver]!.create(settings, { ...context, openStorage: ownStorage(parts, context), sharing: busSharing(context) });
 }
 
 /** A channel that the configuration chose, by the name that it has there. */

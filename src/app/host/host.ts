@@ -30,7 +30,7 @@ import { createMetrics } from './metrics.ts';
 import type { Peers } from './peers.ts';
 import { fingerprintOf } from './same-installation.ts';
 import { takenDatabase } from './taken-database.ts';
-import type { Trouble } from './trouble.ts';
+import { plainly, type Trouble } from './trouble.ts';
 
 /** Of the time that a stop may take, what a registry gets that is slow to answer. */
 const LEAVING_SHARE = 0.1;
@@ -229,7 +229,7 @@ export class Host implements Lifecycle {
       openStorage: (module) => this.#openStorage(module),
       bus,
       // An event that comes before its subscriber's host or thread has ever started would be kept by nobody.
-      queuesElsewhere: config.bus.host === this.name ? this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))) : [],
+      queuesElsewhere: config.bus.host === this.name || config.bus.host === null ? this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))) : [],
       channels: this.#channels,
       settings: config.modules,
     });
@@ -262,7 +262,8 @@ export class Host implements Lifecycle {
 
   /** What is away that this host calls or uses; said once of a cache that stands in front of threads and of other hosts. */
   #problems(): Trouble[] {
-    const all = [...(this.#threads?.cacheProblems() ?? []), ...(this.#peers?.problems() ?? [])];
+    const bus = this.#bus?.problem;
+    const all = [...(this.#threads?.cacheProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)])];
     return [...new Map(all.map((trouble) => [trouble.detail, trouble])).values()];
   }
 

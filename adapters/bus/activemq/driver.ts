@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import type { Driver } from '../../../src/kernel/driver.ts';
+import type { Bus } from '../../../src/ports/bus.ts';
+import type { BusSharing } from '../../../src/ports/bus-sharing.ts';
+import type { Storage } from '../../../src/ports/storage.ts';
+import { MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
+import { ActiveMqBus } from './activemq-bus.ts';
+import type { Engine } from './engine.ts';
+
+/** A payload goes to the process that keeps the messages as a text within JSON, where each character may take two; around it go the other fields. */
+const MOST_CROSSING_BYTES = MOST_VALUE_BYTES / 2 - 64 * 1024;
+
+export const ActiveMqSettings = z.strictObject({
+  host: z.string().min(1).max(253).default('127.0.0.1'),
+  /** Of the broker's STOMP connector. */
+  port: z.int().min(1).max(65_535).default(61_613),
+  /** Left out where the broker asks for none. */
+  username: z.string().min(1).max(200).optional(),
+  password: z.string().min(1).max(1_000).optional(),
+  /** Encrypts the connection and refuses a broker whose certificate does not prove its name. Without it messages and password cross in the clear. */
+  tls: z.boolean().default(false),
+  /** PEM of the authority that signed the broker's certificate; left out: those that Node trusts. */
+  ca: z.string().min(1).optional(),
+  /** Before the name of every destination, so that several deployments may use one broker. */
+  prefix: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, 'must be letters, digits, hyphens and underscores, 64 at most').default('multilith'),
+  /** The most that opening a connection may take, the broker's answer to the handshake included. */
+  connectTimeoutMs: z.int().min(50).max(60_000).default(5_000),
+  /** The most that the broker may take to confirm what it was sent; then the connection is given up. */
+  answerTimeoutMs: z.int().min(50).max(600_000).default(10_000),
+  /** A connection on which nothing came for about so long is given up. */
+  heartbeatMs: z.int().min(1_000).max(600_000).default(10_000),
+  /** Bytes of one message's payload as UTF-8; a larger one is refused with `invalid`. */
+  maxMessageBytes: z.int().min(1_024).max(MOST_CROSSING_BYTES).default(1_048_576),
+  /** Messages in all queues and states together; beyond it publishing is refused with `exhausted` until some are handled. */
+  maxBacklog: z.int().min(1).max(1_000_000_000).default(10_000_000),
+  /** Publishing is refused with `exhausted` while the disk of the data directory has fewer bytes free; 0 leaves it to the disk. */
+  minFreeBytes: z.int().min(0).default(134_217_728),
+});
+export type ActiveMqSettings = z.infer<typeof ActiveMqSettings>;
+
+/** The bus on an ActiveMQ Classic broker, over STOMP, shared by all processes that name it; `engine` keeps the index of its messages. */
+export function activemq(engine: Engine): Driver<ActiveMqSettings, Bus, { readonly openStorage: (name: string) => Storage; readonly sharing: BusSharing }> {
+  return {
+    name: 'activemq',
+    settings: ActiveMqSettings,
+    create: (settings, { log, ...context }) => new ActiveMqBus({ settings, engine, ...context, log: log.child({ bus: 'activemq' }) }),
+  };
+}
