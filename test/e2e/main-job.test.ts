@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Analytics } from '@segment/analytics-node';
 import PostalMime from 'postal-mime';
+import { ActiveMqServer } from '../support/activemq.ts';
 import { header, parseWithPython } from '../support/python-mail.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { MailServer } from '../support/smtp-server.ts';
@@ -14,20 +15,47 @@ const MJML = `<mjml><mj-body><mj-section><mj-column>
   <mj-text><a href="{{ unsubscribe_url }}">Unsubscribe</a></mj-text>
 </mj-column></mj-section></mj-body></mjml>`;
 
-/** Every layout, and the storage that processes can share. */
-const cases = [...Object.entries<Layout>(layouts).map(([name, layout]) => ({ name, layout, postgres: false })), { name: 'one process that stores in PostgreSQL', layout: layouts['one process'], postgres: true }];
+/** A server that the product is told to use. */
+interface Used {
+  readonly settings: object;
+  remove(): Promise<void>;
+}
 
-for (const { name, layout, postgres } of cases) {
+interface Case {
+  readonly name: string;
+  readonly layout: Layout;
+  readonly use?: () => Promise<Used>;
+}
+
+async function postgres(): Promise<Used> {
+  const server = await new PostgresServer().start();
+  return { settings: { storage: { default: server.section } }, remove: () => server.remove() };
+}
+
+async function activemq(): Promise<Used> {
+  const server = await ActiveMqServer.start();
+  return { settings: { bus: { driver: 'activemq', port: server.port } }, remove: () => server.remove() };
+}
+
+/** Every layout, and the storage and the bus that processes can share. */
+const cases: readonly Case[] = [
+  ...Object.entries<Layout>(layouts).map(([name, layout]) => ({ name, layout })),
+  { name: 'one process that stores in PostgreSQL', layout: layouts['one process'], use: postgres },
+  { name: 'one process on ActiveMQ', layout: layouts['one process'], use: activemq },
+  { name: 'each module on its own host over rpc, on ActiveMQ', layout: layouts['each module on its own host over rpc'], use: activemq },
+];
+
+for (const { name, layout, use } of cases) {
   describe(`the main job, ${name}: a real client posts events, an automation fires, a personal mail arrives`, () => {
     let server: MailServer;
     let system: TestSystem;
     let workspace: TestWorkspace;
     let analytics: Analytics;
-    let database: PostgresServer | undefined;
+    let used: Used | undefined;
     before(async () => {
-      if (postgres) database = await new PostgresServer().start();
+      used = await use?.();
       server = await MailServer.start();
-      system = await TestSystem.start(database === undefined ? layout : { ...layout, settings: { storage: { default: database.section } } }, { env: { MULTILITH_SMTP_URL: server.url } });
+      system = await TestSystem.start({ ...layout, ...(used !== undefined && { settings: { ...layout.settings, ...used.settings } }) }, { env: { MULTILITH_SMTP_URL: server.url } });
       workspace = await TestWorkspace.create(system);
       analytics = new Analytics({ writeKey: workspace.key, host: system.url, flushAt: 5 });
     });
@@ -35,7 +63,7 @@ for (const { name, layout, postgres } of cases) {
       await analytics?.closeAndFlush({ timeout: 2_000 });
       await system?.dispose();
       await server?.stop();
-      await database?.remove();
+      await used?.remove();
     });
 
     it('sends each person one mail, rendered with what is known of them', async () => {
