@@ -12,6 +12,7 @@ import type { Engine } from './engine.ts';
 import { Office } from './office.ts';
 import { Replica } from './replica.ts';
 import { openTunnels, TunnelFinder } from './tunnel.ts';
+import { Workers } from './workers.ts';
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
@@ -33,6 +34,7 @@ interface Keeping {
   readonly bus: Bus;
   readonly replica: Replica;
   readonly served: ServedBus;
+  readonly workers: Workers;
 }
 
 /** Another process keeps them. */
@@ -96,6 +98,7 @@ export class ActiveMqBus implements Bus {
 
   async declare(settings: QueueSettings): Promise<void> {
     await this.#attachments.declare(await this.#bus(), settings);
+    if (this.#role?.kind === 'keeper') await this.#role.workers.handOut();
   }
 
   async publish(messages: readonly Outgoing[]): Promise<void> {
@@ -146,8 +149,10 @@ export class ActiveMqBus implements Bus {
     const role = this.#role;
     const end = performance.now() + deadlineMs;
     if (role?.kind === 'keeper') {
+      role.workers.stop(deadlineMs);
       // What consumers here have under way and what others have may end at the same time.
       await Promise.all([role.served.stop(deadlineMs * (1 - CLOSING_SHARE)), role.bus.stop(deadlineMs)]);
+      role.workers.close();
     } else await role?.bus.stop(deadlineMs);
     this.#stopping.abort();
     this.#wake();
@@ -188,6 +193,7 @@ export class ActiveMqBus implements Bus {
     await this.#keep(office);
     const close = openTunnels(connection, settings.prefix, clock, (stream) => (this.#role as Keeping).served.accept(stream));
     try {
+      await (this.#role as Keeping).workers.attach(connection);
       throw await connection.lost;
     } finally {
       close();
@@ -214,7 +220,8 @@ export class ActiveMqBus implements Bus {
     const bus = engine.create(settings, { ...context, openStorage: (name) => (replica = new Replica({ storage: openStorage(name), engine, prefix: settings.prefix, log: context.log, office })) });
     try {
       await bus.start();
-      await this.#become({ kind: 'keeper', bus, replica: replica!, served: await sharing.serve(bus) });
+      const workers = new Workers({ bus, settings, clock: context.clock, log: context.log });
+      await this.#become({ kind: 'keeper', bus, replica: replica!, served: await sharing.serve(bus), workers });
     } catch (thrown) {
       if (this.#role?.bus !== bus) await replica?.stop(1_000);
       throw thrown;
@@ -234,7 +241,10 @@ export class ActiveMqBus implements Bus {
   async #leave(): Promise<void> {
     const role = this.#role;
     this.#role = undefined;
-    if (role?.kind === 'keeper') await role.served.stop(0);
+    if (role?.kind === 'keeper') {
+      role.workers.close();
+      await role.served.stop(0);
+    }
     await role?.bus.stop(0);
   }
 

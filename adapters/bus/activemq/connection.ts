@@ -29,6 +29,10 @@ export interface SubscribeOptions {
   readonly exclusive?: boolean;
   /** They count as acknowledged as soon as they are sent. */
   readonly auto?: boolean;
+  /** Only messages whose headers are so, as JMS writes conditions. */
+  readonly selector?: string;
+  /** 0 to 127: messages go to the subscriber with the highest, as long as it takes any. Default 0. */
+  readonly priority?: number;
 }
 
 /** As much of stompit's client as is used here; its published types are those of an older version. */
@@ -45,9 +49,9 @@ interface Client {
 
 /** The margin that a busy event loop has before a heart that did not beat counts. */
 const HEART_MARGIN_MS = 5_000;
-/** What the broker may send as one header line, and how many of them. stompit's own limits cut consumers off. */
+/** What the broker may send as one header line, and how many of them: more than it takes from anybody. stompit's own limits cut consumers off. */
 const LINE_BYTES = 65_536;
-const MOST_HEADERS = 200;
+const MOST_HEADERS = 1_100;
 
 interface Wait {
   reject(fault: Fault): void;
@@ -171,9 +175,12 @@ export class Connection {
   }
 
   /** Answers what ends it. `take` is called for one message after the other; what it throws is not caught. */
-  subscribe(destination: string, { prefetch, exclusive, auto }: SubscribeOptions, take: (delivery: Delivery) => void): () => void {
+  subscribe(destination: string, { prefetch, exclusive, auto, selector, priority }: SubscribeOptions, take: (delivery: Delivery) => void): () => void {
     if (this.#end !== undefined) return () => {};
-    const headers = { destination, ack: auto ? 'auto' : 'client-individual', 'activemq.prefetchSize': String(prefetch), ...(exclusive ? { 'activemq.exclusive': 'true' } : {}) };
+    const headers = {
+      destination, ack: auto ? 'auto' : 'client-individual', 'activemq.prefetchSize': String(prefetch),
+      ...(exclusive ? { 'activemq.exclusive': 'true' } : {}), ...(selector === undefined ? {} : { selector }), ...(priority === undefined ? {} : { 'activemq.priority': String(priority) }),
+    };
     const subscription = this.#client.subscribe(headers, (error, message) => {
       if (error) return;
       this.#given.add(message);

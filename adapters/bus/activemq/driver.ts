@@ -1,14 +1,38 @@
 import { z } from 'zod';
 import type { Driver } from '../../../src/kernel/driver.ts';
-import type { Bus } from '../../../src/ports/bus.ts';
+import { DEFAULT_BACKOFF } from '../../../src/kernel/message.ts';
+import type { Bus, QueueSettings } from '../../../src/ports/bus.ts';
 import type { BusSharing } from '../../../src/ports/bus-sharing.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
 import { ActiveMqBus } from './activemq-bus.ts';
 import type { Engine } from './engine.ts';
+import { workerQueueName } from './workers.ts';
 
 /** A payload goes to the process that keeps the messages as a text within JSON, where each character may take two; around it go the other fields. */
 const MOST_CROSSING_BYTES = MOST_VALUE_BYTES / 2 - 64 * 1024;
+
+const Backoff = z.strictObject({
+  firstMs: z.number().min(0).max(31_622_400_000).default(DEFAULT_BACKOFF.firstMs),
+  factor: z.number().min(1).max(1_000).default(DEFAULT_BACKOFF.factor),
+  mostMs: z.number().min(0).max(31_622_400_000).default(DEFAULT_BACKOFF.mostMs),
+  jitter: z.number().min(0).max(1).default(DEFAULT_BACKOFF.jitter),
+});
+
+/** A queue, `worker.<name>`, that is handed out to programs of other languages (docs/workers.md). */
+const WorkerQueue = z.strictObject({
+  /** Events that arrive in it. Without any it has what programs send to it. */
+  events: z.array(z.string().min(1).max(255)).max(1_000).default([]),
+  /** Messages that are out at once, over all workers. When it takes back what nobody has, the broker looks at 200 of a queue. */
+  concurrency: z.int().min(1).max(200).default(10),
+  /** Messages with the same key are handed out one at a time, in order. */
+  ordered: z.boolean().default(false),
+  /** Tries before the error queue, the first included. */
+  attempts: z.int().min(1).max(10_000).default(12),
+  backoff: Backoff.prefault({}),
+  /** A worker that has not answered for so long has failed: a try is used, and the message is handed out again. */
+  answerWithinMs: z.int().min(1_000).max(86_400_000).default(300_000),
+});
 
 export const ActiveMqSettings = z.strictObject({
   host: z.string().min(1).max(253).default('127.0.0.1'),
@@ -35,14 +59,20 @@ export const ActiveMqSettings = z.strictObject({
   maxBacklog: z.int().min(1).max(1_000_000_000).default(10_000_000),
   /** Publishing is refused with `exhausted` while the disk of the data directory has fewer bytes free; 0 leaves it to the disk. */
   minFreeBytes: z.int().min(0).default(134_217_728),
+  /** Queues for programs of other languages, by name. */
+  workers: z.record(z.string().regex(/^[a-z][a-z0-9-]{0,63}$/, 'must be lower-case letters, digits and hyphens, 64 at most, and begin with a letter'), WorkerQueue).default({}),
 });
 export type ActiveMqSettings = z.infer<typeof ActiveMqSettings>;
 
+/** As it is declared, but for what is personal in the events: the driver does not know them. */
+type WorkerQueueSettings = Omit<QueueSettings, 'personal'>;
+
 /** The bus on an ActiveMQ Classic broker, over STOMP, shared by all processes that name it; `engine` keeps the index of its messages. */
-export function activemq(engine: Engine): Driver<ActiveMqSettings, Bus, { readonly openStorage: (name: string) => Storage; readonly sharing: BusSharing }> {
+export function activemq(engine: Engine): Driver<ActiveMqSettings, Bus, { readonly openStorage: (name: string) => Storage; readonly sharing: BusSharing }> & { workers(settings: ActiveMqSettings): Readonly<Record<string, WorkerQueueSettings>> } {
   return {
     name: 'activemq',
     settings: ActiveMqSettings,
+    workers: ({ workers }) => Object.fromEntries(Object.entries(workers).map(([name, { events, ordered, attempts, backoff }]) => [name, { name: workerQueueName(name), topics: events, ordered, attempts, backoff, delayMs: 0 }])),
     create: (settings, { log, ...context }) => new ActiveMqBus({ settings, engine, ...context, log: log.child({ bus: 'activemq' }) }),
   };
 }

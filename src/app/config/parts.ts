@@ -2,7 +2,7 @@ import { systemClock } from '../../kernel/clock.ts';
 import type { Driver, DriverContext } from '../../kernel/driver.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
 import type { Log, Metrics } from '../../kernel/telemetry.ts';
-import type { Bus, BusWire } from '../../ports/bus.ts';
+import type { Bus, BusWire, QueueSettings } from '../../ports/bus.ts';
 import type { SharedCache } from '../../ports/cache.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Registry } from '../../ports/registry.ts';
@@ -17,8 +17,13 @@ export interface Chosen {
 /** Drivers by name. Settings and needs differ from one to the next; the driver's own schema has checked them. */
 export type Catalog<Port> = Readonly<Record<string, Driver<any, Port, any>>>;
 
-/** A bus that programs of other languages reach says how. */
-export type BusCatalog = Readonly<Record<string, Driver<any, Bus, any> & { readonly wire?: (settings: any) => BusWire }>>;
+/** What a bus that programs of other languages reach says of them. */
+export interface ForPrograms {
+  wire(settings: any): BusWire;
+  /** Queues for them by the names that they have in the settings: all but what is personal in their events. */
+  workers(settings: any): Readonly<Record<string, Omit<QueueSettings, 'personal'>>>;
+}
+export type BusCatalog = Readonly<Record<string, Driver<any, Bus, any> & Partial<ForPrograms>>>;
 
 /** What there is to configure. */
 export interface Parts {

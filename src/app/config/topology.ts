@@ -5,6 +5,7 @@ import { callersAcross, hostOfModule, isAlone, isOnThread, REACH, type Via } fro
 import { probe, type Chosen, type Parts } from './parts.ts';
 import type { ConfigShape } from './schema.ts';
 import { didYouMean } from './suggest.ts';
+import { eventsOf, isOfPrograms } from './worker-queues.ts';
 
 /** The drivers that the configuration chose. */
 export interface ChosenParts {
@@ -25,6 +26,7 @@ export function checkTopology(shape: ConfigShape, chosen: ChosenParts, parts: Pa
   for (const module of Object.keys(shape.calls)) checkCall(module, shape, parts, placed, checking);
   if (!given) return;
   checkAddresses(shape, chosen, parts, checking);
+  if (chosen.complete) checkWorkers(chosen.bus, parts, checking);
   if (chosen.complete) checkSpan(shape, chosen, parts, checking);
 }
 
@@ -69,6 +71,16 @@ function checkCall(module: string, shape: ConfigShape, parts: Parts, placed: boo
   if (placed && across.length === 0 && via !== 'thread') reject(['calls', module, 'cache'], 'only calls that leave the process are cached; leave it out', checking);
   const { shared } = cache;
   if (shared !== undefined && !Object.hasOwn(shape.caches, shared)) reject(['calls', module, 'cache', 'shared'], `must be the name of a cache under caches.${didYouMean(shared, Object.keys(shape.caches))} There are: ${Object.keys(shape.caches).join(', ')}.`, checking);
+}
+
+/** What a program waits for, somebody must publish: a module, or another program. */
+function checkWorkers({ driver, settings }: Chosen, parts: Parts, checking: Checking): void {
+  const known = [...eventsOf(parts.modules).keys()];
+  for (const [name, { topics }] of Object.entries(parts.bus[driver]?.workers?.(settings) ?? {})) {
+    topics.forEach((topic, index) => {
+      if (!known.includes(topic) && !isOfPrograms(topic)) reject(['bus', 'workers', name, 'events', String(index)], `no such event.${didYouMean(topic, known)} There are: ${known.join(', ')}; and worker.<what> for what programs publish.`, checking);
+    });
+  }
 }
 
 /** Hosts must be able to find each other, and to know each other where strangers can reach them. */

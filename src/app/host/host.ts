@@ -6,7 +6,7 @@ import { newId } from '../../kernel/ids.ts';
 import { StartStop, type Lifecycle } from '../../kernel/lifecycle.ts';
 import type { Installation, ModuleDefinition } from '../../kernel/module.ts';
 import { type HostStatus, type ModuleStatus, STATUS_MS, type System } from '../../kernel/system.ts';
-import type { Bus } from '../../ports/bus.ts';
+import type { Bus, QueueSettings } from '../../ports/bus.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Storage } from '../../ports/storage.ts';
 import { queueSettings } from '../../fabric/envelope.ts';
@@ -15,6 +15,7 @@ import type { Config } from '../config/config.ts';
 import { urlOf } from '../config/listen.ts';
 import type { Parts } from '../config/parts.ts';
 import { isAlone, isOnThread } from '../config/placement.ts';
+import { workerQueues } from '../config/worker-queues.ts';
 import { compose, type Composition } from '../container.ts';
 import { controlListener } from '../control/desk.ts';
 import { leaveDataDir, takeDataDir } from '../control/socket.ts';
@@ -52,6 +53,7 @@ export class Host implements Lifecycle {
   readonly #modules: readonly ModuleDefinition[];
   /** Modules of the topology that run on other hosts, or on threads of this one. */
   readonly #elsewhere: readonly ModuleDefinition[];
+  readonly #workerQueues: readonly QueueSettings[];
   readonly #log: HostLog;
   readonly #life: StartStop;
   readonly #health: HealthSurface;
@@ -70,6 +72,7 @@ export class Host implements Lifecycle {
     this.#parts = { ...parts, modules: parts.modules.filter((module) => config.hosts[name]!.modules.includes(module.name)) };
     this.#modules = this.#parts.modules.filter(({ name }) => !isOnThread(name, config));
     const deployed = new Set(Object.values(config.hosts).flatMap(({ modules }) => modules));
+    this.#workerQueues = workerQueues(config.bus, parts);
     this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#modules.includes(module));
     this.#log = log;
     this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => [...(this.#threads?.problems() ?? []), ...this.#problems()].map(({ plain }) => plain));
@@ -229,7 +232,7 @@ export class Host implements Lifecycle {
       openStorage: (module) => this.#openStorage(module),
       bus,
       // An event that comes before its subscriber's host or thread has ever started would be kept by nobody.
-      queuesElsewhere: config.bus.host === this.name || config.bus.host === null ? this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))) : [],
+      queuesElsewhere: config.bus.host === this.name || config.bus.host === null ? [...this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))), ...this.#workerQueues] : [],
       channels: this.#channels,
       settings: config.modules,
     });

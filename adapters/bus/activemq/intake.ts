@@ -1,0 +1,112 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Clock } from '../../../src/kernel/clock.ts';
+import { Fault, toFault } from '../../../src/kernel/fault.ts';
+import type { Log } from '../../../src/kernel/telemetry.ts';
+import type { Bus, Outgoing } from '../../../src/ports/bus.ts';
+import type { Connection, Delivery } from './connection.ts';
+import { type Addresses, outgoingOf, refusedFrame } from './worker-wire.ts';
+
+const PREFETCH = 100;
+/** What goes to the bus in one call. */
+const BATCH_BYTES = 8 * 1024 * 1024;
+const OUTAGE_RETRY_MS = 1_000;
+
+interface Sent {
+  readonly delivery: Delivery;
+  readonly message: Outgoing;
+}
+
+export interface IntakeOptions {
+  readonly bus: Bus;
+  readonly connection: Connection;
+  readonly addresses: Addresses;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/**
+ * Takes what programs of other languages send in into the bus, in their order. The broker is told so only when the
+ * log has it, and by the connection that the log is written by: whatever comes of a message stands there behind the
+ * acknowledgement. So one that comes again is still on the bus, which knows its id, and is not stored twice.
+ */
+export class Intake {
+  readonly #options: IntakeOptions;
+  readonly #end = new AbortController();
+  #arrived: Sent[] = [];
+  #running = false;
+
+  constructor(options: IntakeOptions) {
+    this.#options = options;
+  }
+
+  /** Until the connection ends. */
+  open(): void {
+    const { connection, addresses } = this.#options;
+    for (const destination of [addresses.jobs, addresses.events]) connection.subscribe(`${destination}>`, { prefetch: PREFETCH }, (delivery) => this.#take(delivery));
+    void connection.lost.then(() => this.close());
+  }
+
+  /** What is not in the bus stays on the broker. */
+  close(): void {
+    this.#end.abort();
+  }
+
+  #take(delivery: Delivery): void {
+    const { addresses, clock } = this.#options;
+    try {
+      this.#arrived.push({ delivery, message: outgoingOf(delivery, addresses, clock.now()) });
+      void this.#run();
+    } catch (thrown) {
+      this.#refuse(delivery, toFault(thrown));
+    }
+  }
+
+  async #run(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    while (this.#arrived.length > 0 && !this.#end.signal.aborted) await this.#publish(this.#batch());
+    this.#running = false;
+  }
+
+  #batch(): readonly Sent[] {
+    let bytes = 0;
+    const end = this.#arrived.findIndex(({ delivery }, at) => (bytes += delivery.body.length) > BATCH_BYTES && at > 0);
+    return this.#arrived.splice(0, end === -1 ? this.#arrived.length : end);
+  }
+
+  /** All of them or, where the bus does not take them together, one after the other; waits while it takes none. */
+  async #publish(batch: readonly Sent[]): Promise<void> {
+    const { signal } = this.#end;
+    while (!signal.aborted) {
+      try {
+        await this.#options.bus.publish(batch.map(({ message }) => message));
+        for (const { delivery } of batch) this.#acknowledge(delivery);
+        return;
+      } catch (thrown) {
+        const fault = toFault(thrown);
+        if (fault.code !== 'invalid' && fault.code !== 'not_found') await this.#wait(fault);
+        else if (batch.length === 1) return this.#refuse(batch[0]!.delivery, fault);
+        else {
+          for (const one of batch) await this.#publish([one]);
+          return;
+        }
+      }
+    }
+  }
+
+  #acknowledge(delivery: Delivery): void {
+    // Without it the message comes again, and is known.
+    this.#options.connection.acknowledge([delivery]).catch(() => {});
+  }
+
+  /** Never with the payload: it may hold personal data. */
+  #refuse(delivery: Delivery, fault: Fault): void {
+    const { connection, addresses, log } = this.#options;
+    log.warn({ destination: delivery.headers.destination, messageId: delivery.headers.id ?? delivery.headers['message-id'], reason: fault.reason }, 'a message that a program sent in is refused');
+    connection.deliver([refusedFrame(delivery, fault, addresses)], [delivery]).catch(() => {});
+  }
+
+  async #wait({ details: { retryAfterMs } }: Fault): Promise<void> {
+    await pause(typeof retryAfterMs === 'number' ? retryAfterMs : OUTAGE_RETRY_MS, undefined, { signal: this.#end.signal, ref: false }).catch(() => {});
+  }
+}
