@@ -11,6 +11,7 @@ const programs = [
   { package: 'e2fsprogs', proof: 'mkfs.ext4 -V', neededFor: ['test'] },
   { package: 'mount', proof: 'command -v mount && command -v losetup', neededFor: ['test'] },
   { package: 'python3', proof: 'python3 -c "import email.policy"', neededFor: ['test'] },
+  { package: 'python3-stomp', proof: '/usr/bin/python3 -c "import stomp"', neededFor: ['test'] },
   { package: 'default-jre-headless', proof: 'java -version', neededFor: ['test', 'bench'] },
   { package: 'libzookeeper-java', proof: 'test -e /usr/share/java/zookeeper.jar && test -e /usr/share/java/slf4j-simple.jar', neededFor: ['test'] },
   { package: 'activemq', proof: 'ls /usr/share/activemq/lib/activemq-broker.jar /usr/share/activemq/lib/activemq-stomp.jar', neededFor: ['test', 'bench'] },

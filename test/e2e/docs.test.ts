@@ -75,8 +75,8 @@ test("the commands of the guide to queues work as they stand, on the command lin
   }
 });
 
-test('the example of a topology has nothing wrong', () => {
-  const blocks = blocksOf(page('docs/operating.md'), 'yaml');
+test('the examples of topologies have nothing wrong', () => {
+  const blocks = ['docs/operating.md', 'docs/workers.md'].flatMap((name) => blocksOf(page(name), 'yaml'));
   assert.ok(blocks.length > 0);
   for (const [index, block] of blocks.entries()) {
     const file = join(scratch, `example-${index}.yaml`);

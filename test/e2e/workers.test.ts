@@ -88,9 +88,10 @@ describe('a worker in Python', () => {
     assert.ok(headers.workspace);
     assert.deepEqual(JSON.parse(body.toString()), { score: 42 });
 
-    const browse = async (): Promise<any[]> => JSON.parse((await runCli(['queues', 'browse', QUEUE, '--dead', '--json'], { env: { MULTILITH_DATA: server.dataDir } })).out).messages;
-    let dead = await browse();
-    for (const end = Date.now() + 30_000; dead.length === 0 && Date.now() < end; ) dead = await browse();
+    await audit.deliver([{ destination: `/queue/${prefix}.in.notification.send-requested`, headers: { id: 'no-request' }, body: Buffer.from('{"to":"nobody"}') }]);
+    const [refused] = await deadOf(server, 'notification.send-requested');
+    assert.deepEqual([refused.id, refused.attempts, refused.reason.split(':')[0]], ['no-request', 1, 'invalid/payload_invalid']);
+    const dead = await deadOf(server, QUEUE);
     assert.deepEqual(dead.map(({ attempts, reason, payload }) => ({ attempts, reason, person: JSON.parse(payload).person })), [{ attempts: 2, reason: 'a total of -1', person: '[redacted]' }]);
   });
 
@@ -121,6 +122,14 @@ describe('a worker in Python', () => {
     for (const [score, ids] of audited) assert.equal(ids.size, 1, `score ${score} was stored under ${[...ids].join(', ')}`);
   });
 });
+
+/** The messages in the error queue, as soon as there are any. */
+async function deadOf({ dataDir }: Multilith, queue: string): Promise<any[]> {
+  for (const end = Date.now() + 30_000; ; ) {
+    const { messages } = JSON.parse((await runCli(['queues', 'browse', queue, '--dead', '--json'], { env: { MULTILITH_DATA: dataDir } })).out);
+    if (messages.length > 0 || Date.now() > end) return messages;
+  }
+}
 
 /** Hosts that share a bus, and the example beside them. */
 function deployment(t: Test) {

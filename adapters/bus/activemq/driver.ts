@@ -7,6 +7,7 @@ import type { Storage } from '../../../src/ports/storage.ts';
 import { MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
 import { ActiveMqBus } from './activemq-bus.ts';
 import type { Engine } from './engine.ts';
+import { Addresses, HEADERS_SCHEMA } from './worker-wire.ts';
 import { workerQueueName } from './workers.ts';
 
 /** A payload goes to the process that keeps the messages as a text within JSON, where each character may take two; around it go the other fields. */
@@ -67,12 +68,22 @@ export type ActiveMqSettings = z.infer<typeof ActiveMqSettings>;
 /** As it is declared, but for what is personal in the events: the driver does not know them. */
 type WorkerQueueSettings = Omit<QueueSettings, 'personal'>;
 
+/** What programs of other languages need to know. */
+interface ForPrograms {
+  workers(settings: ActiveMqSettings): Readonly<Record<string, WorkerQueueSettings>>;
+  wire(settings: ActiveMqSettings): { readonly protocol: string; readonly host: string; queue(name: string): string; topic(name: string): string; readonly headers: Readonly<Record<string, unknown>> };
+}
+
 /** The bus on an ActiveMQ Classic broker, over STOMP, shared by all processes that name it; `engine` keeps the index of its messages. */
-export function activemq(engine: Engine): Driver<ActiveMqSettings, Bus, { readonly openStorage: (name: string) => Storage; readonly sharing: BusSharing }> & { workers(settings: ActiveMqSettings): Readonly<Record<string, WorkerQueueSettings>> } {
+export function activemq(engine: Engine): Driver<ActiveMqSettings, Bus, { readonly openStorage: (name: string) => Storage; readonly sharing: BusSharing }> & ForPrograms {
   return {
     name: 'activemq',
     settings: ActiveMqSettings,
     workers: ({ workers }) => Object.fromEntries(Object.entries(workers).map(([name, { events, ordered, attempts, backoff }]) => [name, { name: workerQueueName(name), topics: events, ordered, attempts, backoff, delayMs: 0 }])),
+    wire: ({ host, port, prefix }) => {
+      const addresses = new Addresses(prefix);
+      return { protocol: 'stomp', host: `${host}:${port}`, queue: (name) => `${addresses.jobs}${name}`, topic: (name) => `${addresses.events}${name}`, headers: HEADERS_SCHEMA };
+    },
     create: (settings, { log, ...context }) => new ActiveMqBus({ settings, engine, ...context, log: log.child({ bus: 'activemq' }) }),
   };
 }

@@ -1,12 +1,9 @@
 import { newTrace } from '../../../src/kernel/call.ts';
 import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
-import type { Lane } from '../../../src/kernel/message.ts';
+import { type Lane, LANES } from '../../../src/kernel/message.ts';
 import type { Incoming, Outgoing } from '../../../src/ports/bus.ts';
 import type { Delivery, Frame } from './connection.ts';
-
-/** Of what one frame may have at a broker with the shipped configuration (`wireFormat.maxFrameSize`), what is left for the payload. */
-export const MOST_HANDED_BYTES = 4 * 1024 * 1024 - 64 * 1024;
 
 const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
@@ -39,6 +36,26 @@ export class Addresses {
     return `/queue/${this.#prefix}.work.${queue}`;
   }
 }
+
+const text = (description: string, more: object = {}): object => ({ type: 'string', description, ...more });
+
+/** JSON Schema (draft 7) of a message's headers, both ways. */
+export const HEADERS_SCHEMA: Readonly<Record<string, unknown>> = {
+  type: 'object',
+  properties: {
+    id: text('The same id twice has one effect. Sent without one, the broker makes one.'),
+    name: text("The message's name. Default: the queue or event that it is sent to."),
+    workspace: text('The tenant; left out for messages of none.'),
+    key: text('Messages of one key are handed out one at a time, in the order of publishing, where the queue is ordered.'),
+    lane: text('Served strictly in this order.', { enum: LANES, default: 'normal' }),
+    traceparent: text('W3C Trace Context.', { pattern: TRACEPARENT.source }),
+    notBefore: text('When sent in: not handed out before; milliseconds since 1970.', { pattern: '^[0-9]+$' }),
+    time: text('When handed out: when it was published; milliseconds since 1970.', { pattern: '^[0-9]+$' }),
+    attempt: text('When handed out: 1 at the first try.', { pattern: '^[0-9]+$' }),
+    queue: text('When handed out: the queue.'),
+    hand: text('When handed out: what the answer names.'),
+  },
+};
 
 /** What a program has sent in. The broker's own name for it is its id where it has none, so that the same delivery twice is stored once. Faults: `invalid`. */
 export function outgoingOf({ headers, body }: Delivery, addresses: Addresses, now: EpochMs): Outgoing {
@@ -87,8 +104,6 @@ export function refusedFrame({ headers, body }: Delivery, { code, reason, messag
 
 /** Why no worker can be given the payload; undefined when it can. */
 export function unfit(payload: string): string | undefined {
-  const bytes = Buffer.byteLength(payload);
-  if (bytes > MOST_HANDED_BYTES) return `invalid/too_large: A worker can be given ${MOST_HANDED_BYTES} bytes; this payload has ${bytes}.`;
   try {
     JSON.parse(payload);
     return undefined;

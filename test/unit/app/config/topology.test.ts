@@ -151,3 +151,11 @@ test('a module that answers browsers or operators stays on the main thread; othe
   assert.deepEqual([path, others], ['calls.portal.via', []]);
   assert.match(expected, /answers browsers or operators/);
 });
+
+test('queues for other programs wait for events that there are', () => {
+  const problemsOf = (workers: string) => readConfig({ topology: 'main.yaml', env: {}, cwd: folderWith({ 'main.yaml': `bus: { driver: activemq, workers: ${workers} }` }) }, installed).problems.map(({ path, expected }) => [path, expected.split('.')[0]]);
+  assert.deepEqual(problemsOf('{ scores: { events: [portal.event-recorded, worker.scored] }, letters: {} }'), []);
+  assert.deepEqual(problemsOf('{ scores: { events: [worker.scored, portal.event-recorde] } }'), [['bus.workers.scores.events.1', 'no such event']]);
+  assert.deepEqual(problemsOf('{ scores: { concurrency: 201 } }').map(([path]) => path), ['bus.workers.scores.concurrency']);
+  assert.deepEqual(problemsOf('{ Scores: {} }').length, 1);
+});
