@@ -143,7 +143,7 @@ export interface BusWire {
   readonly protocol: string;
   /** `host:port` as configured. */
   readonly host: string;
-  /** The address of a queue: where its jobs are sent to, and where its messages are taken from. */
+  /** The address that messages for a queue are sent to. */
   queue(name: string): string;
   /** The address that an event is published to. */
   topic(name: string): string;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Driver } from '../../../src/kernel/driver.ts';
 import { DEFAULT_BACKOFF } from '../../../src/kernel/message.ts';
-import type { Bus, QueueSettings } from '../../../src/ports/bus.ts';
+import type { Bus, BusWire, QueueSettings } from '../../../src/ports/bus.ts';
 import type { BusSharing } from '../../../src/ports/bus-sharing.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
@@ -71,7 +71,7 @@ type WorkerQueueSettings = Omit<QueueSettings, 'personal'>;
 /** What programs of other languages need to know. */
 interface ForPrograms {
   workers(settings: ActiveMqSettings): Readonly<Record<string, WorkerQueueSettings>>;
-  wire(settings: ActiveMqSettings): { readonly protocol: string; readonly host: string; queue(name: string): string; topic(name: string): string; readonly headers: Readonly<Record<string, unknown>> };
+  wire(settings: ActiveMqSettings): BusWire;
 }
 
 /** The bus on an ActiveMQ Classic broker, over STOMP, shared by all processes that name it; `engine` keeps the index of its messages. */

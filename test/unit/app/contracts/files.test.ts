@@ -102,4 +102,16 @@ describe('the exported contracts', () => {
     assert.deepEqual(wired.components.schemas.Headers, wire.headers);
     assert.notEqual(wired.info['x-hash'], document.info['x-hash']);
   });
+
+  it('name the addresses and headers that a program on an ActiveMQ bus needs', () => {
+    const { activemq } = parts.bus;
+    const wired = JSON.parse(contractFiles(parts.modules, activemq!.wire!(activemq!.settings.parse({ prefix: 'agency', port: 61_614 }))).get('asyncapi.json')!);
+    assert.deepEqual(problemsOf(wired), []);
+    assert.deepEqual(wired.servers, { bus: { host: '127.0.0.1:61614', protocol: 'stomp' } });
+    assert.equal(wired.channels['notification.send-requested'].address, '/queue/agency.in.notification.send-requested');
+    assert.equal(wired.channels['portal.event-recorded'].address, '/queue/agency.event.portal.event-recorded');
+    const headers = new Ajv(LOOSE).compile(wired.components.schemas.Headers);
+    assert.ok(headers({ id: 'a', lane: 'bulk', notBefore: '1700000000000', traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' }));
+    assert.ok(!headers({ lane: 'fast' }));
+  });
 });
