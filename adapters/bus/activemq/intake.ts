@@ -84,12 +84,13 @@ export class Intake {
         return;
       } catch (thrown) {
         const fault = toFault(thrown);
-        if (fault.code !== 'invalid' && fault.code !== 'not_found') await this.#wait(fault);
-        else if (batch.length === 1) return this.#refuse(batch[0]!.delivery, fault);
-        else {
+        const isTheirs = fault.code === 'invalid' || fault.code === 'not_found';
+        if (batch.length > 1 && (isTheirs || fault.code === 'exhausted')) {
           for (const one of batch) await this.#publish([one]);
           return;
         }
+        if (isTheirs) return this.#refuse(batch[0]!.delivery, fault);
+        await this.#wait(fault);
       }
     }
   }

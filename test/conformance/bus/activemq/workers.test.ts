@@ -219,9 +219,27 @@ describe('programs of other languages on an activemq bus', () => {
     assert.ok(isEmpty(await untilQueue(bus, QUEUE, isEmpty)));
   });
 
+  test('are not given what another one has of a keeper before, when that one dies', async (t) => {
+    const { bus: open, program } = deployment(t);
+    const holder = (await program()).works(1);
+    await holder.send(`work.${QUEUE}`, '{}', { hand: `${newId()}.1`, id: 'old', queue: QUEUE });
+    await holder.nth(1);
+    const workers = await Promise.all(Array.from({ length: 3 }, async () => (await program()).works()));
+    const bus = await open();
+    await bus.publish([messageTo(QUEUE, { id: 'm1' })]);
+    await Promise.race(workers.map((worker) => worker.nth(1)));
+    holder.connection.close();
+    await bus.publish(Array.from({ length: 6 }, (_, n) => messageTo(QUEUE, { id: `m${n + 2}` })));
+    const given = () => workers.flatMap(idsOf);
+    for (const end = Date.now() + 20_000; given().length < 7 && Date.now() < end; ) await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.deepEqual(given().toSorted(), ['m1', 'm2', 'm3', 'm4', 'm5', 'm6', 'm7']);
+  });
+
   test('see a stop of the keeper only by what comes from the next one: nothing twice, no try used', async (t) => {
     const { bus: open, program } = deployment(t, { concurrency: 2 });
     const first = await open();
+    // It keeps the messages next.
+    await open();
     const worker = (await program()).works(1);
     await first.publish([messageTo(QUEUE, { id: 'm1' }), messageTo(QUEUE, { id: 'm2' })]);
     const taken = await worker.nth(1);
@@ -229,7 +247,6 @@ describe('programs of other languages on an activemq bus', () => {
     // Only when m2 has been taken back can the bus be done.
     await worker.answer(taken, 'done');
     await stopped;
-    await open();
     const next = await worker.nth(2);
     assert.deepEqual([next.headers.id, next.headers.attempt], [taken.headers.id === 'm1' ? 'm2' : 'm1', '1']);
     await worker.answer(next, 'done');
@@ -295,6 +312,20 @@ describe('programs of other languages on an activemq bus', () => {
     assert.equal(unknown.headers['sent-to']!.endsWith('.in.nobody.knows'), true);
     assert.deepEqual([unknown.headers.key, unknown.body.toString()], ['k', '{}']);
     assert.deepEqual(sender.given.find(({ headers }) => headers.id === 'bytes')!.body, Buffer.from([0x22, 0xff, 0x22]));
+  });
+
+  test('are not refused while the bus has no room: what they send waits, and keeps its order', async (t) => {
+    const { bus: open, program } = deployment(t, {}, { maxBacklog: 2 });
+    const bus = await open();
+    await bus.declare(queueOf('q', { ordered: true }));
+    const sender = (await program()).reads('refused');
+    for (let n = 1; n <= 6; n++) await sender.send('in.q', '{}', { id: `j${n}`, key: 'k' });
+    await untilQueue(bus, 'q', ({ ready }) => ready.normal === 2);
+    const arrivals = new Arrivals();
+    await bus.consume('q', { concurrency: 2 }, arrivals.handler);
+    await arrivals.count(6, 60_000);
+    assert.deepEqual(arrivals.ids, ['j1', 'j2', 'j3', 'j4', 'j5', 'j6']);
+    assert.deepEqual(sender.given, []);
   });
 
   test('are never given what is not JSON: it goes to the error queue with the reason, and the queue goes on', async (t) => {
