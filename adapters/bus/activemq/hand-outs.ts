@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../../../src/kernel/clock.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import type { Log } from '../../../src/kernel/telemetry.ts';
 import type { Handler, Incoming, Outcome } from '../../../src/ports/bus.ts';
+import { Bundles } from './bundles.ts';
 import type { Connection, Delivery } from './connection.ts';
 import { type Addresses, unfit, workFrame } from './worker-wire.ts';
 
@@ -51,6 +52,7 @@ export class HandOuts {
   readonly #hands = new Map<string, Hand>();
   #count = 0;
   #connection: Connection | undefined;
+  #bundles: Bundles | undefined;
   #closed = false;
   #last: Timer | undefined;
   #waiters: (() => void)[] = [];
@@ -61,10 +63,12 @@ export class HandOuts {
 
   /** Goes on over this connection: what was handed out over the one before is on the broker still. */
   open(connection: Connection): void {
+    const bundles = new Bundles(connection);
     this.#connection = connection;
+    this.#bundles = bundles;
     for (const desk of this.#desks.values()) this.#guard(desk);
     connection.subscribe(this.#options.addresses.done, { prefetch: PREFETCH }, (delivery) => {
-      connection.acknowledge([delivery]).catch(() => {});
+      bundles.acknowledge(delivery).catch(() => {});
       this.#answered(delivery);
     });
     this.#wake();
@@ -114,10 +118,10 @@ export class HandOuts {
   async #send(message: Incoming, hand: string): Promise<boolean> {
     const frame = workFrame(message, hand, this.#options.addresses);
     for (;;) {
-      const connection = await this.#connected();
-      if (connection === undefined) return false;
+      const bundles = await this.#connected();
+      if (bundles === undefined) return false;
       try {
-        await connection.deliver([frame]);
+        await bundles.deliver(frame);
         return true;
       } catch {
         // Perhaps the broker has it: twice under one name is one message, of which the first answer counts.
@@ -125,9 +129,9 @@ export class HandOuts {
     }
   }
 
-  async #connected(): Promise<Connection | undefined> {
+  async #connected(): Promise<Bundles | undefined> {
     while (!this.#closed) {
-      if (this.#connection?.open === true) return this.#connection;
+      if (this.#connection?.open === true) return this.#bundles;
       await new Promise<void>((resolve) => this.#waiters.push(resolve));
     }
     return undefined;

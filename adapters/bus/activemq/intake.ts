@@ -80,7 +80,8 @@ export class Intake {
     while (!signal.aborted) {
       try {
         await this.#options.bus.publish(batch.map(({ message }) => message));
-        for (const { delivery } of batch) this.#acknowledge(delivery);
+        // Without it they come again, and are known.
+        this.#options.connection.acknowledge(batch.map(({ delivery }) => delivery)).catch(() => {});
         return;
       } catch (thrown) {
         const fault = toFault(thrown);
@@ -93,11 +94,6 @@ export class Intake {
         await this.#wait(fault);
       }
     }
-  }
-
-  #acknowledge(delivery: Delivery): void {
-    // Without it the message comes again, and is known.
-    this.#options.connection.acknowledge([delivery]).catch(() => {});
   }
 
   /** Never with the payload: it may hold personal data. */
