@@ -129,6 +129,45 @@ export interface Part {
   readonly next: string | null;
 }
 
+/** A message whole, as a bus keeps it: what another one needs to go on with it. */
+export interface KeptMessage extends Omit<Outgoing, 'to' | 'notBefore'> {
+  readonly due: EpochMs;
+  /** In the error queue. */
+  readonly dead: boolean;
+  /** Tries that it has had. */
+  readonly attempts: number;
+  /** Why the last one failed; null before the first failure. */
+  readonly reason: string | null;
+  /** It was cut short, perhaps because of itself: see the outcome `interrupted`. */
+  readonly suspect: boolean;
+}
+
+export interface KeptPage {
+  readonly messages: KeptMessage[];
+  /** Where to go on, also for what is published later. A page may be empty with more to follow. */
+  readonly next: string;
+  /** Nothing stood behind this page when it was read. */
+  readonly end: boolean;
+}
+
+/** All that a bus holds, for taking it to another one. Faults: those of the bus. */
+export interface BusContents {
+  /** Where the messages lie, for people and for comparing: the same for all settings that lead to the same messages. Holds no secrets. */
+  readonly place: string;
+  /** Every queue that was ever declared, as it was last. */
+  queues(): Promise<QueueSettings[]>;
+  /**
+   * A page of a queue's messages in the order in which they were published, whatever they wait for, dead ones and those
+   * under way included: 1 MB or 500 at most, the first message's payload apart. Cursors are good until the bus stops.
+   */
+  export(queue: string, after?: string): Promise<KeptPage>;
+  /**
+   * Puts messages behind those of the queue, in this order; one whose id is there is passed over, so that it may be
+   * repeated. Resolves when they are safely on disk; all or none of one call, which holds as much as a page.
+   */
+  import(queue: string, messages: readonly KeptMessage[]): Promise<void>;
+}
+
 /** Told of events as they are published, for what may be forgotten and rebuilt: caches, screens. */
 export interface HintListener {
   /** The payload is JSON text. Called after the commit, in the publisher's turn: short, and a throw is only logged. */
@@ -167,6 +206,8 @@ export interface Bus extends Lifecycle {
   readonly problem?: string | undefined;
   /** Looks, without a start, whether what it depends on is there: for people. Left out by a driver that depends on nothing. */
   check?(): Promise<{ readonly ok: boolean; readonly detail: string }>;
+  /** Left out where the messages are kept by another process. Usable while the bus runs; `place` always. */
+  readonly contents?: BusContents;
   /** Before `publish` and `consume`; durable, so that a subscriber that is away misses nothing. Idempotent. */
   declare(queue: QueueSettings): Promise<void>;
   /** Resolves when all of them are safely on disk; all or none of one call. */

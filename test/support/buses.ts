@@ -41,6 +41,13 @@ export function onEachBus(title: string, suite: (under: BusUnderTest) => void): 
   }
 }
 
+/** The same for the drivers that keep messages themselves. */
+export function onEachBusWithContents(title: string, suite: (under: BusUnderTest) => void): void {
+  for (const driver of Object.keys(busDrivers) as (keyof typeof busDrivers)[]) {
+    describe(`${title}: ${driver}`, () => suite(busUnderTest(driver)));
+  }
+}
+
 let broker: ActiveMqServer | undefined;
 
 /** One broker for the tests of a suite, each of which has names of its own there. */
@@ -62,7 +69,7 @@ function brokerAt({ dataDir }: TestContext): object {
 }
 
 /** A bus over `place`, as the product wires it. */
-export function createBus(driver: BusDriverName, place: TestContext, settings: object = {}, openStorage: (name: string) => Storage = sqliteAt(place)): Bus {
+export function createBus(driver: BusDriverName, place: TestContext, settings: object = {}, openStorage: (name: string, directory?: string) => Storage = sqliteAt(place)): Bus {
   if (driver === 'activemq') return activemqAt(place, openStorage, settings);
   if (driver === 'activemq by way of its keeper') {
     return inTurn(activemqAt(place, sqliteAt({ ...place, dataDir: folder(place, 'keeper') }), settings), activemqAt(place, sqliteAt({ ...place, dataDir: folder(place, 'guest') }), settings));
@@ -71,7 +78,7 @@ export function createBus(driver: BusDriverName, place: TestContext, settings: o
   return driver === 'embedded' ? bus : linkedBus(bus, place);
 }
 
-function activemqAt(place: TestContext, openStorage: (name: string) => Storage, settings: object): Bus {
+function activemqAt(place: TestContext, openStorage: (name: string, directory?: string) => Storage, settings: object): Bus {
   const { activemq } = busDrivers;
   return activemq.create(activemq.settings.parse({ ...brokerAt(place), ...settings }), { ...place, openStorage, sharing: busSharing(place) });
 }
@@ -99,8 +106,8 @@ function inTurn(first: Bus, second: Bus): Bus {
   );
 }
 
-export function sqliteAt(place: TestContext): (name: string) => Storage {
-  return (name) => storageDrivers.sqlite.create(storageDrivers.sqlite.settings.parse({}), { ...place, name });
+export function sqliteAt(place: TestContext): (name: string, directory?: string) => Storage {
+  return (name, dataDir = place.dataDir) => storageDrivers.sqlite.create(storageDrivers.sqlite.settings.parse({}), { ...place, dataDir, name });
 }
 
 export function busUnderTest(driver: BusDriverName): BusUnderTest {

@@ -1,14 +1,16 @@
-import { statfs } from 'node:fs/promises';
+import { mkdir, statfs } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
 import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import { LANES } from '../../../src/kernel/message.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
-import type { Bus, BusCapabilities, Consumer, Handler, HintListener, MessageFilter, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
+import type { Bus, BusCapabilities, BusContents, Consumer, Handler, HintListener, KeptMessage, MessageFilter, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import { Listeners } from '../../../src/ports/listeners.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
+import { exportPage, importAll } from './contents.ts';
 import { checkedSettings } from './declare.ts';
-import type { EmbeddedSettings } from './driver.ts';
+import type { EmbeddedSettings, OpenStorage } from './driver.ts';
 import type { Copy } from './insert.ts';
 import { BusMemory, recover } from './memory.ts';
 import { Pump } from './pump.ts';
@@ -34,7 +36,7 @@ const CLOSING_SHARE = 0.2;
 
 export interface EmbeddedBusOptions {
   readonly settings: EmbeddedSettings;
-  readonly openStorage: (name: string) => Storage;
+  readonly openStorage: OpenStorage;
   readonly dataDir: string;
   readonly clock: Clock;
   readonly log: Log;
@@ -44,6 +46,8 @@ export interface EmbeddedBusOptions {
 /** The bus in the process itself, durable in one SQLite file. See schema.ts for the states of a message, pump.ts for the course of things. */
 export class EmbeddedBus implements Bus {
   readonly capabilities: BusCapabilities;
+  readonly contents: BusContents;
+  readonly #directory: string;
   readonly #options: EmbeddedBusOptions;
   readonly #memory = new BusMemory();
   readonly #listeners: Listeners;
@@ -56,6 +60,8 @@ export class EmbeddedBus implements Bus {
   constructor(options: EmbeddedBusOptions) {
     this.#options = options;
     this.capabilities = { spansHosts: false, maxMessageBytes: options.settings.maxMessageBytes };
+    this.#directory = resolve(options.dataDir, options.settings.directory ?? '.');
+    this.contents = this.#contents();
     this.#listeners = new Listeners(options.log);
     this.#life = new StartStop(() => this.#start(), (deadlineMs) => this.#stop(deadlineMs));
     options.metrics.gauge('bus_backlog_messages', 'Messages on the bus in any state.', () => this.#memory.size);
@@ -175,8 +181,10 @@ export class EmbeddedBus implements Bus {
   }
 
   async #start(): Promise<void> {
-    const { openStorage, clock, log, metrics } = this.#options;
-    const storage = openStorage('bus');
+    const { openStorage, dataDir, clock, log, metrics } = this.#options;
+    // The data directory is its owner's affair.
+    if (this.#directory !== resolve(dataDir)) await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    const storage = openStorage('bus', this.#directory);
     this.#storage = storage;
     await storage.start();
     await storage.migrate(migrations);
@@ -204,6 +212,32 @@ export class EmbeddedBus implements Bus {
     await this.#storage?.stop(Math.max(0, end - clock.now()));
   }
 
+  #contents(): BusContents {
+    return {
+      // Seen from the data directory, so that moving that one changes nothing.
+      place: `embedded, ${join(relative(this.#options.dataDir, this.#directory) || '.', 'bus.sqlite')}`,
+      queues: async () => {
+        this.#running();
+        return [...this.#memory.queues()].map(({ settings }) => settings);
+      },
+      export: async (name, after) => {
+        this.#running();
+        return exportPage(this.#storage!, this.#memory, this.#memory.queue(name), after);
+      },
+      import: (name, messages) => this.#import(name, messages),
+    };
+  }
+
+  async #import(name: string, messages: readonly KeptMessage[]): Promise<void> {
+    const pump = this.#running();
+    const queue = this.#memory.queue(name);
+    const bytes = messages.reduce((sum, message) => sum + this.#check(message), 0);
+    this.#admit(messages.length, bytes, pump);
+    await importAll(pump, this.#memory, queue, messages).catch((error: unknown) => {
+      throw withRetry(error);
+    });
+  }
+
   /** Until the consumers have drained, their handlers may still publish. */
   #running(): Pump {
     const { state } = this.#life;
@@ -212,7 +246,7 @@ export class EmbeddedBus implements Bus {
   }
 
   /** The bytes of a message that may be published. */
-  #check({ id, name, key, workspace, trace, payload, lane, time, notBefore = 0 }: Outgoing): number {
+  #check({ id, name, key, workspace, trace, payload, lane, time, notBefore = 0 }: Omit<Outgoing, 'to'>): number {
     const { maxMessageBytes } = this.#options.settings;
     const bytes = Buffer.byteLength(payload);
     if (bytes > maxMessageBytes) throw new Fault('invalid', `A message may have ${maxMessageBytes} bytes; this one has ${bytes}.`, { reason: 'too_large', details: { maxBytes: maxMessageBytes, bytes } });
@@ -247,7 +281,7 @@ export class EmbeddedBus implements Bus {
 
   async #readDisk(): Promise<void> {
     this.#looked = this.#options.clock.now();
-    const disk = await statfs(this.#options.dataDir).catch(() => undefined);
+    const disk = await statfs(this.#directory).catch(() => undefined);
     if (disk !== undefined) this.#freeBytes = disk.bavail * disk.bsize;
   }
 }

@@ -3,7 +3,7 @@ import { LANES } from '../../../src/kernel/message.ts';
 import type { Outgoing } from '../../../src/ports/bus.ts';
 import type { BusMemory, Tx } from './memory.ts';
 import { type Queue, turnOf } from './queue.ts';
-import { BLOCKED, READY, WAITING } from './schema.ts';
+import { BLOCKED, DEAD, READY, WAITING } from './schema.ts';
 import * as sql from './statements.ts';
 
 /** One message on its way into one queue. */
@@ -25,18 +25,24 @@ export async function insert(tx: Tx, memory: BusMemory, copies: readonly Copy[],
     const [seq, , state, lane, workspace, , , , , due] = rows[i] as [number, number, number, number, number, string, string, string | null, number, number];
     queue.lastPublished = now;
     queue.changed = true;
-    if (!stored(seq)) return;
-    if (state === READY) {
-      queue.lanes[lane]!++;
-      queue.ready(lane, workspace, seq, due);
-    } else if (state === BLOCKED) {
-      queue.lanes[lane]!++;
-      queue.blocked++;
-    } else {
-      queue.waiting++;
-      queue.nextDue = Math.min(queue.nextDue, due);
-    }
+    if (stored(seq)) note(queue, { seq, state, lane, workspace, due });
   });
+}
+
+/** Takes a message into the memory of its queue that is new in the file. */
+export function note(queue: Queue, { seq, state, lane, workspace, due }: sql.Place & { readonly state: number }): void {
+  if (state === READY) {
+    queue.lanes[lane]!++;
+    queue.ready(lane, workspace, seq, due);
+  } else if (state === BLOCKED) {
+    queue.lanes[lane]!++;
+    queue.blocked++;
+  } else if (state === DEAD) {
+    queue.dead++;
+  } else {
+    queue.waiting++;
+    queue.nextDue = Math.min(queue.nextDue, due);
+  }
 }
 
 /** In the order of the statement's columns. */
@@ -57,7 +63,7 @@ function byPosition(rows: readonly unknown[][]): Record<string, unknown> {
 }
 
 /** Which of the rows were not passed over. Nearly always all of them, which one count over the new rows shows. */
-async function storedOf(tx: Tx, first: number, last: number, rows: number): Promise<(seq: number) => boolean> {
+export async function storedOf(tx: Tx, first: number, last: number, rows: number): Promise<(seq: number) => boolean> {
   const [counted] = await tx.run(sql.countBetween, { first, last });
   if (counted!.n === rows) return () => true;
   const seqs = new Set((await tx.run(sql.seqsBetween, { first, last })).map((row) => row.seq));

@@ -69,7 +69,8 @@ export class BusMemory {
   /** Reads everything from the file: at start, and when a failed transaction leaves in doubt what was written. */
   async reload(tx: Tx): Promise<void> {
     const [last] = await tx.run(sql.lastSeq, {});
-    this.nextSeq = (last?.seq ?? 0) + 1;
+    // Never one again that was given out in this process: whoever walks over the messages stands behind it.
+    this.nextSeq = Math.max(this.nextSeq, (last?.seq ?? 0) + 1);
     this.#workspaceIds.clear();
     this.#workspaceNames.clear();
     for (const { id, name } of await tx.run(sql.allWorkspaces, {})) this.#name(id, name);

@@ -71,6 +71,48 @@ export const countBetween = prepared<{ first: number; last: number }, { n: numbe
 export const seqsBetween = prepared<{ first: number; last: number }, { seq: number }>((p) => sql`
   select seq from message where seq between ${p('first')} and ${p('last')}`);
 
+export interface KeptParams {
+  readonly seq: number;
+  readonly queue: number;
+  readonly state: number;
+  readonly lane: number;
+  readonly workspace: number;
+  readonly id: string;
+  readonly name: string;
+  readonly key: string | null;
+  readonly time: number;
+  readonly due: number;
+  readonly trace: string;
+  readonly attempts: number;
+  readonly suspect: number;
+  readonly reason: string | null;
+  readonly payload: string;
+}
+const KEPT = ['seq', 'queue', 'state', 'lane', 'workspace', 'id', 'name', 'key', 'time', 'due', 'trace', 'attempts', 'suspect', 'reason', 'payload'] as const;
+const KEPT_COLUMNS = sql.join(KEPT.map((column) => sql.ref(column)));
+/** A message of another bus, with what it has been through there. */
+export const insertKept = prepared<KeptParams>((p) => sql`
+  insert into message (${KEPT_COLUMNS}) values (${sql.join(KEPT.map((column) => p(column)))}) on conflict (queue, id) do nothing`);
+export const keptOf = prepared<{ seqs: string }, KeptParams>((p) => sql`
+  select ${KEPT_COLUMNS} from message where seq in (select value from json_each(${p('seqs')})) order by seq`);
+
+export interface SizedRow {
+  readonly seq: number;
+  /** Of the payload. */
+  readonly bytes: number;
+}
+/** Of a short queue, the next in order: sorts all of them. */
+export const nextOfShort = prepared<{ queue: number; after: number; limit: number }, SizedRow>((p) => sql`
+  select seq, octet_length(payload) as bytes from message where seq in (
+    select seq from message indexed by message_place where queue = ${p('queue')} and seq > ${p('after')} order by seq limit ${p('limit')}
+  ) order by seq`);
+/** Of a long one: those among a stretch of the messages of all queues. */
+export const nextAmong = prepared<{ queue: number; after: number; last: number; limit: number }, SizedRow>((p) => sql`
+  select seq, octet_length(payload) as bytes from message not indexed
+  where seq > ${p('after')} and seq <= ${p('last')} and queue = ${p('queue')} order by seq limit ${p('limit')}`);
+export const stretchBehind = prepared<{ after: number; limit: number }, { last: number | null; n: number }>((p) => sql`
+  select max(seq) as last, count(*) as n from (select seq from message where seq > ${p('after')} order by seq limit ${p('limit')})`);
+
 interface TakeParams {
   queue: number;
   lane: number;

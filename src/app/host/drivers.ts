@@ -37,7 +37,7 @@ export function ownDatabase(dataDir: string, name: string): string {
  * What an embedded driver keeps lies in a database of its own on this host, and survives power loss whatever the
  * modules chose for theirs.
  */
-function ownStorage(parts: Parts, context: DriverContext): (name: string) => Storage {
+function ownStorage(parts: Parts, context: DriverContext): (name: string, directory?: string) => Storage {
   const sqlite = parts.storage.sqlite!;
-  return (name) => sqlite.create(sqlite.settings.parse({}), { ...context, name });
+  return (name, directory = context.dataDir) => sqlite.create(sqlite.settings.parse({}), { ...context, dataDir: directory, name });
 }

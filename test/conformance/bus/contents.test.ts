@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { type TestContext as Test, test } from 'node:test';
+import type { Bus, BusContents, KeptMessage } from '../../../src/ports/bus.ts';
+import { Arrivals, type BusUnderTest, messageTo, onEachBusWithContents, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
+import { rejectsWith } from '../../support/faults.ts';
+
+type Full = Bus & { readonly contents: BusContents };
+
+const open = async (under: BusUnderTest, t: Test, place = under.place(t)) => (await under.open(t, place)) as Full;
+
+async function exportAll({ contents }: Full, queue: string, from?: string): Promise<{ messages: KeptMessage[]; next: string; pages: number }> {
+  const messages: KeptMessage[] = [];
+  for (let pages = 1, after = from; pages < 1_000; pages++) {
+    const page = await contents.export(queue, after);
+    messages.push(...page.messages);
+    if (page.end) return { messages, next: page.next, pages };
+    after = page.next;
+  }
+  throw new Error('the export has no end');
+}
+
+onEachBusWithContents('contents', (under) => {
+  test('of one bus go on in another as if nothing had happened', async (t) => {
+    const [from, to] = [await open(under, t), await open(under, t)];
+    assert.notEqual(from.contents.place, undefined);
+    const settings = queueOf('q', { topics: ['suite.happened'], ordered: true, attempts: 3, backoff: { firstMs: 3_600_000, factor: 1, mostMs: 3_600_000, jitter: 0 } });
+    await from.declare(settings);
+    assert.deepEqual(await from.contents.queues(), [settings]);
+    const later = Date.now() + 3_600_000;
+    const sent = [
+      messageTo('q', { id: 'tried', key: 'k', payload: '{"text":"ünï \\u0000 😀"}' }),
+      messageTo('q', { id: 'dead', workspace: null, lane: 'bulk', time: 7 }),
+      messageTo('q', { id: 'behind', key: 'k', lane: 'urgent' }),
+      messageTo('q', { id: 'delayed', notBefore: later }),
+      messageTo('q', { id: 'plain', workspace: 'w2' }),
+    ];
+    await from.publish(sent.slice(0, 2));
+    const consumer = await from.consume('q', { concurrency: 1 }, async ({ id }) => (id === 'dead' ? { kind: 'dead', reason: 'no such user' } : { kind: 'retry', reason: 'mailbox full' }));
+    await untilQueue(from, 'q', ({ dead, waiting }) => dead + waiting === 2);
+    await consumer.stop(1_000);
+    await from.publish(sent.slice(2));
+
+    const { messages } = await exportAll(from, 'q');
+    assert.deepEqual(messages.map(({ id, dead, attempts, reason, suspect }) => ({ id, dead, attempts, reason, suspect })), [
+      { id: 'tried', dead: false, attempts: 1, reason: 'mailbox full', suspect: false },
+      { id: 'dead', dead: true, attempts: 1, reason: 'no such user', suspect: false },
+      ...['behind', 'delayed', 'plain'].map((id) => ({ id, dead: false, attempts: 0, reason: null, suspect: false })),
+    ]);
+    for (const [i, { to: _, notBefore: __, ...fields }] of sent.entries()) {
+      const { due, dead, attempts, reason, suspect, ...kept } = messages[i]!;
+      assert.deepEqual(kept, fields);
+    }
+    assert.equal(messages[3]!.due, later);
+
+    await to.declare(settings);
+    await to.contents.import('q', messages);
+    assert.deepEqual((await exportAll(to, 'q')).messages, messages);
+    const { ready, waiting, dead } = await stateOf(to, 'q');
+    assert.deepEqual([ready, waiting, dead], [{ urgent: 1, normal: 1, bulk: 0 }, 2, 1]);
+    assert.deepEqual((await to.browse('q', { dead: true, limit: 10 })).messages.map(({ id, reason }) => [id, reason]), [['dead', 'no such user']]);
+
+    const arrivals = new Arrivals();
+    await to.consume('q', { concurrency: 10 }, arrivals.handler);
+    await arrivals.count(1);
+    assert.deepEqual(arrivals.ids, ['plain'], 'what is behind a message of its key that waits came before it');
+  });
+
+  test('that were due are handled with the tries that they have had, in the order of their keys, also after a restart', async (t) => {
+    const place = under.place(t);
+    const [from, to] = [await open(under, t), await open(under, t, place)];
+    const settings = queueOf('q', { ordered: true, attempts: 2 });
+    for (const bus of [from, to]) await bus.declare(settings);
+    const sent = Array.from({ length: 30 }, (_, i) => messageTo('q', { id: `m${i}`, key: `k${i % 3}`, lane: i % 2 === 0 ? 'bulk' : 'normal' }));
+    await from.publish(sent);
+    const { messages } = await exportAll(from, 'q');
+    await to.contents.import('q', messages.map((message) => ({ ...message, attempts: 1, suspect: message.id === 'm4' })));
+    await to.stop(1_000);
+    const again = await open(under, t, place);
+    const arrivals = new Arrivals(({ id }) => (id === 'm0' ? { kind: 'retry', reason: 'never' } : { kind: 'done' }));
+    await again.consume('q', { concurrency: 10 }, arrivals.handler);
+    await arrivals.count(30);
+    for (const key of ['k0', 'k1', 'k2']) assert.deepEqual(arrivals.messages.filter((m) => m.key === key).map(({ id }) => id), sent.filter((m) => m.key === key).map(({ id }) => id));
+    assert.deepEqual([...new Set(arrivals.messages.map(({ attempt }) => attempt))], [2]);
+    await untilQueue(again, 'q', ({ dead, ready, inFlight }) => dead === 1 && ready.normal + ready.bulk + inFlight === 0);
+  });
+
+  test('are put in once however often they are put in', async (t) => {
+    const [from, to] = [await open(under, t), await open(under, t)];
+    for (const bus of [from, to]) await bus.declare(queueOf('q'));
+    await from.publish(Array.from({ length: 20 }, () => messageTo('q')));
+    const { messages } = await exportAll(from, 'q');
+    await to.contents.import('q', messages.slice(0, 10));
+    await to.contents.import('q', messages);
+    assert.equal((await stateOf(to, 'q')).ready.normal, 20);
+    assert.deepEqual((await exportAll(to, 'q')).messages, messages);
+  });
+
+  test('of a long queue between others come whole and in order, page by page, and later ones behind them', async (t) => {
+    const bus = await open(under, t);
+    for (const name of ['long', 'other']) await bus.declare(queueOf(name));
+    const LONG = 7_000;
+    for (let sent = 0; sent < LONG; sent += 500) {
+      await bus.publish(Array.from({ length: 1_000 }, (_, i) => messageTo(i % 2 === 0 ? 'long' : 'other', { id: `m${sent + (i >> 1)}`, payload: '1' })));
+    }
+    const { messages, next, pages } = await exportAll(bus, 'long');
+    assert.deepEqual(messages.map(({ id }) => id), Array.from({ length: LONG }, (_, i) => `m${i}`));
+    assert.ok(pages > LONG / 500, `${pages} pages`);
+    assert.deepEqual((await exportAll(bus, 'long', next)).messages, []);
+    await bus.publish([messageTo('other', { id: 'foreign' }), messageTo('long', { id: 'later' })]);
+    assert.deepEqual((await exportAll(bus, 'long', next)).messages.map(({ id }) => id), ['later']);
+  });
+
+  test('come in pages that fit into memory, of a message at least', async (t) => {
+    const bus = await open(under, t);
+    await bus.declare(queueOf('q'));
+    const payload = JSON.stringify('x'.repeat(600_000));
+    for (let i = 0; i < 5; i++) await bus.publish([messageTo('q', { id: `m${i}`, payload })]);
+    const { messages, pages } = await exportAll(bus, 'q');
+    assert.deepEqual(messages.map(({ id }) => id), ['m0', 'm1', 'm2', 'm3', 'm4']);
+    assert.equal(pages, 5);
+  });
+
+  test('are refused as what is published is', async (t) => {
+    const place = under.place(t);
+    const [from, small] = [await open(under, t), (await under.open(t, place, { maxMessageBytes: 2_000 })) as Full];
+    for (const bus of [from, small]) await bus.declare(queueOf('q'));
+    await from.publish([messageTo('q'), messageTo('q', { payload: JSON.stringify('x'.repeat(3_000)) })]);
+    const { messages } = await exportAll(from, 'q');
+    await rejectsWith('invalid', small.contents.import('q', messages), 'too_large');
+    assert.equal((await stateOf(small, 'q')).ready.normal, 0);
+    await rejectsWith('not_found', small.contents.import('nowhere', []), 'queue_not_found');
+    await rejectsWith('not_found', small.contents.export('nowhere'), 'queue_not_found');
+    await rejectsWith('invalid', small.contents.export('q', '1.2.3'), 'cursor_invalid');
+  });
+});
