@@ -48,6 +48,12 @@ export function onEachBusWithContents(title: string, suite: (under: BusUnderTest
   }
 }
 
+/** Runs a suite for every two drivers between which messages can be moved, the same twice included. */
+export function onEachPairOfBuses(title: string, suite: (drivers: readonly [from: BusDriverName, to: BusDriverName], place: BusUnderTest['place']) => void): void {
+  const drivers = Object.keys(busDrivers) as (keyof typeof busDrivers)[];
+  for (const from of drivers) for (const to of drivers) describe(`${title}: ${from} to ${to}`, () => suite([from, to], busUnderTest(from).place));
+}
+
 let broker: ActiveMqServer | undefined;
 
 /** One broker for the tests of a suite, each of which has names of its own there. */
