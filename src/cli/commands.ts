@@ -12,6 +12,7 @@ export const commands: Readonly<Record<string, Listed>> = {
   plan: { summary: 'Show what a topology comes to, and what is wrong with it, before anything starts.', load: async () => (await import('./plan.ts')).plan },
   doctor: { summary: 'Check whether this machine can run the topology, and say what to do where it cannot.', load: async () => (await import('./doctor.ts')).doctor },
   queues: { summary: 'Look into the queues and act on them, while the host runs or not.', load: async () => (await import('./queues.ts')).queues },
+  bus: { summary: 'Take all messages to another bus while the host works.', load: async () => (await import('./bus.ts')).bus },
   contracts: { summary: 'Write down contracts and messages as JSON Schemas and AsyncAPI.', load: async () => (await import('./contracts.ts')).contracts },
   top: { summary: 'Watch the hosts live: modules, the calls between them, connections and queues.', load: async () => (await import('./top.ts')).top },
   demo: { summary: "Fill a workspace with an insurance agency's invented data, and keep events coming in.", load: async () => (await import('./demo.ts')).demo },

@@ -1,4 +1,5 @@
-import { createBus, ownDatabase } from '../app/host/drivers.ts';
+import { busDatabase } from '../app/host/drivers.ts';
+import { KeptBus, readTopologyWith } from '../app/host/kept-bus.ts';
 import { askHost, isRunning } from '../app/control/client.ts';
 import { runBusOperation, type BusOperation } from '../app/control/operations.ts';
 import { leaveDataDir, takeDataDir } from '../app/control/socket.ts';
@@ -82,7 +83,7 @@ Exit codes: 0 done · 1 failed · 2 wrong option or configuration.`,
     if (name !== 'list' && queue === undefined) throw new UsageError(`queues ${name} needs the name of a queue; "queues list" shows them.`);
     if (name === 'list' && queue !== undefined) throw new UsageError(`queues list shows all queues and does not know what to do with ${JSON.stringify(queue)}; "queues inspect ${queue}" shows one.`);
     refuseOtherOptions(name, action, args);
-    await withBus(loadConfig(args, io, parts), (ask) => action.run(ask, queue ?? '', args, io).catch((error: unknown) => explain(error, queue, ask)));
+    await withBus(loadConfig(args, io, parts), io, (ask) => action.run(ask, queue ?? '', args, io).catch((error: unknown) => explain(error, queue, ask)));
     return EXIT.ok;
   },
 };
@@ -108,15 +109,15 @@ function refuseOtherOptions(name: string, { options }: Action, { given }: Args):
  * Through a host that runs here, the keeper of the messages first; any other asks it. While none runs, and so none can
  * start, on the bus itself where it lies.
  */
-async function withBus(config: Config, work: (ask: Ask) => Promise<void>): Promise<void> {
+async function withBus(config: Config, io: Io, work: (ask: Ask) => Promise<void>): Promise<void> {
   const { dataDir } = config;
   const hosts = Object.keys(config.hosts);
   const keeper = config.bus.host ?? hosts[0]!;
   for (const host of new Set([keeper, ...hosts])) if (await isRunning(dataDir, host)) return work((operation, input) => askThrough(host, config, operation, input));
   if (!existsSync(dataDir)) throw new BootProblem(`There is no data directory ${dataDir}.`, 'Start the host first, or name its data directory with MULTILITH_DATA.');
-  const bus = createBus(config.bus, parts, probe(dataDir));
+  const { bus } = new KeptBus({ config, host: keeper, parts, context: probe(dataDir), readTopology: readTopologyWith(parts, io) });
   // Opening it would make one, and its emptiness would say nothing of the messages.
-  if (!bus.capabilities.spansHosts && !existsSync(ownDatabase(dataDir, 'bus'))) throw notHere(keeper, config);
+  if (!bus.capabilities.spansHosts && !existsSync(busDatabase(config))) throw notHere(keeper, config);
   const lock = await takeDataDir(dataDir, keeper);
   try {
     await bus.start();

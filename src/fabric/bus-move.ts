@@ -121,14 +121,14 @@ export class BusMove {
   async #moveAll(): Promise<void> {
     const { sides, ledger, log, over } = this.#options;
     if (this.#current !== undefined) throw new Fault('unavailable', 'Whether a queue lies in the new bus could not be written down; restart the host.', { reason: 'move_undecided' });
-    log.info({ from: sides.from.contents.place, to: sides.to.contents.place, queues: sides.unmoved.length }, 'the messages are being moved to another bus');
+    log.info({ oldBus: sides.from.contents.place, newBus: sides.to.contents.place, queues: sides.unmoved.length }, 'the messages are being moved to another bus');
     for (const state of await sides.from.inspect()) if (sides.hasMoved(state.name) && sumOf(state) > 0) await this.#clear(sides.from, state.name);
     for (let [queue] = sides.unmoved; queue !== undefined; [queue] = sides.unmoved) await this.#moveQueue(queue);
     const left = (await sides.from.inspect()).find((state) => sumOf(state) > 0);
     if (left !== undefined) throw new Fault('internal', `The queue ${left.name} of the old bus is not empty.`, { reason: 'move_left_over' });
     await ledger.close();
     over();
-    log.info({ to: sides.to.contents.place, longestHoldMs: this.#options.gate.longestMs }, 'the messages have been moved');
+    log.info({ newBus: sides.to.contents.place, longestHoldMs: this.#options.gate.longestMs }, 'the messages have been moved');
   }
 
   async #moveQueue(queue: string): Promise<void> {

@@ -46,6 +46,12 @@ export function fileLayers(topology: string, namedBy: string, cwd: string, probl
   return layers;
 }
 
+/** The file that `topology` means, absolute; undefined when there is none. */
+export function topologyFile(topology: string, cwd: string): string | undefined {
+  const found = find(topology, [cwd, join(cwd, 'config'), SHIPPED]);
+  return found === undefined ? undefined : realpathSync(found);
+}
+
 function baseOf(base: Value, file: string, source: string, problems: Problem[]): string | undefined {
   const folders = [dirname(file), SHIPPED];
   if (typeof base === 'string') {

@@ -1,10 +1,11 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { DriverContext } from '../../kernel/driver.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { SharedCache } from '../../ports/cache.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Registry, RegistryNeeds } from '../../ports/registry.ts';
 import type { Storage } from '../../ports/storage.ts';
+import type { Config } from '../config/config.ts';
 import type { Chosen, Parts } from '../config/parts.ts';
 import { busSharing } from './bus-sharing.ts';
 
@@ -26,6 +27,12 @@ export function createRegistry({ driver, settings }: Chosen, parts: Parts, conte
 /** A cache that hosts have in common, by the name that it has in the configuration. */
 export function createSharedCache({ driver, settings }: Chosen, parts: Parts, context: DriverContext): SharedCache {
   return parts.cache[driver]!.create(settings, context);
+}
+
+/** Where the embedded bus keeps its messages. */
+export function busDatabase({ dataDir, bus }: Pick<Config, 'dataDir' | 'bus'>): string {
+  const { directory } = bus.settings as { readonly directory?: string };
+  return ownDatabase(resolve(dataDir, directory ?? '.'), 'bus');
 }
 
 /** Where the database of an embedded driver or of a module lies that the sqlite driver keeps. */

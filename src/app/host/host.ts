@@ -21,11 +21,12 @@ import { controlListener } from '../control/desk.ts';
 import { leaveDataDir, takeDataDir } from '../control/socket.ts';
 import type { ModuleThreads } from '../thread/module-threads.ts';
 import { prepareDataDir } from './data-dir.ts';
-import { createBus, createChannel } from './drivers.ts';
+import { createChannel } from './drivers.ts';
 import { HealthSurface } from './health.ts';
 import { HttpServer } from './http-server.ts';
 import { inTime } from './in-time.ts';
 import { installationSecret } from './installation.ts';
+import { KeptBus, readTopologyWith } from './kept-bus.ts';
 import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import type { Peers } from './peers.ts';
@@ -56,12 +57,15 @@ export class Host implements Lifecycle {
   readonly #workerQueues: readonly QueueSettings[];
   readonly #log: HostLog;
   readonly #life: StartStop;
+  readonly #readTopology: ReturnType<typeof readTopologyWith>;
   readonly #health: HealthSurface;
   readonly #http: HttpServer | undefined;
   readonly #metrics = createMetrics();
   #control: Server | undefined;
   #peers: Peers | undefined;
   #bus: Bus | undefined;
+  /** Undefined where another host keeps the messages. */
+  #keptBus: KeptBus | undefined;
   #threads: ModuleThreads | undefined;
   #channels: ReadonlyMap<string, Channel> = new Map();
   #composition: Composition | undefined;
@@ -71,6 +75,7 @@ export class Host implements Lifecycle {
     this.#config = config;
     this.#parts = { ...parts, modules: parts.modules.filter((module) => config.hosts[name]!.modules.includes(module.name)) };
     this.#modules = this.#parts.modules.filter(({ name }) => !isOnThread(name, config));
+    this.#readTopology = readTopologyWith(parts, { env: process.env, cwd: process.cwd() });
     const deployed = new Set(Object.values(config.hosts).flatMap(({ modules }) => modules));
     this.#workerQueues = workerQueues(config.bus, parts);
     this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#modules.includes(module));
@@ -140,11 +145,12 @@ export class Host implements Lifecycle {
       await this.#http.start();
     }
     this.#peers = await this.#createPeers();
-    this.#bus = this.#peers?.remoteBus ?? createBus(this.#config.bus, this.#parts, this.#context);
+    if (this.#peers?.remoteBus === undefined) this.#keptBus = new KeptBus({ config: this.#config, host: this.name, parts: this.#parts, context: this.#context, readTopology: this.#readTopology });
+    this.#bus = this.#peers?.remoteBus ?? this.#keptBus!.bus;
     this.#channels = this.#createChannels();
     this.#threads = await this.#createThreads(this.#bus, secret);
     this.#composition = this.#compose(this.#bus, secret);
-    this.#control.on('request', controlListener({ bus: this.#bus, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
+    this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
     this.#metrics.watchEdges({ edges: () => [...(this.#threads?.edgeTotals() ?? []), ...(this.#peers?.edgeTotals() ?? [])], connections: () => this.#peers?.connections() ?? [] });
     await this.#peers?.start({ targets: [...this.#composition.targets, ...(this.#threads?.targets ?? [])], bus: this.#bus, status: () => this.#hostStatus() });
     for (const channel of this.#channels.values()) await channel.start();
@@ -266,8 +272,13 @@ export class Host implements Lifecycle {
   /** What is away that this host calls or uses; said once of a cache that stands in front of threads and of other hosts. */
   #problems(): Trouble[] {
     const bus = this.#bus?.problem;
-    const all = [...(this.#threads?.cacheProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)])];
+    const all = [...(this.#threads?.cacheProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)]), ...this.#moveProblems()];
     return [...new Map(all.map((trouble) => [trouble.detail, trouble])).values()];
+  }
+
+  #moveProblems(): Trouble[] {
+    const { state, to, problem } = this.#keptBus?.progress ?? {};
+    return state === 'failed' ? [{ plain: 'Moving the messages to another bus has stopped.', detail: `Moving the messages to another bus (${to}) has stopped: ${problem} Every queue works where it is; "multilith bus move" goes on.` }] : [];
   }
 
   /** For the other hosts, and through them for staff. */

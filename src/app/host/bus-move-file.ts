@@ -1,0 +1,69 @@
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { MoveLedger } from '../../fabric/bus-move.ts';
+import { BootProblem } from './boot-problem.ts';
+
+const FILE = 'bus-move.json';
+const MoveRecord = z.strictObject({
+  /** Where the messages came from, and where they go: places as the buses name them. */
+  from: z.string(),
+  to: z.string(),
+  /** The topology whose bus that is, absolute. */
+  topology: z.string(),
+  /** Queues that lie there already. */
+  moved: z.array(z.string()),
+  /** All of them do: no start with another bus than `to`. */
+  isOver: z.boolean(),
+});
+export type MoveRecord = z.infer<typeof MoveRecord>;
+
+/** What the data directory says of a move of the messages that was begun there; undefined when none ever was. @throws BootProblem when it cannot be read. */
+export function readMove(dataDir: string): MoveRecord | undefined {
+  const path = join(dataDir, FILE);
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    throw new BootProblem(`${path} cannot be read (${code}).`, 'Give this user the right to read it.', error);
+  }
+  const record = MoveRecord.safeParse(parsed(text));
+  if (record.success) return record.data;
+  throw new BootProblem(`${path} is damaged. It says in which bus the messages are.`, 'Restore it from a backup of the data directory.');
+}
+
+/** Keeps the record of a move in the data directory; each note is on disk, whole, before the next step. */
+export function moveFile(dataDir: string, move: Pick<MoveRecord, 'from' | 'to' | 'topology'>): MoveLedger {
+  const path = join(dataDir, FILE);
+  const write = async (state: Pick<MoveRecord, 'moved' | 'isOver'>): Promise<void> => {
+    const draft = `${path}.new`;
+    inFile(draft, 'w', (file) => writeSync(file, `${JSON.stringify({ ...move, ...state })}\n`));
+    renameSync(draft, path);
+    inFile(dataDir, 'r', () => {});
+  };
+  return {
+    note: (moved) => write({ moved: [...moved], isOver: false }),
+    close: () => write({ moved: [], isOver: true }),
+  };
+}
+
+/** Safely on disk afterwards. */
+function inFile(path: string, flags: string, work: (file: number) => void): void {
+  const file = openSync(path, flags, 0o600);
+  try {
+    work(file);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,140 @@
+import type { DriverContext } from '../../kernel/driver.ts';
+import { Fault } from '../../kernel/fault.ts';
+import type { MoveProgress } from '../../fabric/bus-move.ts';
+import type { FullBus } from '../../fabric/bus-sides.ts';
+import { MovableBus } from '../../fabric/movable-bus.ts';
+import type { Bus } from '../../ports/bus.ts';
+import { type Config, readConfig } from '../config/config.ts';
+import type { Parts } from '../config/parts.ts';
+import { formatProblem } from '../config/problem.ts';
+import { BootProblem } from './boot-problem.ts';
+import { moveFile, type MoveRecord, readMove } from './bus-move-file.ts';
+import { createBus } from './drivers.ts';
+
+/** Another topology, whose bus the messages are to go to. */
+type ReadTopology = (topology: string) => Pick<Config, 'bus'>;
+
+export interface KeptBusOptions {
+  readonly config: Config;
+  /** The host that keeps the messages: this one. */
+  readonly host: string;
+  readonly parts: Parts;
+  readonly context: DriverContext;
+  readonly readTopology: ReadTopology;
+}
+
+/** The bus of the host that keeps the messages, which can be told to take them to another one. */
+export class KeptBus {
+  readonly bus: Bus;
+  readonly #options: KeptBusOptions;
+  /** Undefined with a driver whose messages cannot be moved. */
+  readonly #movable: MovableBus | undefined;
+  /** Of the bus that the configuration names. */
+  readonly #place: string | undefined;
+
+  /** Opens nothing. @throws BootProblem when the messages are not in the bus that the configuration names. */
+  constructor(options: KeptBusOptions) {
+    const { config, parts, context } = options;
+    this.#options = options;
+    const bus = createBus(config.bus, parts, context);
+    if (!hasContents(bus)) {
+      this.bus = bus;
+      return;
+    }
+    this.#place = bus.contents.place;
+    const record = readMove(config.dataDir);
+    const move = record === undefined ? undefined : this.#standing(record, bus);
+    this.#movable = new MovableBus({ bus, clock: context.clock, log: context.log, ...(move !== undefined && { move }) });
+    this.bus = this.#movable;
+  }
+
+  /** How far the move is that was asked for last; null before. */
+  get progress(): MoveProgress | null {
+    return this.#movable?.progress ?? null;
+  }
+
+  /**
+   * Begins to take the messages to the bus of a topology (absolute path), or goes on with that; answers how far it is.
+   * Faults: `invalid`, `conflict` (another move is under way; the new bus holds messages or is this one), those of the buses.
+   */
+  async move(topology: string): Promise<MoveProgress> {
+    const movable = this.#movable;
+    if (movable === undefined) throw new Fault('invalid', `The messages of the bus ${this.#options.config.bus.driver} cannot be moved.`, { reason: 'bus_immovable' });
+    const target = this.#target(topology);
+    const { place } = target.contents;
+    if (movable.isMoving) this.#requireSame(place);
+    else await this.#begin(movable, target, topology);
+    movable.goOn();
+    return movable.progress!;
+  }
+
+  async #begin(movable: MovableBus, target: FullBus, topology: string): Promise<void> {
+    const { config } = this.#options;
+    const from = this.#place!;
+    const to = target.contents.place;
+    if (from === to) throw new Fault('conflict', `The messages lie there already: ${to}.`, { reason: 'same_bus' });
+    if (movable.capabilities.spansHosts && isShared(config)) throw new Fault('conflict', 'Several hosts publish to this bus by themselves; a move needs all of them to stop but one. Run this host alone, with a topology that has one host.', { reason: 'bus_shared' });
+    const record = readMove(config.dataDir);
+    const unfinished = record?.isOver === false && record.to === to ? { moved: record.moved } : {};
+    await movable.move({ bus: target, ledger: moveFile(config.dataDir, { from, to, topology }), ...unfinished });
+  }
+
+  #requireSame(place: string): void {
+    const { to, state } = this.#movable!.progress!;
+    if (to === place) return;
+    const what = state === 'done' ? `The messages have been moved to ${to}; start with that bus` : `A move to ${to} is under way; let it end`;
+    throw new Fault('conflict', `${what} before they go anywhere else.`, { reason: 'move_under_way' });
+  }
+
+  /** What an earlier process has left of a move; undefined when it is over and the configuration names the new bus. */
+  #standing(record: MoveRecord, bus: FullBus) {
+    const { from, to, topology, moved, isOver } = record;
+    const { place } = bus.contents;
+    if (isOver && place === to) return undefined;
+    if (isOver) throw new BootProblem(`The messages of this installation have been moved to another bus (${to}), and this configuration names ${place}.`, `Start with --topology ${topology}, or take its section "bus" over into your own. To take them back, start with it and run: multilith bus move --to <this topology>`);
+    if (place !== from) throw new BootProblem(`Messages of this installation are on their way from one bus (${from}) to another (${to}), and this configuration names ${place}.`, 'Start with the configuration from before; the move then goes on by itself. Change the configuration when it has ended.');
+    try {
+      return { bus: this.#target(topology), ledger: moveFile(this.#options.config.dataDir, { from, to, topology }), moved };
+    } catch (error) {
+      if (moved.length === 0) {
+        this.#options.context.log.error({ err: error }, 'the bus that the messages are to be moved to cannot be opened; they stay where they are');
+        return undefined;
+      }
+      throw new BootProblem(`Messages of this installation are on their way to another bus (${to}), which cannot be opened: ${(error as Error).message}`, `Put ${topology} right; it says where that bus is.`, error);
+    }
+  }
+
+  #target(topology: string): FullBus {
+    const { host, parts, readTopology } = this.#options;
+    const { bus: chosen } = readTopology(topology);
+    if (chosen.host !== null && chosen.host !== host) throw new Fault('invalid', `By ${topology} the host ${chosen.host} keeps the messages. They can go to another bus of ${host}; name it there as bus.host.`, { reason: 'other_keeper' });
+    const bus = createBus(chosen, parts, this.#beside);
+    if (!hasContents(bus)) throw new Fault('invalid', `Messages cannot be moved to the bus ${chosen.driver}.`, { reason: 'bus_immovable' });
+    return bus;
+  }
+
+  /** Counts of both buses add up; what they hold just now is shown of the first alone. */
+  get #beside(): DriverContext {
+    const { context } = this.#options;
+    const { metrics } = context;
+    return { ...context, metrics: { counter: (...of) => metrics.counter(...of), histogram: (...of) => metrics.histogram(...of), gauge() {} } };
+  }
+}
+
+/** A topology as its file and this environment say. Fault `invalid` with everything that is wrong. */
+export function readTopologyWith(parts: Parts, { env, cwd }: { readonly env: NodeJS.ProcessEnv; readonly cwd: string }): ReadTopology {
+  return (topology) => {
+    const { config, problems } = readConfig({ topology, topologyOption: '--to', env, cwd }, parts);
+    if (config === undefined) throw new Fault('invalid', problems.filter(({ severity }) => severity === 'error').map(formatProblem).join('\n'), { reason: 'topology_invalid' });
+    return config;
+  };
+}
+
+function hasContents(bus: Bus): bus is FullBus {
+  return bus.contents !== undefined;
+}
+
+/** More than one process uses the bus, and of one that spans hosts each does so by itself. */
+function isShared({ hosts }: Config): boolean {
+  return Object.keys(hosts).length > 1 || Object.values(hosts).some(({ replicas }) => replicas > 1);
+}

@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, describe, it } from 'node:test';
+import { busDrivers } from '../../adapters/bus/catalog.ts';
+import type { MoveProgress } from '../../src/fabric/bus-move.ts';
+import { isLong } from '../support/campaign.ts';
+import { runCli } from '../support/cli.ts';
+import { MailTraffic } from '../support/mail-traffic.ts';
+import { Multilith } from '../support/multilith.ts';
+import { seeded } from '../support/seed.ts';
+import { freePort } from '../support/server-process.ts';
+import { MailServer } from '../support/smtp-server.ts';
+
+/** The bus section for each driver of the catalog that messages can be moved to, beside the one in the data directory. */
+const TARGETS: Readonly<Record<keyof typeof busDrivers, object>> = {
+  embedded: { driver: 'embedded', directory: 'other' },
+};
+const KILLS = isLong ? 20 : 2;
+
+interface Installation {
+  readonly dataDir: string;
+  /** Absolute: the topology with the new bus. */
+  readonly target: string;
+  readonly server: MailServer;
+  start(topology?: string): Promise<Multilith>;
+  cli(...args: string[]): ReturnType<typeof runCli>;
+}
+
+async function installation(t: TestContext, section: object): Promise<Installation> {
+  const folder = mkdtempSync(join(tmpdir(), 'multilith-'));
+  const server = await MailServer.start();
+  const [dataDir, target] = [join(folder, 'data'), join(folder, 'target.yaml')];
+  const listen = `127.0.0.1:${await freePort()}`;
+  writeFileSync(target, JSON.stringify({ extends: 'default', bus: section }));
+  const running: Multilith[] = [];
+  t.after(async () => {
+    for (const one of running) await one.dispose();
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return {
+    dataDir, target, server,
+    async start(topology) {
+      const multilith = await Multilith.start({ dataDir, env: { MULTILITH_SMTP_URL: server.url, MULTILITH_HTTP_LISTEN: listen }, ...(topology !== undefined && { args: ['--topology', topology] }) });
+      running.push(multilith);
+      return multilith;
+    },
+    cli: (...args) => runCli(args, { env: { MULTILITH_DATA: dataDir } }),
+  };
+}
+
+/** Events one after the other, each of which must be accepted; ends with the longest that one took, ms. */
+function ingesting(traffic: MailTraffic): () => Promise<number> {
+  let [isOn, slowestMs] = [true, 0];
+  const sending = (async () => {
+    for (let began = performance.now(); isOn; began = performance.now()) {
+      assert.ok(await traffic.post(1), 'an event was not accepted');
+      slowestMs = Math.max(slowestMs, Math.round(performance.now() - began));
+    }
+  })();
+  return async () => {
+    isOn = false;
+    await sending;
+    return slowestMs;
+  };
+}
+
+function isOver(dataDir: string): boolean {
+  const file = join(dataDir, 'bus-move.json');
+  return existsSync(file) && (JSON.parse(readFileSync(file, 'utf8')) as { isOver: boolean }).isOver;
+}
+
+for (const [driver, section] of Object.entries(TARGETS)) {
+  describe(`the messages of a running host go from embedded to ${driver}`, () => {
+    it('while events come in, and each becomes one mail; then only the new bus may be named', { timeout: 180_000 }, async (t) => {
+      const { target, server, start, cli } = await installation(t, section);
+      const host = await start();
+      const traffic = await MailTraffic.over(host, server);
+      const stopLoad = traffic.load();
+      await traffic.mail();
+      const slowest = ingesting(traffic);
+      const moved = await cli('bus', 'move', '--to', target, '--json');
+      const slowestMs = await slowest();
+      assert.equal(moved.code, 0, moved.error);
+      const progress = JSON.parse(moved.out) as MoveProgress;
+      assert.ok(progress.state === 'done' && progress.queues.length > 5 && progress.queues.every(({ state }) => state === 'moved'), moved.out);
+      t.diagnostic(`publishing to a queue was held back for ${progress.longestHoldMs} ms at most; the slowest answer to an event took ${slowestMs} ms`);
+      assert.ok(progress.longestHoldMs < 1_000, `publishing was held back for ${progress.longestHoldMs} ms`);
+      await traffic.mail();
+      await stopLoad();
+      const { events } = await traffic.addsUp();
+      t.diagnostic(`${events} events`);
+      // Again says the same.
+      const again = await cli('bus', 'move', '--to', target);
+      assert.equal(again.code, 0, again.error);
+      assert.match(again.out, /All messages are in the new bus/);
+      assert.equal(await host.stop(), 0);
+
+      const refused = await cli('start');
+      assert.equal(refused.code, 1);
+      assert.match(refused.error, /have been moved to another bus[\s\S]*--topology \S*target\.yaml/);
+      const listed = await cli('queues', 'list', '--json');
+      assert.equal(listed.code, 1, listed.out);
+      assert.match(listed.error, /have been moved/);
+      assert.equal((JSON.parse((await cli('queues', 'list', '--json', '--topology', target)).out) as object[]).length, progress.queues.length);
+      await start(target);
+      await traffic.mail();
+    });
+
+    it(`and back again without a host, and once more with it killed ${KILLS} times in the middle`, { timeout: 280_000 }, async (t) => {
+      const random = seeded((line) => t.diagnostic(line));
+      const { target, server, start, cli, dataDir } = await installation(t, section);
+      let host = await start();
+      const traffic = await MailTraffic.over(host, server);
+      await traffic.mail();
+      await host.stop();
+      const there = await cli('bus', 'move', '--to', target);
+      assert.equal(there.code, 0, there.error);
+      const back = await cli('bus', 'move', '--to', 'default', '--topology', target);
+      assert.equal(back.code, 0, back.error);
+
+      host = await start();
+      for (let kill = 0; kill < KILLS; kill++) {
+        const stopLoad = traffic.load();
+        await new Promise((resolve) => setTimeout(resolve, random.whole(500)));
+        const moving = cli('bus', 'move', '--to', target);
+        await new Promise((resolve) => setTimeout(resolve, 300 + random.whole(700)));
+        await host.kill();
+        await stopLoad();
+        await moving;
+        host = await start(isOver(dataDir) ? target : undefined);
+      }
+      if (!isOver(dataDir)) {
+        const ended = await cli('bus', 'move', '--to', target, '--json');
+        assert.equal(ended.code, 0, ended.error);
+      }
+      const { events, repeated } = await traffic.addsUp();
+      t.diagnostic(`${events} events, ${KILLS} kills, ${repeated} mails twice and marked so`);
+      assert.ok(isOver(dataDir));
+    });
+  });
+}
