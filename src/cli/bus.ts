@@ -94,15 +94,17 @@ async function withMover(config: Config, { env, cwd }: Io, work: (mover: Mover) 
 /** Until it has ended or stopped. */
 async function follow({ begin, look }: Mover, topology: string, args: Args, io: Io): Promise<MoveProgress> {
   const tell = teller(args, io);
-  let progress = await begin(topology);
+  let progress = await begin(topology).catch(wentAway);
   for (tell(progress); progress.state === 'moving'; tell(progress)) {
     await pause(LOOK_MS);
-    progress = await look().catch((thrown: unknown) => {
-      if (!Fault.is(thrown) || thrown.code !== 'unavailable') throw thrown;
-      throw new BootProblem(`The host went away in the middle of the move: ${thrown.message}`, 'Start it again with the same configuration: the move goes on by itself, and this command shows how far it is.', thrown);
-    });
+    progress = await look().catch(wentAway);
   }
   return progress;
+}
+
+function wentAway(thrown: unknown): never {
+  if (!Fault.is(thrown) || thrown.reason !== 'host_silent') throw thrown;
+  throw new BootProblem(`The host went away: ${thrown.message}`, 'Start it again with the same configuration: a move that had begun then goes on by itself, and this command shows how far it is.', thrown);
 }
 
 /** Each queue once it has moved; for programs how far it is, once a second. */

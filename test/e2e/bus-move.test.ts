@@ -3,10 +3,15 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { busDrivers } from '../../adapters/bus/catalog.ts';
+import { probe } from '../../src/app/config/parts.ts';
+import { createBus } from '../../src/app/host/drivers.ts';
+import { parts } from '../../src/app/parts.ts';
 import type { MoveProgress } from '../../src/fabric/bus-move.ts';
 import { isLong } from '../support/campaign.ts';
 import { runCli } from '../support/cli.ts';
+import { withDeadLetters } from '../support/dead-letters.ts';
 import { MailTraffic } from '../support/mail-traffic.ts';
 import { Multilith } from '../support/multilith.ts';
 import { seeded } from '../support/seed.ts';
@@ -18,6 +23,8 @@ const TARGETS: Readonly<Record<keyof typeof busDrivers, object>> = {
   embedded: { driver: 'embedded', directory: 'other' },
 };
 const KILLS = isLong ? 20 : 2;
+/** Messages that nobody takes, so that a move takes its time. */
+const CROWD = 30_000;
 
 interface Installation {
   readonly dataDir: string;
@@ -109,36 +116,44 @@ for (const [driver, section] of Object.entries(TARGETS)) {
       await traffic.mail();
     });
 
-    it(`and back again without a host, and once more with it killed ${KILLS} times in the middle`, { timeout: 280_000 }, async (t) => {
+    it(`and back again without a host, and once more with it killed again and again in the middle`, { timeout: 280_000 }, async (t) => {
       const random = seeded((line) => t.diagnostic(line));
       const { target, server, start, cli, dataDir } = await installation(t, section);
       let host = await start();
       const traffic = await MailTraffic.over(host, server);
       await traffic.mail();
       await host.stop();
-      const there = await cli('bus', 'move', '--to', target);
+      const bus = createBus({ driver: 'embedded', settings: parts.bus.embedded!.settings.parse({}) }, parts, probe(dataDir));
+      await bus.start();
+      await withDeadLetters(bus, 'suite.crowded', Array.from({ length: CROWD }, (_, i) => ({ id: `m${i}`, workspace: `w${i % 3}`, reason: 'mailbox full' })));
+      await bus.stop(10_000);
+      const there = await cli('bus', 'move', '--to', target, '--json');
       assert.equal(there.code, 0, there.error);
+      assert.equal((JSON.parse(there.out) as MoveProgress).queues.find(({ queue }) => queue === 'suite.crowded')!.copied, CROWD);
       const back = await cli('bus', 'move', '--to', 'default', '--topology', target);
       assert.equal(back.code, 0, back.error);
 
       host = await start();
-      for (let kill = 0; kill < KILLS; kill++) {
-        const stopLoad = traffic.load();
-        await new Promise((resolve) => setTimeout(resolve, random.whole(500)));
-        const moving = cli('bus', 'move', '--to', target);
-        await new Promise((resolve) => setTimeout(resolve, 300 + random.whole(700)));
+      const stopLoad = traffic.load();
+      const asked = cli('bus', 'move', '--to', target);
+      let kills = 0;
+      while (isOver(dataDir)) await pause(10);
+      for (; kills < KILLS; kills++) {
+        await pause(random.whole(1_000));
+        if (isOver(dataDir)) break;
         await host.kill();
-        await stopLoad();
-        await moving;
-        host = await start(isOver(dataDir) ? target : undefined);
+        host = await start();
       }
-      if (!isOver(dataDir)) {
-        const ended = await cli('bus', 'move', '--to', target, '--json');
-        assert.equal(ended.code, 0, ended.error);
-      }
+      const cut = await asked;
+      assert.deepEqual([cut.code, /goes on by itself/.test(cut.error)], [1, true], cut.error);
+      const ended = await cli('bus', 'move', '--to', target);
+      assert.equal(ended.code, 0, ended.error);
+      await traffic.mail();
+      await stopLoad();
       const { events, repeated } = await traffic.addsUp();
-      t.diagnostic(`${events} events, ${KILLS} kills, ${repeated} mails twice and marked so`);
-      assert.ok(isOver(dataDir));
+      assert.equal((JSON.parse((await cli('queues', 'inspect', 'suite.crowded', '--json')).out) as { dead: number }).dead, CROWD);
+      t.diagnostic(`${events} events, ${kills} kills in the middle, ${repeated} mails twice and marked so`);
+      assert.ok(kills > 0 && isOver(dataDir));
     });
   });
 }

@@ -9,7 +9,7 @@ export function isRunning(dataDir: string, host: string): Promise<boolean> {
   return isAlive(controlPath(dataDir, host));
 }
 
-/** Asks the host that runs on a data directory. Faults: those of the command; `unavailable` when nobody answers. */
+/** Asks the host that runs on a data directory. Faults: those of the command; `unavailable`/`host_silent` when nobody answers. */
 export function askHost(dataDir: string, host: string, method: 'GET' | 'POST', path: string, input?: unknown, answerMs = ANSWER_MS): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const outgoing = request({ socketPath: controlPath(dataDir, host), method, path, headers: { 'content-type': 'application/json' }, signal: AbortSignal.timeout(answerMs) }, (response) => {
@@ -22,7 +22,7 @@ export function askHost(dataDir: string, host: string, method: 'GET' | 'POST', p
         else reject(Fault.fromRecord(value as FaultRecord));
       });
     });
-    outgoing.once('error', (error) => reject(new Fault('unavailable', `The host ${host} that runs on ${dataDir} does not answer: ${error.message}.`, { cause: error })));
+    outgoing.once('error', (error) => reject(new Fault('unavailable', `The host ${host} that runs on ${dataDir} does not answer: ${error.message}.`, { reason: 'host_silent', cause: error })));
     outgoing.end(input === undefined ? undefined : JSON.stringify(input));
   });
 }
