@@ -176,8 +176,8 @@ export class BusMove {
 
   async #copyPage(queue: string, after: string | undefined): Promise<{ next: string; end: boolean; count: number }> {
     const { from, to } = this.#options.sides;
-    const { messages, next, end } = await from.contents.export(queue, after);
-    if (messages.length > 0) await to.contents.import(queue, messages);
+    const { messages, next, end } = await from.contents.read(queue, after);
+    if (messages.length > 0) await to.contents.add(queue, messages);
     this.#copied.set(queue, this.#copied.get(queue)! + messages.length);
     return { next, end, count: messages.length };
   }

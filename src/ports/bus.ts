@@ -160,12 +160,12 @@ export interface BusContents {
    * A page of a queue's messages in the order in which they were published, whatever they wait for, dead ones and those
    * under way included: 1 MB or 500 at most, the first message's payload apart. Cursors are good until the bus stops.
    */
-  export(queue: string, after?: string): Promise<KeptPage>;
+  read(queue: string, after?: string): Promise<KeptPage>;
   /**
    * Puts messages behind those of the queue, in this order; one whose id is there is passed over, so that it may be
    * repeated. Resolves when they are safely on disk; all or none of one call, which holds as much as a page.
    */
-  import(queue: string, messages: readonly KeptMessage[]): Promise<void>;
+  add(queue: string, messages: readonly KeptMessage[]): Promise<void>;
 }
 
 /** Told of events as they are published, for what may be forgotten and rebuilt: caches, screens. */

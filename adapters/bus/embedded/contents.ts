@@ -18,7 +18,7 @@ const LOOKED_AT = 2_000;
 const SHORT = 5_000;
 
 /** A page in the order of `seq`, which is that of publishing and of each key. */
-export async function exportPage(reader: Reader<unknown>, memory: BusMemory, queue: Queue, cursor: string | undefined): Promise<KeptPage> {
+export async function readPage(reader: Reader<unknown>, memory: BusMemory, queue: Queue, cursor: string | undefined): Promise<KeptPage> {
   const after = positionOf(cursor);
   const { rows, next, end } = await sized(reader, queue, after);
   const page = fitting(rows);
@@ -52,7 +52,7 @@ function keptOf({ id, name, workspace, key, lane, time, due, trace, state, attem
 }
 
 /** In one transaction, behind everything that is there. */
-export function importAll(pump: Pump, memory: BusMemory, queue: Queue, messages: readonly KeptMessage[]): Promise<void> {
+export function addAll(pump: Pump, memory: BusMemory, queue: Queue, messages: readonly KeptMessage[]): Promise<void> {
   return pump.perform(async (tx, now) => {
     const first = memory.nextSeq;
     const rows: sql.KeptParams[] = [];
@@ -74,6 +74,6 @@ function rowOf(seq: number, queue: Queue, workspace: number, message: KeptMessag
 }
 
 function positionOf(cursor = '0'): number {
-  if (!/^\d{1,15}$/.test(cursor)) throw new Fault('invalid', 'This is not a cursor of an export; start without one.', { reason: 'cursor_invalid' });
+  if (!/^\d{1,15}$/.test(cursor)) throw new Fault('invalid', 'This is not a cursor of these messages; start without one.', { reason: 'cursor_invalid' });
   return Number(cursor);
 }

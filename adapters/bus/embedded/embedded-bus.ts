@@ -8,7 +8,7 @@ import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import type { Bus, BusCapabilities, BusContents, Consumer, Handler, HintListener, KeptMessage, MessageFilter, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import { Listeners } from '../../../src/ports/listeners.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
-import { exportPage, importAll } from './contents.ts';
+import { readPage, addAll } from './contents.ts';
 import { checkedSettings } from './declare.ts';
 import type { EmbeddedSettings, OpenStorage } from './driver.ts';
 import type { Copy } from './insert.ts';
@@ -220,20 +220,20 @@ export class EmbeddedBus implements Bus {
         this.#running();
         return [...this.#memory.queues()].map(({ settings }) => settings);
       },
-      export: async (name, after) => {
+      read: async (name, after) => {
         this.#running();
-        return exportPage(this.#storage!, this.#memory, this.#memory.queue(name), after);
+        return readPage(this.#storage!, this.#memory, this.#memory.queue(name), after);
       },
-      import: (name, messages) => this.#import(name, messages),
+      add: (name, messages) => this.#add(name, messages),
     };
   }
 
-  async #import(name: string, messages: readonly KeptMessage[]): Promise<void> {
+  async #add(name: string, messages: readonly KeptMessage[]): Promise<void> {
     const pump = this.#running();
     const queue = this.#memory.queue(name);
     const bytes = messages.reduce((sum, message) => sum + this.#check(message), 0);
     this.#admit(messages.length, bytes, pump);
-    await importAll(pump, this.#memory, queue, messages).catch((error: unknown) => {
+    await addAll(pump, this.#memory, queue, messages).catch((error: unknown) => {
       throw withRetry(error);
     });
   }

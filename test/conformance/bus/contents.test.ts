@@ -8,15 +8,15 @@ type Full = Bus & { readonly contents: BusContents };
 
 const open = async (under: BusUnderTest, t: Test, place = under.place(t)) => (await under.open(t, place)) as Full;
 
-async function exportAll({ contents }: Full, queue: string, from?: string): Promise<{ messages: KeptMessage[]; next: string; pages: number }> {
+async function readAll({ contents }: Full, queue: string, from?: string): Promise<{ messages: KeptMessage[]; next: string; pages: number }> {
   const messages: KeptMessage[] = [];
   for (let pages = 1, after = from; pages < 1_000; pages++) {
-    const page = await contents.export(queue, after);
+    const page = await contents.read(queue, after);
     messages.push(...page.messages);
     if (page.end) return { messages, next: page.next, pages };
     after = page.next;
   }
-  throw new Error('the export has no end');
+  throw new Error('reading has no end');
 }
 
 onEachBusWithContents('contents', (under) => {
@@ -40,7 +40,7 @@ onEachBusWithContents('contents', (under) => {
     await consumer.stop(1_000);
     await from.publish(sent.slice(2));
 
-    const { messages } = await exportAll(from, 'q');
+    const { messages } = await readAll(from, 'q');
     assert.deepEqual(messages.map(({ id, dead, attempts, reason, suspect }) => ({ id, dead, attempts, reason, suspect })), [
       { id: 'tried', dead: false, attempts: 1, reason: 'mailbox full', suspect: false },
       { id: 'dead', dead: true, attempts: 1, reason: 'no such user', suspect: false },
@@ -53,8 +53,8 @@ onEachBusWithContents('contents', (under) => {
     assert.equal(messages[3]!.due, later);
 
     await to.declare(settings);
-    await to.contents.import('q', messages);
-    assert.deepEqual((await exportAll(to, 'q')).messages, messages);
+    await to.contents.add('q', messages);
+    assert.deepEqual((await readAll(to, 'q')).messages, messages);
     const { ready, waiting, dead } = await stateOf(to, 'q');
     assert.deepEqual([ready, waiting, dead], [{ urgent: 1, normal: 1, bulk: 0 }, 2, 1]);
     assert.deepEqual((await to.browse('q', { dead: true, limit: 10 })).messages.map(({ id, reason }) => [id, reason]), [['dead', 'no such user']]);
@@ -72,8 +72,8 @@ onEachBusWithContents('contents', (under) => {
     for (const bus of [from, to]) await bus.declare(settings);
     const sent = Array.from({ length: 30 }, (_, i) => messageTo('q', { id: `m${i}`, key: `k${i % 3}`, lane: i % 2 === 0 ? 'bulk' : 'normal' }));
     await from.publish(sent);
-    const { messages } = await exportAll(from, 'q');
-    await to.contents.import('q', messages.map((message) => ({ ...message, attempts: 1, suspect: message.id === 'm4' })));
+    const { messages } = await readAll(from, 'q');
+    await to.contents.add('q', messages.map((message) => ({ ...message, attempts: 1, suspect: message.id === 'm4' })));
     await to.stop(1_000);
     const again = await open(under, t, place);
     const arrivals = new Arrivals(({ id }) => (id === 'm0' ? { kind: 'retry', reason: 'never' } : { kind: 'done' }));
@@ -88,11 +88,11 @@ onEachBusWithContents('contents', (under) => {
     const [from, to] = [await open(under, t), await open(under, t)];
     for (const bus of [from, to]) await bus.declare(queueOf('q'));
     await from.publish(Array.from({ length: 20 }, () => messageTo('q')));
-    const { messages } = await exportAll(from, 'q');
-    await to.contents.import('q', messages.slice(0, 10));
-    await to.contents.import('q', messages);
+    const { messages } = await readAll(from, 'q');
+    await to.contents.add('q', messages.slice(0, 10));
+    await to.contents.add('q', messages);
     assert.equal((await stateOf(to, 'q')).ready.normal, 20);
-    assert.deepEqual((await exportAll(to, 'q')).messages, messages);
+    assert.deepEqual((await readAll(to, 'q')).messages, messages);
   });
 
   test('of a long queue between others come whole and in order, page by page, and later ones behind them', async (t) => {
@@ -102,12 +102,12 @@ onEachBusWithContents('contents', (under) => {
     for (let sent = 0; sent < LONG; sent += 500) {
       await bus.publish(Array.from({ length: 1_000 }, (_, i) => messageTo(i % 2 === 0 ? 'long' : 'other', { id: `m${sent + (i >> 1)}`, payload: '1' })));
     }
-    const { messages, next, pages } = await exportAll(bus, 'long');
+    const { messages, next, pages } = await readAll(bus, 'long');
     assert.deepEqual(messages.map(({ id }) => id), Array.from({ length: LONG }, (_, i) => `m${i}`));
     assert.ok(pages > LONG / 500, `${pages} pages`);
-    assert.deepEqual((await exportAll(bus, 'long', next)).messages, []);
+    assert.deepEqual((await readAll(bus, 'long', next)).messages, []);
     await bus.publish([messageTo('other', { id: 'foreign' }), messageTo('long', { id: 'later' })]);
-    assert.deepEqual((await exportAll(bus, 'long', next)).messages.map(({ id }) => id), ['later']);
+    assert.deepEqual((await readAll(bus, 'long', next)).messages.map(({ id }) => id), ['later']);
   });
 
   test('come in pages that fit into memory, of a message at least', async (t) => {
@@ -115,7 +115,7 @@ onEachBusWithContents('contents', (under) => {
     await bus.declare(queueOf('q'));
     const payload = JSON.stringify('x'.repeat(600_000));
     for (let i = 0; i < 5; i++) await bus.publish([messageTo('q', { id: `m${i}`, payload })]);
-    const { messages, pages } = await exportAll(bus, 'q');
+    const { messages, pages } = await readAll(bus, 'q');
     assert.deepEqual(messages.map(({ id }) => id), ['m0', 'm1', 'm2', 'm3', 'm4']);
     assert.equal(pages, 5);
   });
@@ -125,11 +125,11 @@ onEachBusWithContents('contents', (under) => {
     const [from, small] = [await open(under, t), (await under.open(t, place, { maxMessageBytes: 2_000 })) as Full];
     for (const bus of [from, small]) await bus.declare(queueOf('q'));
     await from.publish([messageTo('q'), messageTo('q', { payload: JSON.stringify('x'.repeat(3_000)) })]);
-    const { messages } = await exportAll(from, 'q');
-    await rejectsWith('invalid', small.contents.import('q', messages), 'too_large');
+    const { messages } = await readAll(from, 'q');
+    await rejectsWith('invalid', small.contents.add('q', messages), 'too_large');
     assert.equal((await stateOf(small, 'q')).ready.normal, 0);
-    await rejectsWith('not_found', small.contents.import('nowhere', []), 'queue_not_found');
-    await rejectsWith('not_found', small.contents.export('nowhere'), 'queue_not_found');
-    await rejectsWith('invalid', small.contents.export('q', '1.2.3'), 'cursor_invalid');
+    await rejectsWith('not_found', small.contents.add('nowhere', []), 'queue_not_found');
+    await rejectsWith('not_found', small.contents.read('nowhere'), 'queue_not_found');
+    await rejectsWith('invalid', small.contents.read('q', '1.2.3'), 'cursor_invalid');
   });
 });

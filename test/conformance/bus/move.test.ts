@@ -145,7 +145,7 @@ onEachPairOfBuses('a move', ([from, to]) => {
     await movable.publish([messageTo('first'), messageTo('second')]);
     const arrivals = new Arrivals();
     let isBroken = true;
-    await move(brittleBus(target, { import: (queue) => isBroken && queue === 'second' }));
+    await move(brittleBus(target, { add: (queue) => isBroken && queue === 'second' }));
     await untilState(movable, 'failed');
     assert.deepEqual(noted, [[], ['first']]);
     assert.deepEqual((await movable.inspect()).map(({ name, ready }) => [name, ready.normal]), [['second', 1], ['first', 1]]);
@@ -246,7 +246,7 @@ onEachPairOfBuses('a move', ([from, to]) => {
     const end = movable.watch(['suite.happened'], listener);
     const happen = (payload: string) => movable.publish([messageTo('', { to: { topic: 'suite.happened' }, payload })]);
     await happen('"before"');
-    const brittle = brittleBus(target, { import: (queue) => isBroken && queue === 'stuck' });
+    const brittle = brittleBus(target, { add: (queue) => isBroken && queue === 'stuck' });
     let isBroken = true;
     await movable.publish([messageTo('stuck')]);
     await move(brittle);
@@ -264,7 +264,7 @@ onEachPairOfBuses('a move', ([from, to]) => {
   test('takes up queues that are declared, and dead messages that are requeued, while it has stopped halfway', async (t) => {
     const { movable, target, move } = await buses(t);
     for (const name of ['first', 'stuck']) await movable.declare(queueOf(name));
-    const brittle = brittleBus(target, { import: (queue) => isBroken && queue === 'stuck' });
+    const brittle = brittleBus(target, { add: (queue) => isBroken && queue === 'stuck' });
     let isBroken = true;
     await movable.publish([messageTo('first'), messageTo('stuck')]);
     const consumer = await movable.consume('first', { concurrency: 1 }, async () => ({ kind: 'dead', reason: 'bad' }));
@@ -286,7 +286,7 @@ onEachPairOfBuses('a move', ([from, to]) => {
 type Trouble = false | true | 'hangs';
 
 /** A bus that throws or hangs where it is told to. */
-function brittleBus(bus: FullBus, at: { readonly import?: (queue: string) => Trouble; readonly inspect?: (queue: string | undefined) => Trouble }): FullBus {
+function brittleBus(bus: FullBus, at: { readonly add?: (queue: string) => Trouble; readonly inspect?: (queue: string | undefined) => Trouble }): FullBus {
   const guard = async <T>(trouble: Trouble | undefined, work: () => Promise<T>): Promise<T> => {
     if (trouble === 'hangs') return new Promise(() => {});
     if (trouble === true) throw new Error('broken');
@@ -294,7 +294,7 @@ function brittleBus(bus: FullBus, at: { readonly import?: (queue: string) => Tro
   };
   const { contents } = bus;
   const own: Partial<FullBus> = {
-    contents: { place: contents.place, queues: () => contents.queues(), export: (...args) => contents.export(...args), import: (...args) => guard(at.import?.(args[0]), () => contents.import(...args)) },
+    contents: { place: contents.place, queues: () => contents.queues(), read: (...args) => contents.read(...args), add: (...args) => guard(at.add?.(args[0]), () => contents.add(...args)) },
     inspect: (which) => guard(at.inspect?.(which?.queue), () => bus.inspect(which)),
   };
   return new Proxy(bus, {
