@@ -75,6 +75,25 @@ test("the commands of the guide to queues work as they stand, on the command lin
   }
 });
 
+test('the commands of the guide to moving the bus work as they stand, and the next start needs what they say', async () => {
+  const server = await Multilith.start();
+  const folder = mkdtempSync(join(scratch, 'moving-'));
+  const env = { MULTILITH_DATA: server.dataDir };
+  const script = (text: string) => run('bash', ['-euo', 'pipefail', '-c', `${NPM}\n${text}`], folder, env);
+  try {
+    const { code, out, error } = await script(blocksOf(page('docs/moving-the-bus.md'), 'sh').join('\n'));
+    assert.equal(code, 0, `${out}\n${error}`);
+    assert.match(out, /bus\.directory[\s\S]*bus move[\s\S]*All messages are in the new bus \(embedded, other\/bus\.sqlite\)[\s\S]*notification\.send-requested/);
+    await server.stop();
+    const refused = await script('npm run multilith -- start');
+    assert.deepEqual([refused.code, /other-bus\.yaml/.test(refused.error)], [1, true], refused.error);
+    const back = await script('npm run multilith -- bus move --to default --topology other-bus.yaml');
+    assert.equal(back.code, 0, back.error);
+  } finally {
+    await server.dispose();
+  }
+});
+
 test('the examples of topologies have nothing wrong', () => {
   const blocks = ['docs/operating.md', 'docs/workers.md'].flatMap((name) => blocksOf(page(name), 'yaml'));
   assert.ok(blocks.length > 0);
@@ -114,7 +133,7 @@ test('the module and the adapter of the guide compile where they say they lie', 
 });
 
 test('links to other pages lead somewhere', () => {
-  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')]] as const) {
+  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')], ['docs/moving-the-bus.md', join(root, 'docs')]] as const) {
     for (const [, target] of page(name).matchAll(/\]\((?!https?:)([^)#]+)\)/g)) assert.ok(existsSync(join(folder, target!)), `${name} → ${target}`);
   }
 });

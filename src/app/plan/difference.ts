@@ -58,7 +58,8 @@ function changedSettings(before: Plan, after: Plan): Change[] {
       to: now.get(path) ?? null,
       ...(path === 'data' && { means: 'what lies in the old folder stays there' }),
       ...(path === 'bus.host' && { means: 'the messages go with it: on another machine, copy bus.sqlite* to the data directory there while all hosts are stopped' }),
-      ...(path === 'bus.driver' && { means: 'messages still in the old bus stay there; let the queues run empty first' }),
+      ...(path === 'bus.driver' && { means: 'messages still in the old bus stay there; "multilith bus move" takes them along' }),
+      ...(path === 'bus.directory' && { means: 'messages in the old folder stay there; "multilith bus move" takes them along' }),
     }));
 }
 
