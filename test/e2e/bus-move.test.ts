@@ -15,6 +15,7 @@ import { withDeadLetters } from '../support/dead-letters.ts';
 import { MailTraffic } from '../support/mail-traffic.ts';
 import { Multilith } from '../support/multilith.ts';
 import { seeded } from '../support/seed.ts';
+import { layouts, TestSystem } from '../support/topologies.ts';
 import { freePort } from '../support/server-process.ts';
 import { MailServer } from '../support/smtp-server.ts';
 
@@ -114,6 +115,32 @@ for (const [driver, section] of Object.entries(TARGETS)) {
       assert.equal((JSON.parse((await cli('queues', 'list', '--json', '--topology', target)).out) as object[]).length, progress.queues.length);
       await start(target);
       await traffic.mail();
+    });
+
+    it('under modules on other hosts, which go through the one that keeps the messages', { timeout: 180_000 }, async (t) => {
+      const folder = mkdtempSync(join(tmpdir(), 'multilith-'));
+      const server = await MailServer.start();
+      const system = await TestSystem.start(layouts['each module on its own host over rpc'], { env: { MULTILITH_SMTP_URL: server.url } });
+      t.after(async () => {
+        await system.dispose();
+        await server.stop();
+        rmSync(folder, { recursive: true, force: true });
+      });
+      const traffic = await MailTraffic.over(system, server);
+      const [keeper] = system.hosts as [string];
+      const target = join(folder, 'target.yaml');
+      writeFileSync(target, JSON.stringify({ extends: system.topology, bus: { ...section, host: keeper } }));
+      const stopLoad = traffic.load();
+      await traffic.mail();
+      const moved = await runCli(['bus', 'move', '--to', target, '--topology', system.topology, '--json']);
+      assert.equal(moved.code, 0, moved.error);
+      await traffic.mail();
+      await stopLoad();
+      const { events } = await traffic.addsUp();
+      t.diagnostic(`${events} events, publishing held back for ${(JSON.parse(moved.out) as MoveProgress).longestHoldMs} ms at most`);
+      const other = await runCli(['bus', 'move', '--to', 'default', '--topology', system.topology]);
+      assert.equal(other.code, 1, other.out);
+      assert.match(other.error, /keeps the messages/);
     });
 
     it(`and back again without a host, and once more with it killed again and again in the middle`, { timeout: 280_000 }, async (t) => {
