@@ -119,6 +119,7 @@ export type Hints = z.infer<typeof Hints>;
 const FAULTS = [
   'stopped', 'overload', 'backlog', 'disk_full', 'queue_not_found', 'queue_settings', 'too_many', 'too_large', 'unstorable_text', 'lane', 'time',
   'concurrency', 'limit', 'cursor_invalid', 'session_lost', 'too_many_sessions', 'too_many_ids',
+  'queue_moving', 'move_undecided',
   'locked', 'memory', 'storage', 'transaction_timeout', 'transactions_waiting',
 ];
 

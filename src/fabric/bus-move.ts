@@ -138,6 +138,7 @@ export class BusMove {
     this.#current = current;
     this.#copied.set(queue, 0);
     try {
+      await this.#requireAlone();
       await this.#drain(queue);
       current.state = 'copying';
       await this.#clear(sides.to, queue);
@@ -151,6 +152,13 @@ export class BusMove {
     }
     await this.#reopen(queue);
     await this.#clear(sides.from, queue);
+  }
+
+  /** What lies in the new bus of a queue that has not moved is a copy cut short, to be thrown away, unless somebody works there already. */
+  async #requireAlone(): Promise<void> {
+    const { sides } = this.#options;
+    const used = (await sides.to.inspect()).find(({ name, consumers }) => consumers > 0 && !sides.hasMoved(name));
+    if (used !== undefined) throw new Fault('conflict', `Another process consumes ${used.name} on the new bus already; stop it until the move has ended.`, { reason: 'target_in_use' });
   }
 
   /** Nobody has messages of the queue any more, and nobody tends it. */

@@ -213,7 +213,7 @@ export class MovableBus implements Bus {
   async #stop(deadlineMs: number): Promise<void> {
     const end = this.#clock.now() + deadlineMs;
     this.#move?.abandon();
-    this.#gate.close(new Fault('unavailable', 'The bus is stopping.', { reason: 'stopped', origin: 'unsent' }));
+    this.#gate.close(stopping());
     if (this.#move !== undefined) await inTime(this.#move.settled, deadlineMs * SETTLING_SHARE, this.#clock, 'The move does not settle.').catch(() => {});
     const leftMs = Math.max(end - this.#clock.now(), 0);
     await Promise.all([this.#from.stop(leftMs), this.#sides?.to.stop(leftMs)]);
@@ -227,6 +227,7 @@ export class MovableBus implements Bus {
       await target.bus.start();
       // Whoever declares a queue at this moment finishes first.
       await this.#gate.empty(BEGIN_MS);
+      if (this.#life.state !== 'starting' && this.#life.state !== 'running') throw stopping();
       await this.#begin(target);
     } finally {
       this.#beginning = undefined;
@@ -267,4 +268,8 @@ export class MovableBus implements Bus {
       throw thrown;
     }
   }
+}
+
+function stopping(): Fault {
+  return new Fault('unavailable', 'The bus is stopping.', { reason: 'stopped', origin: 'unsent' });
 }

@@ -1,4 +1,5 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { MoveLedger } from '../../fabric/bus-move.ts';
@@ -37,26 +38,38 @@ export function readMove(dataDir: string): MoveRecord | undefined {
 /** Keeps the record of a move in the data directory; each note is on disk, whole, before the next step. */
 export function moveFile(dataDir: string, move: Pick<MoveRecord, 'from' | 'to' | 'topology'>): MoveLedger {
   const path = join(dataDir, FILE);
-  const write = async (state: Pick<MoveRecord, 'moved' | 'isOver'>): Promise<void> => {
-    const draft = `${path}.new`;
-    inFile(draft, 'w', (file) => writeSync(file, `${JSON.stringify({ ...move, ...state })}\n`));
-    renameSync(draft, path);
-    inFile(dataDir, 'r', () => {});
+  let isOver = false;
+  let writing: Promise<void> = Promise.resolve();
+  // One after the other, so that the last word is the last.
+  const write = (state: () => Pick<MoveRecord, 'moved' | 'isOver'>): Promise<void> => {
+    const written = writing.then(() => replaceDurably(dataDir, path, `${JSON.stringify({ ...move, ...state() })}\n`));
+    writing = written.catch(() => {});
+    return written;
   };
   return {
-    note: (moved) => write({ moved: [...moved], isOver: false }),
-    close: () => write({ moved: [], isOver: true }),
+    // A queue that comes up in the last moment lies there as all others do.
+    note: (moved) => write(() => (isOver ? { moved: [], isOver } : { moved: [...moved], isOver })),
+    close: () => {
+      isOver = true;
+      return write(() => ({ moved: [], isOver }));
+    },
   };
 }
 
-/** Safely on disk afterwards. */
-function inFile(path: string, flags: string, work: (file: number) => void): void {
-  const file = openSync(path, flags, 0o600);
+async function replaceDurably(folder: string, path: string, text: string): Promise<void> {
+  const draft = await open(`${path}.new`, 'w', 0o600);
   try {
-    work(file);
-    fsyncSync(file);
+    await draft.writeFile(text);
+    await draft.sync();
   } finally {
-    closeSync(file);
+    await draft.close();
+  }
+  await rename(`${path}.new`, path);
+  const entries = await open(folder, 'r');
+  try {
+    await entries.sync();
+  } finally {
+    await entries.close();
   }
 }
 

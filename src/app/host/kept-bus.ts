@@ -93,6 +93,7 @@ export class KeptBus {
     if (isOver && place === to) return undefined;
     if (isOver) throw new BootProblem(`The messages of this installation have been moved to another bus (${to}), and this configuration names ${place}.`, `Start with --topology ${topology}, or take its section "bus" over into your own. To take them back, start with it and run: multilith bus move --to <this topology>`);
     if (place !== from) throw new BootProblem(`Messages of this installation are on their way from one bus (${from}) to another (${to}), and this configuration names ${place}.`, 'Start with the configuration from before; the move then goes on by itself. Change the configuration when it has ended.');
+    if (bus.capabilities.spansHosts && isShared(this.#options.config)) throw new BootProblem(`Messages of this installation are on their way to another bus (${to}), and this topology has several hosts or replicas.`, 'Start one host that runs all modules; the move then goes on by itself. Start the others when it has ended.');
     try {
       return { bus: this.#target(topology), ledger: moveFile(this.#options.config.dataDir, { from, to, topology }), moved };
     } catch (error) {

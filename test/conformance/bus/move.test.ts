@@ -237,6 +237,23 @@ onEachPairOfBuses('a move', ([from, to]) => {
     assert.equal((await stateOf(movable, 'q')).ready.normal, 1);
   });
 
+  test('stops where somebody consumes on the new bus already', async (t) => {
+    const { movable, target, move } = await buses(t);
+    await movable.declare(queueOf('q'));
+    await movable.publish([messageTo('q')]);
+    await target.start();
+    await target.declare(queueOf('q'));
+    const arrivals = new Arrivals();
+    const early = await target.consume('q', { concurrency: 1 }, arrivals.handler);
+    await move();
+    await untilState(movable, 'failed');
+    assert.match(movable.progress!.problem!, /consumes q on the new bus already/);
+    await early.stop(1_000);
+    movable.goOn();
+    await untilDone(movable);
+    assert.deepEqual([(await stateOf(target, 'q')).ready.normal, arrivals.ids], [1, []]);
+  });
+
   test('tells those who watch of each event once, before, in the middle and after', async (t) => {
     const { movable, target, move } = await buses(t);
     await movable.declare(queueOf('q', { topics: ['suite.happened'] }));
