@@ -178,9 +178,43 @@ onEachPairOfBuses('a move', ([from, to]) => {
     assert.ok(waitedMs > 1_000 && waitedMs < 8_000, `${waitedMs} ms`);
     assert.match(movable.progress!.problem!, /could not be taken over in time/);
     assert.equal((await stateOf(old, 'q')).ready.normal, 2);
+    // What is handled now must not be there again later, though its copy is on the new bus.
+    const arrivals = new Arrivals();
+    const consumer = await movable.consume('q', { concurrency: 1 }, arrivals.handler);
+    await arrivals.count(2);
+    await untilQueue(movable, 'q', isEmpty);
+    await consumer.stop(1_000);
+    await movable.publish([messageTo('q')]);
     movable.goOn();
     await untilDone(movable);
-    assert.equal((await stateOf(target, 'q')).ready.normal, 2);
+    assert.equal((await stateOf(target, 'q')).ready.normal, 1);
+  });
+
+  test('waits for what is being published when a queue changes sides', async (t) => {
+    const under = busUnderTest(from);
+    const place = under.place(t);
+    const inner = under.create(t, place) as FullBus;
+    const released = Promise.withResolvers<void>();
+    const old = brittleBus(inner, { publish: () => released.promise });
+    const movable = new MovableBus({ bus: old, clock: systemClock, log: silentLog });
+    t.after(() => movable.stop(2_000));
+    await movable.start();
+    await movable.declare(queueOf('q'));
+    const target = busUnderTest(to).create(t, busUnderTest(to).place(t)) as FullBus;
+    let publishing: Promise<void> | undefined;
+    // It begins after the queue's turn has come, and the old bus takes its time.
+    const watched = brittleBus(target, {
+      inspect: (queue) => {
+        if (queue !== 'q' || publishing !== undefined) return false;
+        publishing = movable.publish([messageTo('q', { id: 'slow' })]);
+        setTimeout(released.resolve, 200);
+        return false;
+      },
+    });
+    await movable.move({ bus: watched, ledger: { note: async () => {}, close: async () => {} } });
+    await untilDone(movable);
+    await publishing;
+    assert.equal((await stateOf(target, 'q')).ready.normal, 1);
   });
 
   test('that cannot be written down leaves the queue on the old bus', async (t) => {
@@ -303,7 +337,7 @@ onEachPairOfBuses('a move', ([from, to]) => {
 type Trouble = false | true | 'hangs';
 
 /** A bus that throws or hangs where it is told to. */
-function brittleBus(bus: FullBus, at: { readonly add?: (queue: string) => Trouble; readonly inspect?: (queue: string | undefined) => Trouble }): FullBus {
+function brittleBus(bus: FullBus, at: { readonly add?: (queue: string) => Trouble; readonly inspect?: (queue: string | undefined) => Trouble; /** What a publish waits for. */ readonly publish?: () => Promise<void> }): FullBus {
   const guard = async <T>(trouble: Trouble | undefined, work: () => Promise<T>): Promise<T> => {
     if (trouble === 'hangs') return new Promise(() => {});
     if (trouble === true) throw new Error('broken');
@@ -313,6 +347,10 @@ function brittleBus(bus: FullBus, at: { readonly add?: (queue: string) => Troubl
   const own: Partial<FullBus> = {
     contents: { place: contents.place, queues: () => contents.queues(), read: (...args) => contents.read(...args), add: (...args) => guard(at.add?.(args[0]), () => contents.add(...args)) },
     inspect: (which) => guard(at.inspect?.(which?.queue), () => bus.inspect(which)),
+    publish: async (messages) => {
+      await at.publish?.();
+      await bus.publish(messages);
+    },
   };
   return new Proxy(bus, {
     get(_, name) {
