@@ -68,6 +68,10 @@ export class MovableBus implements Bus {
     return this.#current.capabilities;
   }
 
+  get problem(): string | undefined {
+    return this.#current.problem ?? (this.#isOver ? undefined : this.#sides?.to.problem);
+  }
+
   /** How far the move is that was asked for last; undefined before. */
   get progress(): MoveProgress | undefined {
     return this.#move?.progress;

@@ -12,6 +12,7 @@ import type { MoveProgress } from '../../src/fabric/bus-move.ts';
 import { isLong } from '../support/campaign.ts';
 import { runCli } from '../support/cli.ts';
 import { withDeadLetters } from '../support/dead-letters.ts';
+import { ActiveMqServer } from '../support/activemq.ts';
 import { MailTraffic } from '../support/mail-traffic.ts';
 import { Multilith } from '../support/multilith.ts';
 import { seeded } from '../support/seed.ts';
@@ -20,8 +21,13 @@ import { freePort } from '../support/server-process.ts';
 import { MailServer } from '../support/smtp-server.ts';
 
 /** The bus section for each driver of the catalog that messages can be moved to, beside the one in the data directory. */
-const TARGETS: Readonly<Record<keyof typeof busDrivers, object>> = {
-  embedded: { driver: 'embedded', directory: 'other' },
+const TARGETS: Readonly<Record<keyof typeof busDrivers, (t: TestContext) => Promise<object>>> = {
+  embedded: async () => ({ driver: 'embedded', directory: 'other' }),
+  activemq: async (t) => {
+    const broker = await ActiveMqServer.start();
+    t.after(() => broker.remove());
+    return { driver: 'activemq', port: broker.port };
+  },
 };
 const KILLS = isLong ? 20 : 2;
 /** Messages that nobody takes, so that a move takes its time. */
@@ -36,12 +42,12 @@ interface Installation {
   cli(...args: string[]): ReturnType<typeof runCli>;
 }
 
-async function installation(t: TestContext, section: object): Promise<Installation> {
+async function installation(t: TestContext, sectionOf: (t: TestContext) => Promise<object>): Promise<Installation> {
   const folder = mkdtempSync(join(tmpdir(), 'multilith-'));
   const server = await MailServer.start();
   const [dataDir, target] = [join(folder, 'data'), join(folder, 'target.yaml')];
   const listen = `127.0.0.1:${await freePort()}`;
-  writeFileSync(target, JSON.stringify({ extends: 'default', bus: section }));
+  writeFileSync(target, JSON.stringify({ extends: 'default', bus: await sectionOf(t) }));
   const running: Multilith[] = [];
   t.after(async () => {
     for (const one of running) await one.dispose();
@@ -80,10 +86,10 @@ function isOver(dataDir: string): boolean {
   return existsSync(file) && (JSON.parse(readFileSync(file, 'utf8')) as { isOver: boolean }).isOver;
 }
 
-for (const [driver, section] of Object.entries(TARGETS)) {
+for (const [driver, sectionOf] of Object.entries(TARGETS)) {
   describe(`the messages of a running host go from embedded to ${driver}`, () => {
     it('while events come in, and each becomes one mail; then only the new bus may be named', { timeout: 180_000 }, async (t) => {
-      const { target, server, start, cli } = await installation(t, section);
+      const { target, server, start, cli } = await installation(t, sectionOf);
       const host = await start();
       const traffic = await MailTraffic.over(host, server);
       const stopLoad = traffic.load();
@@ -129,7 +135,7 @@ for (const [driver, section] of Object.entries(TARGETS)) {
       const traffic = await MailTraffic.over(system, server);
       const [keeper] = system.hosts as [string];
       const target = join(folder, 'target.yaml');
-      writeFileSync(target, JSON.stringify({ extends: system.topology, bus: { ...section, host: keeper } }));
+      writeFileSync(target, JSON.stringify({ extends: system.topology, bus: { ...(await sectionOf(t)), host: keeper } }));
       const stopLoad = traffic.load();
       await traffic.mail();
       const moved = await runCli(['bus', 'move', '--to', target, '--topology', system.topology, '--json']);
@@ -145,7 +151,7 @@ for (const [driver, section] of Object.entries(TARGETS)) {
 
     it(`and back again without a host, and once more with it killed again and again in the middle`, { timeout: 280_000 }, async (t) => {
       const random = seeded((line) => t.diagnostic(line));
-      const { target, server, start, cli, dataDir } = await installation(t, section);
+      const { target, server, start, cli, dataDir } = await installation(t, sectionOf);
       let host = await start();
       const traffic = await MailTraffic.over(host, server);
       await traffic.mail();

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { DriverContext } from '../../../src/kernel/driver.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
-import type { Bus, BusCapabilities, Consumer, Handler, HintListener, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
+import type { Bus, BusCapabilities, BusContents, Consumer, Handler, HintListener, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import type { BusSharing, ServedBus } from '../../../src/ports/bus-sharing.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { Attachments } from './attachments.ts';
@@ -49,6 +49,7 @@ interface Visiting {
  */
 export class ActiveMqBus implements Bus {
   readonly capabilities: BusCapabilities;
+  readonly contents: BusContents;
   readonly #options: ActiveMqBusOptions;
   readonly #life: StartStop;
   readonly #stopping = new AbortController();
@@ -68,6 +69,7 @@ export class ActiveMqBus implements Bus {
     this.#attachments = new Attachments(log);
     this.#finder = new TunnelFinder(settings.prefix, clock);
     this.#life = new StartStop(() => this.#start(), (deadlineMs) => this.#stop(deadlineMs));
+    this.contents = this.#contents();
   }
 
   get problem(): string | undefined {
@@ -217,7 +219,8 @@ export class ActiveMqBus implements Bus {
     await this.#leave();
     const { settings, engine, openStorage, sharing, ...context } = this.#options;
     let replica: Replica | undefined;
-    const bus = engine.create(settings, { ...context, openStorage: (name) => (replica = new Replica({ storage: openStorage(name), engine, prefix: settings.prefix, log: context.log, office })) });
+    const bus = engine.create(settings, { ...context, // Not in the file of the embedded bus, whose messages may be on their way here.
+      openStorage: () => (replica = new Replica({ storage: openStorage('bus-activemq'), engine, prefix: settings.prefix, log: context.log, office })) });
     try {
       await bus.start();
       const workers = new Workers({ bus, settings, clock: context.clock, log: context.log });
@@ -252,6 +255,21 @@ export class ActiveMqBus implements Bus {
     this.#requireRunning();
     if (this.#role !== undefined) return this.#role.bus;
     throw new Fault('unavailable', 'The broker is away.', { reason: 'broker_away', origin: 'unsent', details: { retryAfterMs: 1_000 } });
+  }
+
+  #contents(): BusContents {
+    const { host, port, prefix } = this.#options.settings;
+    const kept = (): BusContents => {
+      const { contents } = this.#busNow();
+      if (contents === undefined) throw new Fault('unavailable', 'Another process keeps the messages of this bus. Stop it, and this one will.', { reason: 'other_keeper', origin: 'unsent' });
+      return contents;
+    };
+    return {
+      place: `activemq, ${host}:${port}, ${prefix}`,
+      queues: async () => kept().queues(),
+      read: async (queue, after) => kept().read(queue, after),
+      add: async (queue, messages) => kept().add(queue, messages),
+    };
   }
 
   /** Waits for one. */
