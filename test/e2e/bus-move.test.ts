@@ -123,31 +123,8 @@ for (const [driver, sectionOf] of Object.entries(TARGETS)) {
       await traffic.mail();
     });
 
-    it('under modules on other hosts, which go through the one that keeps the messages', { timeout: 180_000 }, async (t) => {
-      const folder = mkdtempSync(join(tmpdir(), 'multilith-'));
-      const server = await MailServer.start();
-      const system = await TestSystem.start(layouts['each module on its own host over rpc'], { env: { MULTILITH_SMTP_URL: server.url } });
-      t.after(async () => {
-        await system.dispose();
-        await server.stop();
-        rmSync(folder, { recursive: true, force: true });
-      });
-      const traffic = await MailTraffic.over(system, server);
-      const [keeper] = system.hosts as [string];
-      const target = join(folder, 'target.yaml');
-      writeFileSync(target, JSON.stringify({ extends: system.topology, bus: { ...(await sectionOf(t)), host: keeper } }));
-      const stopLoad = traffic.load();
-      await traffic.mail();
-      const moved = await runCli(['bus', 'move', '--to', target, '--topology', system.topology, '--json']);
-      assert.equal(moved.code, 0, moved.error);
-      await traffic.mail();
-      await stopLoad();
-      const { events } = await traffic.addsUp();
-      t.diagnostic(`${events} events, publishing held back for ${(JSON.parse(moved.out) as MoveProgress).longestHoldMs} ms at most`);
-      const other = await runCli(['bus', 'move', '--to', 'default', '--topology', system.topology]);
-      assert.equal(other.code, 1, other.out);
-      assert.match(other.error, /keeps the messages/);
-    });
+    // What differs between the drivers is in the test above; the long campaign kills on all of them.
+    if (driver !== 'embedded' && !isLong) return;
 
     it(`and back again without a host, and once more with it killed again and again in the middle`, { timeout: 280_000 }, async (t) => {
       const random = seeded((line) => t.diagnostic(line));
@@ -190,3 +167,29 @@ for (const [driver, sectionOf] of Object.entries(TARGETS)) {
     });
   });
 }
+
+it('the messages of hosts that go through the one that keeps them go to another bus of that one', { timeout: 180_000 }, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'multilith-'));
+  const server = await MailServer.start();
+  const system = await TestSystem.start(layouts['each module on its own host over rpc'], { env: { MULTILITH_SMTP_URL: server.url } });
+  t.after(async () => {
+    await system.dispose();
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const traffic = await MailTraffic.over(system, server);
+  const [keeper] = system.hosts as [string];
+  const target = join(folder, 'target.yaml');
+  writeFileSync(target, JSON.stringify({ extends: system.topology, bus: { ...(await TARGETS.embedded(t)), host: keeper } }));
+  const stopLoad = traffic.load();
+  await traffic.mail();
+  const moved = await runCli(['bus', 'move', '--to', target, '--topology', system.topology, '--json']);
+  assert.equal(moved.code, 0, moved.error);
+  await traffic.mail();
+  await stopLoad();
+  const { events } = await traffic.addsUp();
+  t.diagnostic(`${events} events, publishing held back for ${(JSON.parse(moved.out) as MoveProgress).longestHoldMs} ms at most`);
+  const other = await runCli(['bus', 'move', '--to', 'default', '--topology', system.topology]);
+  assert.equal(other.code, 1, other.out);
+  assert.match(other.error, /keeps the messages/);
+});

@@ -44,14 +44,25 @@ export function onEachBus(title: string, suite: (under: BusUnderTest) => void): 
 /** The same for the drivers that keep messages themselves. */
 export function onEachBusWithContents(title: string, suite: (under: BusUnderTest) => void): void {
   for (const driver of Object.keys(busDrivers) as (keyof typeof busDrivers)[]) {
-    describe(`${title}: ${driver}`, () => suite(busUnderTest(driver)));
+    describe(`${title}: ${driver}`, () => {
+      if (driver === 'activemq') withBroker();
+      suite(busUnderTest(driver));
+    });
   }
 }
 
 /** Runs a suite for every two drivers between which messages can be moved, the same twice included. */
 export function onEachPairOfBuses(title: string, suite: (drivers: readonly [from: BusDriverName, to: BusDriverName], place: BusUnderTest['place']) => void): void {
   const drivers = Object.keys(busDrivers) as (keyof typeof busDrivers)[];
-  for (const from of drivers) for (const to of drivers) describe(`${title}: ${from} to ${to}`, () => suite([from, to], busUnderTest(from).place));
+  for (const from of drivers) {
+    for (const to of drivers) {
+      describe(`${title}: ${from} to ${to}`, () => {
+        const onBroker = [from, to].includes('activemq');
+        if (onBroker) withBroker();
+        suite([from, to], busUnderTest(onBroker ? 'activemq' : from).place);
+      });
+    }
+  }
 }
 
 let broker: ActiveMqServer | undefined;

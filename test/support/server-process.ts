@@ -62,11 +62,15 @@ export class ServerProcess {
 /** Ports from which the system gives none to outgoing connections, so that nobody takes one while its server is away. */
 const PORTS = { from: 10_000, below: 32_000 };
 
-/** A port of loopback on which nobody listens. */
+const given = new Set<number>();
+
+/** A port of loopback on which nobody listens, another one each time. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = PORTS.from + Math.floor(Math.random() * (PORTS.below - PORTS.from));
-    if (await isFree(port)) return port;
+    if (given.has(port) || !(await isFree(port))) continue;
+    given.add(port);
+    return port;
   }
 }
 

@@ -13,8 +13,10 @@ const TICK_MS = 25;
 const MOST_OPEN = 500;
 /** The longest that an operation which a page asks of another module may take. */
 const OPERATION_MS = 2_000;
-/** What the public API gives each request, 10 s, but for a moment: whoever can say what is missing does so before the time is up. */
-const WHOLE_TIME_MS = 9_500;
+/** What the public API gives each request. */
+const REQUEST_MS = 10_000;
+/** The same but for a moment: whoever can say what is missing does so before the time is up. */
+const WHOLE_TIME_MS = REQUEST_MS - 500;
 /** For the way there and back, and for a machine that does other things too. */
 const SLACK_MS = 1_500;
 
@@ -112,10 +114,14 @@ export class SplitLoad {
     }
   }
 
-  /** Every question at a portal that runs is answered in time: by it alone always well, by others well or with the word that they are away. */
-  assertAnswered(): void {
+  /**
+   * Every question at a portal that runs is answered in time: by it alone always well, by others well or with the word
+   * that they are away. Where hosts are `restarted`, who asks them waits for those that are starting.
+   */
+  assertAnswered({ restarted = false } = {}): void {
     assert.ok(this.visits.length > 0);
-    const bad = this.visits.filter(({ path, status, ms }) => ms > OPERATION_MS + SLACK_MS || !(status === 200 || (!/people|templates/.test(path) && (status === 503 || status === 504))));
+    const mostMs = (restarted ? REQUEST_MS : OPERATION_MS) + SLACK_MS;
+    const bad = this.visits.filter(({ path, status, ms }) => ms > mostMs || !(status === 200 || (!/people|templates/.test(path) && (status === 503 || status === 504))));
     assert.deepEqual(bad.slice(0, 10), [], `${bad.length} of ${this.visits.length}`);
   }
 
