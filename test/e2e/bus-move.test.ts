@@ -29,7 +29,7 @@ const TARGETS: Readonly<Record<keyof typeof busDrivers, (t: TestContext) => Prom
     return { driver: 'activemq', port: broker.port };
   },
 };
-const KILLS = isLong ? 20 : 2;
+const KILLS = isLong ? 20 : 1;
 /** Messages that nobody takes, so that a move takes its time. */
 const CROWD = 30_000;
 

@@ -13,7 +13,7 @@ import { testContext } from '../support/context.ts';
 import { seeded } from '../support/seed.ts';
 
 const CHILD = join(import.meta.dirname, '../support/bus-move-child.js');
-const MOVES = isLong ? 60 : 5;
+const MOVES = isLong ? 60 : 2;
 const MOST_KILLS = 6;
 
 class MoveChild {
