@@ -48,6 +48,8 @@ onEachTransport('the host of the embedded bus goes and comes back', (transport) 
     await first.stop(100);
     const second = await keeper(t, at, transport, { host: '127.0.0.1', port: first.port });
     await untilQueue(second.bus, 'q', ({ inFlight }) => inFlight === 2);
+    // They are on their way: whoever asks and is answered a few times has them by then.
+    for (let trip = 0; trip < 5; trip++) await bus.inspect();
     await bus.publish([messageTo('q', { id: 'after' })]);
     gate.resolve({ kind: 'done' });
     await untilQueue(second.bus, 'q', isEmpty);

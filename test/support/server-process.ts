@@ -1,6 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 const START_MS = 60_000;
 
@@ -62,16 +65,34 @@ export class ServerProcess {
 /** Ports from which the system gives none to outgoing connections, so that nobody takes one while its server is away. */
 const PORTS = { from: 10_000, below: 32_000 };
 
+/** Ports that a process of the tests has given out have a file here, since several look for some at the same time. */
+const RESERVED = join(tmpdir(), 'multilith-ports');
+/** What a killed process has left is worth nothing after the longest of test files. */
+const STALE_MS = 20 * 60_000;
 const given = new Set<number>();
+process.once('exit', () => given.forEach((port) => rmSync(join(RESERVED, String(port)), { force: true })));
 
-/** A port of loopback on which nobody listens, another one each time. */
+/** A port of loopback on which nobody listens, another one each time, in whatever process of the tests. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = PORTS.from + Math.floor(Math.random() * (PORTS.below - PORTS.from));
-    if (given.has(port) || !(await isFree(port))) continue;
-    given.add(port);
-    return port;
+    if (reserve(port) && (await isFree(port))) return port;
   }
+}
+
+function reserve(port: number): boolean {
+  if (given.has(port)) return false;
+  const file = join(RESERVED, String(port));
+  try {
+    mkdirSync(RESERVED, { recursive: true });
+    if (existsSync(file) && Date.now() - statSync(file).mtimeMs > STALE_MS) rmSync(file);
+    writeFileSync(file, '', { flag: 'wx' });
+  } catch (error) {
+    // Where it cannot be written, chance has to do.
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+  }
+  given.add(port);
+  return true;
 }
 
 function isFree(port: number): Promise<boolean> {
