@@ -240,14 +240,10 @@ export class BusMove {
   }
 
   async #clear(bus: Bus, queue: string): Promise<void> {
-    for (;;) {
-      const [state] = await bus.inspect({ queue });
-      if (sumOf(state!) === 0) return;
-      let purged = 0;
-      // One pass may leave what became ready behind it, since what stood before it in its key was purged.
-      for (const dead of [true, false]) purged += await inParts((from) => bus.purge(queue, { dead, filter: {}, ...from }));
-      if (purged === 0) throw new Fault('internal', `${sumOf(state!)} messages of ${queue} cannot be cleared away from ${bus === this.#options.sides.from ? 'the old' : 'the new'} bus.`, { reason: 'move_left_over' });
-    }
+    for (const dead of [true, false]) await inParts((from) => bus.purge(queue, { dead, filter: {}, ...from }));
+    const [state] = await bus.inspect({ queue });
+    if (sumOf(state!) === 0) return;
+    throw new Fault('internal', `${sumOf(state!)} messages of ${queue} cannot be cleared away from ${bus === this.#options.sides.from ? 'the old' : 'the new'} bus.`, { reason: 'move_left_over' });
   }
 
   /** Consumers take from where the queue is now. A queue without consumers is tried for again until the stop. */

@@ -172,7 +172,7 @@ export class EmbeddedBus implements Bus {
 
   async requeue(name: string, which: { readonly filter: MessageFilter; readonly after?: string }): Promise<Part> {
     const pump = this.#running();
-    return requeue(pump, this.#memory, this.#memory.queue(name), { ...which, dead: true });
+    return requeue(pump, this.#memory, this.#memory.queue(name), which);
   }
 
   async purge(name: string, which: { readonly dead: boolean; readonly filter: MessageFilter; readonly after?: string }): Promise<Part> {

@@ -7,7 +7,7 @@ import type { Pump } from './pump.ts';
 import type { Queue } from './queue.ts';
 import { BLOCKED, DEAD, WAITING } from './schema.ts';
 import * as sql from './statements.ts';
-import { cursorAt, walk } from './walk.ts';
+import { cursorAt, DEAD_ONES, LIVING, REMOVABLE, type States, walk } from './walk.ts';
 
 /** Messages that one transaction looks at: a few milliseconds. */
 const STRETCH = 500;
@@ -21,7 +21,6 @@ const BYTES_A_PAGE = 2 * 1024 * 1024;
 const LOOKED_AT_A_PART = 2_000;
 
 interface Which {
-  readonly dead: boolean;
   readonly filter: MessageFilter;
   readonly after?: string;
 }
@@ -33,12 +32,13 @@ export interface Page {
 
 export async function browse(reader: Reader<unknown>, memory: BusMemory, queue: Queue, which: { dead: boolean; filter?: MessageFilter; after?: string; limit: number }): Promise<Page> {
   const { dead, filter = {}, limit } = which;
+  const states = dead ? DEAD_ONES : LIVING;
   const found: sql.BrowsedRow[] = [];
   let next = which.after ?? null;
   for (let looked = 0; looked < LOOKED_AT_A_PAGE && found.length < limit; ) {
     // Never more rows than the page still lacks: the cursor stands behind the last row that was looked at.
     const look = Math.min(limit - found.length, LOOKED_AT_A_PAGE - looked);
-    const stretch = await walk(reader, memory, queue, { dead, filter, after: next, look });
+    const stretch = await walk(reader, memory, queue, { states, filter, after: next, look });
     found.push(...stretch.rows);
     looked += look;
     next = stretch.next;
@@ -81,7 +81,7 @@ export function redact(payload: string, personal: readonly string[]): string {
 
 /** Dead messages that pass go back into their queue. */
 export function requeue(pump: Pump, memory: BusMemory, queue: Queue, which: Which): Promise<Part> {
-  return eachStretch(pump, memory, queue, which, async (tx, rows, now) => {
+  return eachStretch(pump, memory, queue, DEAD_ONES, which, async (tx, rows, now) => {
     await tx.run(sql.revive, { seqs: seqsOf(rows), due: now });
     for (const { seq, lane, workspace } of rows) {
       queue.dead--;
@@ -91,8 +91,8 @@ export function requeue(pump: Pump, memory: BusMemory, queue: Queue, which: Whic
   });
 }
 
-export function purge(pump: Pump, memory: BusMemory, queue: Queue, which: Which): Promise<Part> {
-  return eachStretch(pump, memory, queue, which, async (tx, rows) => {
+export function purge(pump: Pump, memory: BusMemory, queue: Queue, which: Which & { readonly dead: boolean }): Promise<Part> {
+  return eachStretch(pump, memory, queue, which.dead ? DEAD_ONES : REMOVABLE, which, async (tx, rows) => {
     await tx.run(sql.remove, { seqs: seqsOf(rows) });
     for (const { state, lane } of rows) {
       if (state === DEAD) queue.dead--;
@@ -110,7 +110,7 @@ export function purge(pump: Pump, memory: BusMemory, queue: Queue, which: Which)
 
 /** Stretch by stretch, each a transaction of its own, until the end or as many as one part looks at. `last` closes the part. */
 async function eachStretch(
-  pump: Pump, memory: BusMemory, queue: Queue, { dead, filter, after }: Which,
+  pump: Pump, memory: BusMemory, queue: Queue, states: States, { filter, after }: Which,
   work: (tx: Tx, rows: readonly sql.BrowsedRow[], now: number) => Promise<void>,
   last?: (tx: Tx) => Promise<void>,
 ): Promise<Part> {
@@ -119,7 +119,7 @@ async function eachStretch(
   for (let looked = STRETCH; ; looked += STRETCH) {
     const from = next;
     next = await pump.perform(async (tx, now): Promise<string | null> => {
-      const stretch = await walk(tx, memory, queue, { dead, filter, after: from, look: STRETCH });
+      const stretch = await walk(tx, memory, queue, { states, filter, after: from, look: STRETCH });
       const still = stretch.rows.filter((row) => !queue.flights.has(row.seq));
       if (still.length > 0) {
         await work(tx, still, now);

@@ -203,18 +203,7 @@ export const countShare = prepared<{ queue: number; workspace: number; most: num
     where m.queue = ${p('queue')} and m.state = s.value and m.lane = l.value and m.workspace = ${p('workspace')} limit ${p('most')})) as n
   from json_each('[0,1,2,3]') s, json_each('[0,1,2]') l`);
 
-export interface BrowsedRow {
-  readonly seq: number;
-  readonly state: number;
-  readonly lane: number;
-  readonly workspace: number;
-  readonly id: string;
-  readonly name: string;
-  readonly key: string | null;
-  readonly time: number;
-  readonly due: number;
-  readonly attempts: number;
-  readonly reason: string | null;
+export interface BrowsedRow extends Omit<KeptParams, 'queue' | 'trace' | 'suspect' | 'payload'> {
   /** Of the payload. */
   readonly bytes: number;
 }

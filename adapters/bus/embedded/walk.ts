@@ -22,17 +22,23 @@ export interface Stretch {
   readonly next: string | null;
 }
 
+/** The states of a walk, in its order. */
+export type States = readonly number[];
+/** As people look at them: those whose turn it is first. */
+export const LIVING: States = [READY, BLOCKED, WAITING];
+export const DEAD_ONES: States = [DEAD];
+/** As they can be removed while one's removal gives another its turn: whatever changes its state by that is still ahead. */
+export const REMOVABLE: States = [WAITING, BLOCKED, READY];
+
 /** Ids that one filter may name. */
 const MOST_IDS = 1_000;
 
 /**
- * One stretch of a queue's messages in the order of the index: ready, blocked, waiting; in each by lane, workspace and
- * age. Looks at `look` rows at most, however few of them pass, so that a filter that nothing passes costs no more.
+ * One stretch of a queue's messages, state by state; in each in the order of the index: by lane, workspace and age. Looks at `look` rows at most, however few of them pass, so that a filter that nothing passes costs no more.
  */
-export async function walk(reader: Reader<unknown>, memory: BusMemory, queue: Queue, which: { dead: boolean; filter: MessageFilter; after: string | null; look: number }): Promise<Stretch> {
-  const { dead, filter, after, look } = which;
+export async function walk(reader: Reader<unknown>, memory: BusMemory, queue: Queue, which: { states: States; filter: MessageFilter; after: string | null; look: number }): Promise<Stretch> {
+  const { states, filter, after, look } = which;
   if (filter.ids !== undefined) return named(reader, memory, queue, which, filter.ids);
-  const states = dead ? [DEAD] : [READY, BLOCKED, WAITING];
   let at = after === null ? start(states[0]!) : positionOf(after);
   const workspace = filter.workspace === undefined ? undefined : (memory.knownWorkspace(filter.workspace) ?? -1);
   const found: sql.BrowsedRow[] = [];
@@ -59,7 +65,7 @@ async function section(reader: Reader<unknown>, queue: number, at: Position, onl
 }
 
 /** The section after this one: the next lane when walking one workspace, else the next state. */
-function behind(at: Position, states: readonly number[], workspace: number | undefined): Position | undefined {
+function behind(at: Position, states: States, workspace: number | undefined): Position | undefined {
   if (workspace !== undefined && at.lane < LANES.length - 1) return { ...at, lane: at.lane + 1, seq: 0 };
   const state = states[states.indexOf(at.state) + 1];
   return state === undefined ? undefined : start(state);
@@ -70,12 +76,12 @@ function start(state: number): Position {
 }
 
 /** Those of the named ids, by age alone. */
-async function named(reader: Reader<unknown>, memory: BusMemory, queue: Queue, which: { dead: boolean; filter: MessageFilter; after: string | null; look: number }, ids: readonly string[]): Promise<Stretch> {
-  const { dead, filter, after, look } = which;
+async function named(reader: Reader<unknown>, memory: BusMemory, queue: Queue, which: { states: States; filter: MessageFilter; after: string | null; look: number }, ids: readonly string[]): Promise<Stretch> {
+  const { states, filter, after, look } = which;
   if (ids.length > MOST_IDS) throw new Fault('invalid', `A filter may name ${MOST_IDS} ids; this one names ${ids.length}.`, { reason: 'too_many_ids' });
   const from = after === null ? 0 : positionOf(after).seq;
   const found = await reader.run(sql.browseIds, { queue: queue.id, ids: JSON.stringify(ids) });
-  const rows = found.filter((row) => row.seq > from && (row.state === DEAD) === dead && passes(row, memory, filter));
+  const rows = found.filter((row) => row.seq > from && states.includes(row.state) && passes(row, memory, filter));
   return rows.length > look ? { rows: rows.slice(0, look), next: cursorAt(rows[look - 1]!) } : { rows, next: null };
 }
 

@@ -222,6 +222,24 @@ onEachBus('order', (under) => {
     assert.deepEqual(arrivals.ids, ['a1', 'a2', 'b1', 'b1', 'b2', 'b3']);
   });
 
+  test('one purge takes every message of a key with its head', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q', { ordered: true, attempts: 5, backoff: { firstMs: 1, factor: 1, mostMs: 1, jitter: 0 } }));
+    const gate = Promise.withResolvers<Outcome>();
+    const arrivals = new Arrivals(() => gate.promise);
+    const sent = Array.from({ length: 600 }, (_, i) => messageTo('q', { key: `k${i % 10}` }));
+    await bus.publish(sent);
+    const consumer = await bus.consume('q', { concurrency: 20 }, arrivals.handler);
+    await arrivals.count(10);
+    await bus.pause('q');
+    gate.resolve({ kind: 'retry', reason: 'bad' });
+    await untilQueue(bus, 'q', ({ waiting, inFlight }) => waiting === 0 && inFlight === 0);
+    assert.equal(await purgeAll(bus, 'q', { dead: false }), sent.length);
+    assert.ok(isEmpty(await stateOf(bus, 'q')));
+    assert.equal(arrivals.ids.length, 10, 'the heads, once');
+    await consumer.stop(1_000);
+  });
+
   test('a queue can become ordered, or cease to be, with its messages in it', async (t) => {
     const bus = await under.open(t);
     const declareAs = (ordered: boolean) => bus.declare(queueOf('q', { ordered }));
