@@ -1,6 +1,6 @@
 import type { Clock } from '../kernel/clock.ts';
 import { Fault } from '../kernel/fault.ts';
-import { StartStop } from '../kernel/lifecycle.ts';
+import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import type { BrowsedMessage, Bus, BusCapabilities, Consumer, Handler, HintListener, MessageFilter, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../ports/bus.ts';
 import { BusCaller, notRunning } from './bus-caller.ts';
@@ -15,6 +15,8 @@ export interface RemoteBusOptions {
   readonly log: Log;
   /** What the way there and back may take: so much longer a stopping consumer waits to hear that all was taken back. Default 0. */
   readonly wayMs?: number;
+  /** What the stub calls over, where it is this bus's alone: started before it and stopped after it. */
+  readonly links?: Lifecycle;
 }
 
 const PUBLISH_MS = 10_000;
@@ -23,6 +25,8 @@ const PART_MS = 30_000;
 /** What one call carries: at most about four times as many bytes, whatever the script and the quotes. */
 const CHARACTERS_AT_ONCE = 1024 * 1024;
 const MESSAGES_AT_ONCE = 2_000;
+/** All calls have ended. */
+const LINKS_MS = 100;
 /** What a stopping bus keeps of its time for the last answers. */
 const CLOSING_SHARE = 0.2;
 
@@ -40,14 +44,18 @@ export class RemoteBus implements Bus {
   readonly #declared = new Map<string, QueueSettings>();
   readonly #stopping = new AbortController();
 
-  constructor({ stub, clock, log, wayMs = 0 }: RemoteBusOptions) {
+  constructor({ stub, clock, log, wayMs = 0, links }: RemoteBusOptions) {
     this.#caller = new BusCaller(stub, clock, log);
     this.#session = new RemoteSession(this.#caller, log, wayMs, (queue, stopped) => this.#redeclare(queue, stopped));
     this.#hints = new RemoteHints(this.#caller, log);
     this.#life = new StartStop(
-      () => this.#hints.start(),
+      async () => {
+        await links?.start();
+        await this.#hints.start();
+      },
       async (deadlineMs) => {
         await Promise.all([this.#session.stop(deadlineMs * (1 - CLOSING_SHARE)), this.#hints.stop()]);
+        await links?.stop(LINKS_MS);
       },
     );
   }

@@ -75,18 +75,8 @@ export class ServedBus {
 export function remoteBusAt(at: Place, { clock, log }: Pick<TestContext, 'clock' | 'log'>, transport: TransportName = 'rpc'): Bus {
   const identity: Identity = { introduction: { host: 'caller', process: newId(), contracts: {} }, offers: [], secret: null };
   const replicas = new Replicas({ host: 'keeper', contracts: [busContract], newLink: () => streamTransports[transport].link(identity, { at }), log });
-  const remote = new RemoteBus({ stub: bindRemote<BusAccess>(busContract, replicas, new Edge()), clock, log });
-  const life = new StartStop(
-    async () => {
-      replicas.update(['there']);
-      await remote.start();
-    },
-    async (deadlineMs) => {
-      await remote.stop(deadlineMs);
-      await replicas.stop(100);
-    },
-  );
-  return through(remote, life);
+  const links = new StartStop(() => replicas.update(['there']), (deadlineMs) => replicas.stop(deadlineMs));
+  return new RemoteBus({ stub: bindRemote<BusAccess>(busContract, replicas, new Edge()), clock, log, links });
 }
 
 /** The same as seen by one process that holds both ends, so that it can be restarted and killed as one. */

@@ -2,7 +2,6 @@ import type { Clock } from '../../kernel/clock.ts';
 import { newId } from '../../kernel/ids.ts';
 import { StartStop } from '../../kernel/lifecycle.ts';
 import type { Log } from '../../kernel/telemetry.ts';
-import type { Bus } from '../../ports/bus.ts';
 import type { BusSharing } from '../../ports/bus-sharing.ts';
 import type { Identity } from '../../ports/transport.ts';
 
@@ -50,37 +49,8 @@ export function busSharing({ clock, log }: { readonly clock: Clock; readonly log
       const identity: Identity = { introduction: { host: 'caller', process: newId(), contracts: {} }, offers: [], secret: null };
       const newLink = () => rpcLinkOver({ name: 'the process that keeps the messages', connect }, identity);
       const replicas = new Replicas({ host: KEEPER, contracts: [busContract], newLink, log });
-      const remote = new RemoteBus({ stub: bindRemote(busContract, replicas, new Edge()), clock, log, wayMs: WAY_MS });
-      const life = new StartStop(
-        async () => {
-          replicas.update([KEEPER]);
-          await remote.start();
-        },
-        async (deadlineMs) => {
-          await remote.stop(deadlineMs);
-          await replicas.stop(100);
-        },
-      );
-      return withLife(remote, life);
+      const links = new StartStop(() => replicas.update([KEEPER]), (deadlineMs) => replicas.stop(deadlineMs));
+      return new RemoteBus({ stub: bindRemote(busContract, replicas, new Edge()), clock, log, wayMs: WAY_MS, links });
     },
-  };
-}
-
-/** The bus, started and stopped together with what it stands on. */
-function withLife(bus: Bus, life: StartStop): Bus {
-  return {
-    capabilities: bus.capabilities,
-    start: () => life.start(),
-    stop: (deadlineMs) => life.stop(deadlineMs),
-    declare: (settings) => bus.declare(settings),
-    publish: (messages) => bus.publish(messages),
-    consume: (queue, options, handler) => bus.consume(queue, options, handler),
-    inspect: (which) => bus.inspect(which),
-    browse: (queue, which) => bus.browse(queue, which),
-    pause: (queue, workspace) => bus.pause(queue, workspace),
-    resume: (queue, workspace) => bus.resume(queue, workspace),
-    requeue: (queue, filter) => bus.requeue(queue, filter),
-    purge: (queue, which) => bus.purge(queue, which),
-    watch: (topics, listener) => bus.watch(topics, listener),
   };
 }
