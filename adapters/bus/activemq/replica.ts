@@ -3,13 +3,13 @@ import type { Kysely } from 'kysely';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import type { Log } from '../../../src/kernel/telemetry.ts';
-import { type Migration, type Statement, type Storage, type StorageTransaction, type TransactionOptions, statement } from '../../../src/ports/storage.ts';
+import type { Migration, Statement, Storage, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
 import type { Engine } from './engine.ts';
+import { goTo, moveTo, position, positionOf } from './log-position.ts';
+import { type OpenLog, LogWriter } from './log-writer.ts';
+import { LoggedStatements, type Writes } from './logged-statements.ts';
 import type { Charge, Office } from './office.ts';
-import { type LoggedRecord, type Place, SegmentLog, START } from './segment-log.ts';
-
-/** The writes of one transaction: statements by name with their parameters. */
-type Writes = readonly (readonly [name: string, parameters: unknown])[];
+import { type LoggedRecord, SegmentLog, START } from './segment-log.ts';
 
 /** Rows of one table as a new log begins with them. */
 interface Rows {
@@ -17,60 +17,11 @@ interface Rows {
   readonly rows: readonly Record<string, unknown>[];
 }
 
-interface PositionRow {
-  id: 1;
-  keeper: string;
-  log: string;
-  /** The last that is written here. */
-  record: number;
-  /** The last that was known to be in the log then, and the segment in which the one behind it begins. */
-  sure: number;
-  segment: number;
-}
-interface Tables {
-  log_position: PositionRow;
-}
-
-const position: Migration = {
-  name: 'log-0001-position',
-  async up(db: Kysely<Tables>) {
-    await db.schema
-      .createTable('log_position')
-      .addColumn('id', 'integer', (column) => column.primaryKey())
-      .addColumn('keeper', 'text', (column) => column.notNull())
-      .addColumn('log', 'text', (column) => column.notNull())
-      .addColumn('record', 'integer', (column) => column.notNull())
-      .addColumn('sure', 'integer', (column) => column.notNull())
-      .addColumn('segment', 'integer', (column) => column.notNull())
-      .execute();
-    await db.insertInto('log_position').values({ id: 1, keeper: newId(), log: '', record: 0, sure: 0, segment: 0 }).execute();
-  },
-};
-const positionOf = statement<Tables, object>()((db) => db.selectFrom('log_position').selectAll());
-const moveTo = statement<Tables, { record: number; sure: number; segment: number }>()((db, p) =>
-  db.updateTable('log_position').set({ record: p('record'), sure: p('sure'), segment: p('segment') }));
-const goTo = statement<Tables, { log: string; record: number }>()((db, p) => db.updateTable('log_position').set({ log: p('log'), record: p('record'), sure: p('record'), segment: 0 }));
-
 /** A new log takes the old one's place when that is so many times as long as the messages were, and so long at least. */
 const LONG_TIMES = 2;
 const LONG_BYTES = 64 * 1024 * 1024;
 const ROWS_AT_ONCE = 200;
 const LONGEST_MS = 60_000;
-
-/** Records on their way, and what they hold together. */
-const MOST_UNCONFIRMED = 64;
-const MOST_UNCONFIRMED_CHARACTERS = 16 * 1024 * 1024;
-
-/** What one piece of the log holds, its first record apart. */
-const CHARACTERS_AT_ONCE = 1024 * 1024;
-
-interface Unconfirmed {
-  readonly number: number;
-  readonly text: string;
-  resolve(): void;
-  /** The connection has ended first. */
-  reject(fault: unknown): void;
-}
 
 export interface ReplicaOptions {
   readonly storage: Storage;
@@ -88,14 +39,10 @@ export interface ReplicaOptions {
  */
 export class Replica implements Storage {
   readonly #options: ReplicaOptions;
-  readonly #names: ReadonlyMap<Statement<any, any>, string>;
-  #logs: { readonly tail: SegmentLog; place: Place }[] = [];
+  readonly #statements: LoggedStatements;
+  readonly #writer: LogWriter;
+  /** The last that is written here. */
   #record = 0;
-  /** Committed here, and not known to be in the log; in their order. */
-  #unconfirmed: Unconfirmed[] = [];
-  #bringing = false;
-  /** The last record that is known to be in the log, and where the one behind it begins. */
-  #sure = { record: 0, segment: 0 };
   /** Bytes of the log, and of what it began with. */
   #bytes = { all: 0, base: 0 };
   #renewing: Promise<void> | undefined;
@@ -108,7 +55,8 @@ export class Replica implements Storage {
   constructor(options: ReplicaOptions) {
     this.#options = options;
     this.#office = options.office;
-    this.#names = new Map(Object.entries(options.engine.statements).map(([name, one]) => [one, name]));
+    this.#statements = new LoggedStatements(options.engine);
+    this.#writer = new LogWriter({ connection: () => this.#held.connection, grew: (characters) => this.#grow(characters) });
   }
 
   get capabilities(): Storage['capabilities'] {
@@ -132,7 +80,7 @@ export class Replica implements Storage {
   async stop(deadlineMs: number): Promise<void> {
     this.#closed = true;
     // What is on its way would be told again by the next keeper as cut short.
-    const settled = Promise.all([this.#renewing, this.#whenBrought()]);
+    const settled = Promise.all([this.#renewing, this.#writer.settled()]);
     await Promise.race([settled, pause(deadlineMs / 2, undefined, { ref: false })]);
     await this.#options.storage.stop(deadlineMs / 2);
   }
@@ -148,14 +96,11 @@ export class Replica implements Storage {
     return this.#inTurn(async () => {
       const { charge, connection } = office;
       if (charge === undefined || charge.keeper !== this.#charge?.keeper || charge.log !== this.#charge.log) return false;
-      const { tail } = this.#logs[0]!;
-      let last = this.#sure.record;
-      const place = await tail.read(connection, this.#sure.segment, async (records) => void (last = records.at(-1)?.number ?? last));
+      const { tail } = this.#writer.log!;
+      let { record: last, segment } = this.#writer.sure;
+      const place = await tail.read(connection, segment, async (records) => void (last = records.at(-1)?.number ?? last));
       this.#office = office;
-      this.#logs = [{ tail, place }];
-      this.#sure = { record: last, segment: place.segment };
-      this.#unconfirmed = this.#unconfirmed.filter(({ number }) => number > last);
-      void this.#bring();
+      this.#writer.goOn({ tail, place }, { record: last, segment: place.segment });
       return true;
     });
   }
@@ -183,8 +128,7 @@ export class Replica implements Storage {
       last = records.at(-1)?.number ?? last;
       await this.#apply(records);
     });
-    this.#logs = [{ tail, place }];
-    this.#sure = { record: last, segment: place.segment };
+    this.#writer.goOn({ tail, place }, { record: last, segment: place.segment });
     // It was killed between its database and the log.
     if (last < this.#record) return this.#renew();
     return this.#clean();
@@ -194,95 +138,18 @@ export class Replica implements Storage {
     void this.#held;
     const writes: (readonly [string, unknown])[] = [];
     const number = this.#record + 1;
-    const { record: sure, segment } = this.#sure;
+    const { record: sure, segment } = this.#writer.sure;
     const result = await this.#options.storage.transaction(async (tx) => {
       writes.length = 0;
-      const answer = await work(this.#recording(tx, writes));
+      const answer = await work(this.#statements.recording(tx, writes));
       if (writes.length > 0) await tx.run(moveTo, { record: number, sure, segment });
       return answer;
     }, options);
     if (writes.length === 0) return result;
     this.#record = number;
-    const { promise: confirmed, resolve, reject } = Promise.withResolvers<void>();
-    confirmed.catch(() => {});
-    this.#unconfirmed.push({ number, text: JSON.stringify(writes satisfies Writes), resolve, reject });
-    void this.#bring();
-    const { progress } = this.#options.engine;
-    if (this.#isCrowded || !writes.every(([name]) => progress.has(name))) await confirmed;
+    const confirmed = this.#writer.write(number, writes);
+    if (this.#writer.isCrowded || !this.#statements.areProgress(writes)) await confirmed;
     return result;
-  }
-
-  get #isCrowded(): boolean {
-    return this.#unconfirmed.length > MOST_UNCONFIRMED || this.#unconfirmed.reduce((sum, { text }) => sum + text.length, 0) > MOST_UNCONFIRMED_CHARACTERS;
-  }
-
-  #recording(tx: StorageTransaction<any>, writes: (readonly [string, unknown])[]): StorageTransaction<any> {
-    return {
-      db: tx.db,
-      run: (one, params) => {
-        if (this.#isWrite(one)) writes.push([this.#nameOf(one), params]);
-        return tx.run(one, params);
-      },
-    };
-  }
-
-  #nameOf(one: Statement<any, any>): string {
-    const name = this.#names.get(one);
-    // Another process could never make it, and the copies would differ.
-    if (name === undefined) throw new Fault('internal', 'The engine writes with a statement that has no name in the log.', { reason: 'storage', origin: 'unsent' });
-    return name;
-  }
-
-  readonly #writing = new WeakMap<Statement<any, any>, boolean>();
-
-  #isWrite(one: Statement<any, any>): boolean {
-    let writes = this.#writing.get(one);
-    if (writes === undefined) {
-      writes = !/^\s*select/i.test(one.build(this.db).compile().sql);
-      this.#writing.set(one, writes);
-    }
-    return writes;
-  }
-
-  /**
-   * Brings everything to the log that is not there, until it is: what comes up while the broker writes goes along with
-   * the next piece. What is not confirmed when the connection ends is looked for when there is another.
-   */
-  async #bring(): Promise<void> {
-    if (this.#bringing) return;
-    this.#bringing = true;
-    try {
-      while (this.#unconfirmed.length > 0) await this.#bringNext();
-    } catch {
-      // Those who wait for it have been told.
-    } finally {
-      this.#bringing = false;
-    }
-  }
-
-  async #bringNext(): Promise<void> {
-    let characters = 0;
-    const end = this.#unconfirmed.findIndex(({ text }, at) => (characters += text.length) > CHARACTERS_AT_ONCE && at > 0);
-    const batch = this.#unconfirmed.slice(0, end === -1 ? undefined : end);
-    const record = { number: batch.at(-1)!.number, text: `[${batch.map(({ number, text }) => `[${number},${text}]`).join()}]` };
-    const logs = [...this.#logs];
-    const made = logs.map(({ tail, place }) => tail.frames(record, place));
-    logs.forEach((log, at) => (log.place = made[at]!.next));
-    try {
-      await this.#held.connection.deliver(made.flatMap(({ frames }) => frames));
-    } catch (fault) {
-      // Also those that were not on their way: they are committed here, and will be brought.
-      for (const { reject } of this.#unconfirmed) reject(fault);
-      throw fault;
-    }
-    this.#unconfirmed.splice(0, batch.length);
-    if (logs[0] === this.#logs[0]) this.#sure = { record: record.number, segment: made[0]!.next.segment };
-    for (const { resolve } of batch) resolve();
-    this.#grow(record.text.length);
-  }
-
-  async #whenBrought(): Promise<void> {
-    while (this.#bringing) await pause(5, undefined, { ref: false });
   }
 
   #grow(bytes: number): void {
@@ -315,8 +182,7 @@ export class Replica implements Storage {
     this.#record = 0;
     const place = await tail.read(connection, 0, (records) => this.#apply(records));
     await storage.transaction((tx) => tx.run(goTo, { log: name, record: this.#record }));
-    this.#logs = [{ tail, place }];
-    this.#sure = { record: this.#record, segment: place.segment };
+    this.#writer.goOn({ tail, place }, { record: this.#record, segment: place.segment });
     this.#options.log.info({ segments: base.segment + place.segment + 2, ms: Math.round(performance.now() - began) }, 'took over the messages of the bus from the log on the broker');
   }
 
@@ -327,17 +193,11 @@ export class Replica implements Storage {
       for (const { text } of records) {
         for (const [number, writes] of JSON.parse(text) as (readonly [number, Writes])[]) {
           if (number <= this.#record) continue;
-          for (const [name, parameters] of writes) await tx.run(this.#statement(name), parameters);
+          await this.#statements.replay(tx, writes);
           this.#record = number;
         }
       }
     }, { timeoutMs: LONGEST_MS });
-  }
-
-  #statement(name: string): Statement<any, any> {
-    const one = this.#options.engine.statements[name];
-    if (one === undefined) throw new Fault('unavailable', `The log on the broker holds ${name}, which this version does not know; a newer one has written it.`, { reason: 'storage', origin: 'unsent' });
-    return one;
   }
 
   /** Begins a new log with the rows as they are now; what is written meanwhile goes to both, until the new one is whole. */
@@ -345,20 +205,22 @@ export class Replica implements Storage {
     const { storage, engine, prefix } = this.#options;
     const { charge: before, connection } = this.#held;
     const name = newId();
-    const [{ keeper }] = (await storage.run(positionOf, {})) as [PositionRow];
+    const [here] = await storage.run(positionOf, {});
     if (before !== undefined) await this.#change({ ...before, waste: { log: name, base: null, tail: null } });
     const base = baseOf(prefix, name);
-    const made = { tail: tailOf(prefix, name), place: START };
-    const old = this.#logs[0];
+    const made: OpenLog = { tail: tailOf(prefix, name), place: START };
+    const old = this.#writer.log;
     let at = START;
     let bytes = 0;
     let from = 0;
     const scans = await this.#inTurn(async () => {
+      // What the new one begins with must not come to it a second time.
+      await this.#writer.flush();
       from = this.#record;
       const begun = engine.tables.map(({ name: table, keyedBy }) => ({ table, rows: storage.scan<Record<string, unknown>>(storage.db.selectFrom(table).selectAll().orderBy(keyedBy), { batchRows: ROWS_AT_ONCE })[Symbol.asyncIterator]() }));
       // The first rows show that its snapshot stands.
       const first = await Promise.all(begun.map(async ({ table, rows }) => ({ table, rows, next: await rows.next() })));
-      this.#logs = old === undefined ? [made] : [old, made];
+      this.#writer.alsoTo(made);
       return first;
     });
     try {
@@ -373,14 +235,13 @@ export class Replica implements Storage {
         }
       }
       await this.#inTurn(async () => {
-        await this.#change({ keeper, log: name, base: at.segment, waste: before === undefined ? null : { log: before.log, base: before.base, tail: old?.place.segment ?? null } });
-        this.#logs = [made];
-        this.#sure = { record: from, segment: 0 };
+        await this.#change({ keeper: here!.keeper, log: name, base: at.segment, waste: before === undefined ? null : { log: before.log, base: before.base, tail: old?.place.segment ?? null } });
+        this.#writer.goOn(made, { record: from, segment: 0 });
         this.#bytes = { all: 0, base: bytes };
         await storage.transaction((tx) => tx.run(goTo, { log: name, record: this.#record }));
       });
     } finally {
-      if (this.#logs.length > 1) this.#logs = [old!];
+      if (old !== undefined && this.#writer.log === old) this.#writer.alsoTo(undefined);
       for (const { rows } of scans) await rows.return?.(undefined);
     }
     await this.#clean();
