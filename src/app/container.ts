@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { Container } from 'inversify';
 import { Clock } from '../kernel/clock.ts';
 import type { Contract } from '../kernel/contract.ts';
-import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
+import { allTried, type Lifecycle, StartStop, throwAll } from '../kernel/lifecycle.ts';
 import { Publisher } from '../kernel/message.ts';
 import { type HttpSurface, type Injectable, Installation, type ModuleDefinition, Settings } from '../kernel/module.ts';
 import { System } from '../kernel/system.ts';
@@ -47,6 +47,11 @@ export interface CompositionOptions {
 
 /** The modules of this host, wired. */
 export interface Composition extends Lifecycle {
+  /**
+   * Takes no more messages and waits for the handlers that run, which may call any module; everything else goes on.
+   * Rejects, after all have had their try, with what did not go in order. Twice does no more than once; `stop` does it too.
+   */
+  drain(deadlineMs: number): Promise<void>;
   /** What the modules show over HTTP, in the order of the modules. */
   readonly http: readonly HttpSurface[];
   /** The stub of a contract, as a module would have it injected. */
@@ -103,6 +108,7 @@ export function compose(options: CompositionOptions): Composition {
       return found.container.get(part as never);
     },
     start: () => life.start(),
+    drain: (deadlineMs) => allTried(placed.flatMap(({ subscribers }) => subscribers.map((subscriber) => subscriber.stop(deadlineMs)))),
     stop: (deadlineMs) => life.stop(deadlineMs),
   };
 }
@@ -192,5 +198,5 @@ async function stop(placed: readonly Placed[], targets: ReadonlyMap<string, Targ
   for (const target of targets.values()) target.withdraw();
   await each([bus]);
   await each(placed.map((p) => p.storage));
-  if (problems.length > 0) throw new AggregateError(problems, 'Some parts did not stop as they should.');
+  throwAll(problems);
 }

@@ -8,6 +8,17 @@ export interface Lifecycle {
   stop(deadlineMs: number): Promise<void>;
 }
 
+/** Waits for all, whatever becomes of each of them; then rejects with what went wrong. */
+export async function allTried(work: readonly Promise<unknown>[]): Promise<void> {
+  const results = await Promise.allSettled(work);
+  throwAll(results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : [])));
+}
+
+/** Throws the problem of a stop, all of them as one, or nothing when there are none. */
+export function throwAll(problems: readonly unknown[]): void {
+  if (problems.length > 0) throw problems.length === 1 ? problems[0] : new AggregateError(problems, 'Some parts did not stop as they should.');
+}
+
 type State = 'idle' | 'starting' | 'running' | 'stopping' | 'stopped';
 
 /** Gives a start and a stop function the Lifecycle's manners: single flight, idempotent, stop during start. */

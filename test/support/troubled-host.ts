@@ -22,7 +22,7 @@ interface Line {
   readonly [field: string]: unknown;
 }
 
-/** A host with `troubled` on a thread, and what it logs. Stopped after the test. */
+/** A host with `troubled` on a thread, unless `sets` say otherwise, and what it logs. Stopped after the test. */
 export class TroubledHost {
   static readonly root = root;
   readonly host: Host;
@@ -32,10 +32,20 @@ export class TroubledHost {
   readonly lines: Line[] = [];
 
   constructor(...sets: string[]) {
+    this.host = this.#hostOf('app', sets);
+  }
+
+  /** Another host of the same topology, not started. */
+  beside(name: string, ...sets: string[]): Host {
+    return this.#hostOf(name, sets);
+  }
+
+  #hostOf(name: string, sets: readonly string[]): Host {
     const all = ['hosts.app.modules=[front, troubled]', 'calls.troubled.via=thread', 'threads.heapMb=64', 'http.listen=127.0.0.1:0', 'publicUrl=http://127.0.0.1', `data=${this.dataDir}`, ...sets];
     const { config } = requireConfig({ topology: 'default', env: {}, cwd: root, sets: all }, troubledParts);
-    this.host = new Host(config, 'app', { ...troubledParts, thread: this.entry }, this.#log());
-    running.push(this.host);
+    const host = new Host(config, name, { ...troubledParts, thread: this.entry }, this.#log());
+    running.push(host);
+    return host;
   }
 
   static async start(...sets: string[]): Promise<TroubledHost> {

@@ -54,6 +54,9 @@ interface Front {
 }
 const front = contract<Front>('front', { greet: query({ input: z.object({ name: z.string() }), output: z.object({ greeting: z.string() }), timeoutMs: 2_000 }) });
 
+const errand = job('front.errand', Nothing, { backoff: { firstMs: 50, mostMs: 200 } });
+/** Whoever greets itself so is called back. */
+const CALL_BACK = 'call me back';
 const mark = job('troubled.mark', z.object({ n: z.int() }), { backoff: { firstMs: 50, mostMs: 200 } });
 interface Tables {
   marks: { n: number; times: number };
@@ -69,6 +72,8 @@ const TroubledSettings = z.strictObject({
   stop: z.enum(STOPS).default('well'),
   /** Never done with a message. */
   handlesForEver: z.boolean().default(false),
+  /** Done with a message once this file is there and the other module, which it calls then, has called back. */
+  handlesOnce: z.string().optional(),
 });
 
 @injectable()
@@ -125,18 +130,24 @@ class TroubledService implements Troubled {
 
 @injectable()
 class MarkHandler implements TransactionalHandler<{ n: number }, Transaction<Tables>> {
-  readonly #handlesForEver: boolean;
+  readonly #settings: z.infer<typeof TroubledSettings>;
+  readonly #front: Front;
   readonly #log: Log;
 
-  constructor(@inject(Settings) { handlesForEver }: z.infer<typeof TroubledSettings>, @inject(Log) log: Log) {
-    this.#handlesForEver = handlesForEver;
+  constructor(@inject(Settings) settings: z.infer<typeof TroubledSettings>, @inject(front.id) callee: Front, @inject(Log) log: Log) {
+    this.#settings = settings;
+    this.#front = callee;
     this.#log = log;
   }
 
   async handle({ payload: { n } }: Received<{ n: number }>, tx: Transaction<Tables>): Promise<void> {
-    if (this.#handlesForEver) {
-      this.#log.info({}, 'handling');
-      await new Promise(() => {});
+    const { handlesForEver, handlesOnce } = this.#settings;
+    if (handlesForEver || handlesOnce !== undefined) this.#log.info({}, 'handling');
+    if (handlesForEver) await new Promise(() => {});
+    if (handlesOnce !== undefined) {
+      while (!existsSync(handlesOnce)) await new Promise((resolve) => setTimeout(resolve, 10));
+      await this.#front.greet({ name: CALL_BACK }, systemCall('mark', null, Date.now() + 2_000));
+      this.#log.info({}, 'handled');
     }
     await tx.db.insertInto('marks').values({ n, times: 1 }).onConflict((conflict) => conflict.column('n').doUpdateSet((eb) => ({ times: eb('marks.times', '+', 1) }))).execute();
   }
@@ -172,12 +183,39 @@ class TroubledLifecycle implements Lifecycle {
 
 @injectable()
 class FrontService implements Front {
-  async greet({ name }: { name: string }): Promise<{ greeting: string }> {
+  readonly #troubled: Troubled;
+
+  constructor(@inject(troubled.id) callee: Troubled) {
+    this.#troubled = callee;
+  }
+
+  async greet({ name }: { name: string }, call: Call): Promise<{ greeting: string }> {
+    if (name === CALL_BACK) await this.#troubled.now({}, call);
     return { greeting: `hello ${name}` };
   }
 }
 
-/** `/page` answers by itself; `/<method>?<request as JSON>` calls the other module; `/publish?<count>` sends it messages. */
+/** Held by a test: errands that have begun go on when it is over. */
+export const errands = { begun: 0, done: 0, held: Promise.resolve() };
+
+/** Calls the other module, which calls back. */
+@injectable()
+class ErrandHandler implements TransactionalHandler<Nothing, Transaction<Tables>> {
+  readonly #troubled: Troubled;
+
+  constructor(@inject(troubled.id) callee: Troubled) {
+    this.#troubled = callee;
+  }
+
+  async handle(): Promise<void> {
+    errands.begun++;
+    await errands.held;
+    await this.#troubled.where({}, systemCall('errand', null, Date.now() + 2_000));
+    errands.done++;
+  }
+}
+
+/** `/page` answers by itself; `/<method>?<request as JSON>` calls the other module; `/publish?<count>` sends it messages; `/errand` begins an errand here. */
 @injectable()
 class Surface implements HttpSurface {
   readonly #troubled: Troubled;
@@ -205,6 +243,7 @@ class Surface implements HttpSurface {
   async #answer(path: string, query: string): Promise<object> {
     if (path === 'page') return { page: 1 };
     if (path === 'publish') return this.#publish(Number(query));
+    if (path === 'errand') return this.#publisher.publish(errand, {}, { workspace: null }).then(() => ({}));
     const method = this.#troubled[path as keyof Troubled] as (request: unknown, call: Call) => Promise<object>;
     return method(query === '' ? {} : JSON.parse(query), systemCall('test', 'w1', Date.now() + 5_000));
   }
@@ -218,7 +257,7 @@ class Surface implements HttpSurface {
 /** Two modules: one that shows pages, and one that gets into trouble. */
 export const troubledParts: Parts = {
   modules: [
-    defineModule({ name: 'front', contract: front, implementation: FrontService, calls: [troubled], migrations: [], subscriptions: [], publishes: [mark], settings: z.strictObject({}), parts: [], lifecycles: [], http: Surface }),
+    defineModule({ name: 'front', contract: front, implementation: FrontService, calls: [troubled], migrations: [], subscriptions: [{ message: errand, concurrency: 1, transactional: ErrandHandler }], publishes: [errand, mark], settings: z.strictObject({}), parts: [], lifecycles: [], http: Surface }),
     defineModule({
       name: 'troubled',
       contract: troubled,

@@ -3,7 +3,7 @@ import { systemCall } from '../../kernel/call.ts';
 import { systemClock } from '../../kernel/clock.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
 import { newId } from '../../kernel/ids.ts';
-import { StartStop, type Lifecycle } from '../../kernel/lifecycle.ts';
+import { type Lifecycle, StartStop, throwAll } from '../../kernel/lifecycle.ts';
 import type { Installation, ModuleDefinition } from '../../kernel/module.ts';
 import { type HostStatus, type ModuleStatus, STATUS_MS, type System } from '../../kernel/system.ts';
 import type { Bus, QueueSettings } from '../../ports/bus.ts';
@@ -34,10 +34,12 @@ import { fingerprintOf } from './same-installation.ts';
 import { takenDatabase } from './taken-database.ts';
 import { plainly, type Trouble } from './trouble.ts';
 
+/** Of the time that a stop may take, what requests and messages under way get: while they finish, all that they may call is there. */
+const FINISHING_SHARE = 0.5;
 /** Of the time that a stop may take, what a registry gets that is slow to answer. */
 const LEAVING_SHARE = 0.1;
-/** Of the time that a stop may take, what the web server and the other hosts get to be answered; the modules get the rest. */
-const ANSWERING_SHARE = 0.4;
+/** Of what is left then, what calls from other hosts and their messages get; the modules get the rest. */
+const ANSWERING_SHARE = 0.5;
 /** Of what is left then, what modules on threads get: while they finish, the others and the bus must still be there. */
 const THREADS_SHARE = 0.5;
 /** A bus that is slow to say how it is doing does not hold up what the host says of the rest. */
@@ -169,18 +171,20 @@ export class Host implements Lifecycle {
     const problems: unknown[] = [];
     // Each gets its try, whatever became of the one before it.
     const step = async (work: Promise<unknown> | undefined) => void (await work?.catch((error: unknown) => problems.push(error)));
-    // Others turn elsewhere first; then what has come in is answered.
-    await step(this.#peers?.leave(deadlineMs * LEAVING_SHARE));
-    await Promise.all([step(this.#http?.stop(deadlineMs * ANSWERING_SHARE)), step(this.#peers?.stopServing(deadlineMs * ANSWERING_SHARE))]);
-    // Before the modules, whose consumers wait for their mails: a server that does not answer must not hold up the stop.
+    // Before the consumers, who wait for their mails: a server that does not answer must not hold up the stop.
     for (const channel of this.#channels.values()) channel.quiesce?.();
+    const finishingMs = deadlineMs * FINISHING_SHARE;
+    await Promise.all([step(this.#http?.stop(finishingMs)), step(this.#threads?.drain(finishingMs)), step(this.#composition?.drain(finishingMs))]);
+    // Others turn elsewhere; then what has come in from them is answered.
+    await step(this.#peers?.leave(deadlineMs * LEAVING_SHARE));
+    await step(this.#peers?.stopServing(leftMs() * ANSWERING_SHARE));
     await step(this.#threads?.stop(leftMs() * THREADS_SHARE));
     await step(this.#composition?.stop(leftMs()));
     for (const channel of this.#channels.values()) await step(channel.stop(leftMs()));
     await step(this.#peers?.stop(leftMs()));
     // Last, since with it the data directory is free for the next process.
     if (this.#control !== undefined) await leaveDataDir(this.#control, this.#config.dataDir, this.name);
-    if (problems.length > 0) throw problems.length === 1 ? problems[0] : new AggregateError(problems, 'Some parts did not stop as they should.');
+    throwAll(problems);
   }
 
   #createChannels(): ReadonlyMap<string, Channel> {

@@ -54,6 +54,7 @@ export async function runInThread(parts: Parts): Promise<void> {
   const take = (module: ThreadModule, message: ToThread) => {
     if (message.kind === 'connection') module.accept(message.port);
     else if (message.kind === 'measure') void metrics.json().then((json) => tell({ kind: 'measured', metrics: json }));
+    else if (message.kind === 'drain') void module.drain(message.deadlineMs).then(() => tell({ kind: 'drained' }));
     else void module.stop(message.deadlineMs).then((problem) => tell({ kind: 'stopped', problem })).finally(end);
   };
   let module: ThreadModule | undefined;
@@ -115,6 +116,12 @@ class ThreadModule {
     return this.#life.start();
   }
 
+  /** What does not go in order shows again in the stop. */
+  async drain(deadlineMs: number): Promise<void> {
+    this.#quiesce();
+    await this.#composition.drain(deadlineMs).catch(() => {});
+  }
+
   /** Answers what did not go in order. */
   async stop(deadlineMs: number): Promise<string | null> {
     return this.#life.stop(deadlineMs).then(
@@ -163,12 +170,17 @@ class ThreadModule {
     const leftMs = () => Math.max(until - Date.now(), 0);
     await this.#server.stop(deadlineMs * ANSWERING_SHARE);
     try {
-      for (const channel of this.#channels.values()) channel.quiesce?.();
+      this.#quiesce();
       await this.#composition.stop(leftMs());
       for (const channel of this.#channels.values()) await channel.stop(leftMs());
     } finally {
       await this.#replicas.stop(leftMs());
     }
+  }
+
+  /** Before what waits for its mails: a server that does not answer must not hold up the stop. */
+  #quiesce(): void {
+    for (const channel of this.#channels.values()) channel.quiesce?.();
   }
 
   #compose(): Composition {

@@ -73,6 +73,7 @@ export class ThreadLife {
   #silentMs = 0;
   #reason: string | undefined;
   #error: unknown;
+  readonly #drained = Promise.withResolvers<void>();
   #stopped: PromiseWithResolvers<string | null> | undefined;
   #measuring: PromiseWithResolvers<Measured | undefined> | undefined;
   #isGone = false;
@@ -122,6 +123,13 @@ export class ThreadLife {
     return Promise.race([promise, late]).finally(() => clearTimeout(timer));
   }
 
+  /** Lets the module finish the messages that it has; answers at the deadline all the same. */
+  async drain(deadlineMs: number): Promise<void> {
+    if (this.#startedAt === undefined || this.#isGone) return;
+    this.#tell({ kind: 'drain', deadlineMs });
+    await within<unknown>(Promise.race([this.#drained.promise, this.ended]), deadlineMs, undefined);
+  }
+
   /** Lets the module finish what is under way, then ends the thread; at the deadline ends it all the same. Answers what did not go in order. */
   async stop(deadlineMs: number): Promise<string | null> {
     if (this.#isGone) return null;
@@ -160,6 +168,8 @@ export class ThreadLife {
         this.#reason = 'it could not start';
         void within<unknown>(this.ended, CLOSE_MS, undefined).then(() => this.kill('it could not start'));
         return this.#start.reject(this.#error);
+      case 'drained':
+        return this.#drained.resolve();
       case 'stopped':
         this.#reason ??= STOPPED;
         return this.#stopped?.resolve(message.problem);

@@ -71,6 +71,11 @@ export class ModuleThread implements Lifecycle {
     return this.#life.start();
   }
 
+  /** The module takes no more messages and finishes those that it has, while calls go on, both ways. A thread that is not there has none. */
+  async drain(deadlineMs: number): Promise<void> {
+    await this.#thread?.drain(deadlineMs);
+  }
+
   /** The module finishes what is under way; at the deadline its thread is ended all the same. */
   stop(deadlineMs: number): Promise<void> {
     this.abandonStart();

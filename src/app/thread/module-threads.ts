@@ -1,6 +1,6 @@
 import type { Contract } from '../../kernel/contract.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
-import { type Lifecycle, StartStop } from '../../kernel/lifecycle.ts';
+import { allTried, type Lifecycle, StartStop } from '../../kernel/lifecycle.ts';
 import type { Installation, ModuleDefinition } from '../../kernel/module.ts';
 import type { EdgeStatus, ModuleStatus, System } from '../../kernel/system.ts';
 import type { Bus } from '../../ports/bus.ts';
@@ -54,6 +54,11 @@ export class ModuleThreads implements Lifecycle {
   /** Resolves when all of them are ready; rejects when one cannot start. */
   start(): Promise<void> {
     return this.#life.start();
+  }
+
+  /** The modules take no more messages and finish those that they have; calls go on. */
+  async drain(deadlineMs: number): Promise<void> {
+    await Promise.all([...this.#threads.values()].map((thread) => thread.drain(deadlineMs)));
   }
 
   stop(deadlineMs: number): Promise<void> {
@@ -124,8 +129,6 @@ export class ModuleThreads implements Lifecycle {
   }
 
   async #stop(deadlineMs: number): Promise<void> {
-    const results = await Promise.allSettled([...this.#threads.values(), this.#caches].map((part) => part.stop(deadlineMs)));
-    const problems = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
-    if (problems.length > 0) throw problems.length === 1 ? problems[0] : new AggregateError(problems, 'Some threads did not stop as they should.');
+    await allTried([...this.#threads.values(), this.#caches].map((part) => part.stop(deadlineMs)));
   }
 }

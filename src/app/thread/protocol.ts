@@ -22,6 +22,8 @@ export type ToThread =
   /** The host calls the module over it from now on. */
   | { readonly kind: 'connection'; readonly port: MessagePort }
   | { readonly kind: 'measure' }
+  /** Take no more messages, finish those that are under way; calls go on. */
+  | { readonly kind: 'drain'; readonly deadlineMs: number }
   /** Finish what is under way, close everything, end. */
   | { readonly kind: 'stop'; readonly deadlineMs: number };
 
@@ -31,6 +33,7 @@ export type FromThread =
   | { readonly kind: 'started' }
   /** It cannot start; the thread ends. */
   | { readonly kind: 'refused'; readonly problem: StartProblem }
+  | { readonly kind: 'drained' }
   /** It has stopped, with what did not go in order; the thread ends. */
   | { readonly kind: 'stopped'; readonly problem: string | null }
   /** The module calls the host over it. */
