@@ -9,6 +9,7 @@ import type { Bus } from '../../../../src/ports/bus.ts';
 import { ActiveMqServer } from '../../../support/activemq.ts';
 import { Arrivals, isEmpty, messageTo, queueOf, sqliteAt, untilQueue, within } from '../../../support/buses.ts';
 import { testContext } from '../../../support/context.ts';
+import { WorkerProgram } from '../../../support/worker-program.ts';
 
 let broker: ActiveMqServer;
 
@@ -33,57 +34,15 @@ function deployment(t: Test, worker: object = {}, settings: object = {}) {
       await bus.declare(queueOf(QUEUE, change));
       return bus;
     },
-    async program(): Promise<Program> {
+    async program(): Promise<WorkerProgram> {
       const connection = await Connection.open(parsed, systemClock);
       t.after(() => connection.close());
-      return new Program(connection, prefix);
+      return new WorkerProgram(connection, prefix);
     },
   };
 }
 
-class Program {
-  readonly connection: Connection;
-  readonly #prefix: string;
-  readonly given: Delivery[] = [];
-  #waiters: (() => void)[] = [];
-
-  constructor(connection: Connection, prefix: string) {
-    this.connection = connection;
-    this.#prefix = prefix;
-  }
-
-  works(prefetch = 10): this {
-    return this.reads(`work.${QUEUE}`, prefetch);
-  }
-
-  reads(destination: string, prefetch = 10): this {
-    this.connection.subscribe(`/queue/${this.#prefix}.${destination}`, { prefetch }, (delivery) => {
-      this.given.push(delivery);
-      for (const waiter of this.#waiters.splice(0)) waiter();
-    });
-    return this;
-  }
-
-  /** The `n`th that was given, from 1. */
-  async nth(n: number, withinMs = 20_000): Promise<Delivery> {
-    const enough = async () => {
-      while (this.given.length < n) await new Promise<void>((resolve) => this.#waiters.push(resolve));
-    };
-    await within(withinMs, enough(), () => `${this.given.length} of ${n} were given`);
-    return this.given[n - 1]!;
-  }
-
-  send(destination: string, body: string | Buffer, headers: Record<string, string> = {}): Promise<void> {
-    return this.connection.deliver([{ destination: `/queue/${this.#prefix}.${destination}`, headers, body: Buffer.from(body) }]);
-  }
-
-  /** In one transaction with the acknowledgement, as docs/workers.md asks. */
-  answer(delivery: Delivery, outcome: string, reason = ''): Promise<void> {
-    return this.connection.deliver([{ destination: `/queue/${this.#prefix}.done`, headers: { hand: delivery.headers.hand!, outcome }, body: Buffer.from(reason) }], [delivery]);
-  }
-}
-
-const idsOf = ({ given }: Program) => given.map(({ headers }) => headers.id);
+const idsOf = ({ given }: WorkerProgram) => given.map(({ headers }) => headers.id);
 
 describe('programs of other languages on an activemq bus', () => {
   before(async () => void (broker = await ActiveMqServer.start()));
@@ -92,7 +51,7 @@ describe('programs of other languages on an activemq bus', () => {
   test('are given each message with its headers, and end it with their answer', async (t) => {
     const { bus: open, program } = deployment(t);
     const bus = await open();
-    const worker = (await program()).works();
+    const worker = (await program()).works(QUEUE);
     await bus.publish([messageTo(QUEUE, { id: 'm1', key: 'Zoë 50%', lane: 'urgent', time: 1_700_000_000_000, payload: '{"größe":"ü"}' })]);
     const given = await worker.nth(1);
     const { hand, id, queue, name, workspace, key, lane, attempt, time, traceparent } = given.headers;
@@ -108,7 +67,7 @@ describe('programs of other languages on an activemq bus', () => {
   test('say why a message failed: it is tried again with its tries counted, and ends in the error queue with the reason', async (t) => {
     const { bus: open, program } = deployment(t);
     const bus = await open({ attempts: 2 });
-    const worker = (await program()).works();
+    const worker = (await program()).works(QUEUE);
     await bus.publish([messageTo(QUEUE, { id: 'm1' }), messageTo(QUEUE, { id: 'm2' })]);
     for (const id of ['m1', 'm2']) {
       const one = await untilGiven(worker, id, 1);
@@ -126,7 +85,7 @@ describe('programs of other languages on an activemq bus', () => {
   test('are given messages of one key one at a time, and never more than the concurrency', async (t) => {
     const { bus: open, program } = deployment(t, { concurrency: 3 });
     const bus = await open({ ordered: true });
-    const worker = (await program()).works(100);
+    const worker = (await program()).works(QUEUE, 100);
     await bus.publish(['a1', 'a2', 'b1', 'c1', 'd1'].map((id) => messageTo(QUEUE, { id, key: id[0]! })));
     await worker.nth(3);
     assert.deepEqual(idsOf(worker), ['a1', 'b1', 'c1']);
@@ -140,11 +99,11 @@ describe('programs of other languages on an activemq bus', () => {
   test('that die or are paused lose nothing: the broker gives the message to the next one', async (t) => {
     const { bus: open, program } = deployment(t);
     const bus = await open();
-    const first = (await program()).works();
+    const first = (await program()).works(QUEUE);
     await bus.publish([messageTo(QUEUE, { id: 'm1' })]);
     await first.nth(1);
     first.connection.close();
-    const second = (await program()).works();
+    const second = (await program()).works(QUEUE);
     const again = await second.nth(1);
     assert.deepEqual([again.headers.id, again.headers.attempt], ['m1', '1']);
     await bus.pause(QUEUE);
@@ -159,10 +118,10 @@ describe('programs of other languages on an activemq bus', () => {
   test('that do not answer in time have used a try; what they say later counts for nothing, and their message goes to nobody else', async (t) => {
     const { bus: open, program } = deployment(t, { answerWithinMs: 1_000 });
     const bus = await open();
-    const silent = (await program()).works(1);
+    const silent = (await program()).works(QUEUE, 1);
     await bus.publish([messageTo(QUEUE, { id: 'm1' })]);
     const old = await silent.nth(1);
-    const other = (await program()).works();
+    const other = (await program()).works(QUEUE);
     const second = await other.nth(1);
     assert.deepEqual([second.headers.id, second.headers.attempt], ['m1', '2']);
     await other.answer(second, 'working');
@@ -179,7 +138,7 @@ describe('programs of other languages on an activemq bus', () => {
   test('that say they work on it have the time anew', async (t) => {
     const { bus: open, program } = deployment(t, { answerWithinMs: 1_000 });
     const bus = await open();
-    const worker = (await program()).works();
+    const worker = (await program()).works(QUEUE);
     await bus.publish([messageTo(QUEUE, { id: 'm1' })]);
     const { headers } = await worker.nth(1);
     const until = Date.now() + 3_500;
@@ -197,7 +156,7 @@ describe('programs of other languages on an activemq bus', () => {
     const bus = await open({ attempts: 1 });
     await bus.publish([messageTo(QUEUE, { id: 'm1' })]);
     await within(20_000, untilReason(bus, /not_taken/), () => 'it was never taken back');
-    const worker = (await program()).works();
+    const worker = (await program()).works(QUEUE);
     const given = await worker.nth(1);
     assert.equal(given.headers.attempt, '1');
     await worker.answer(given, 'done');
@@ -210,7 +169,7 @@ describe('programs of other languages on an activemq bus', () => {
     await sender.send(`work.${QUEUE}`, '{}', { hand: `${newId()}.1`, id: 'm1', queue: QUEUE });
     const bus = await open();
     await bus.publish([messageTo(QUEUE, { id: 'm1' })]);
-    const worker = (await program()).works();
+    const worker = (await program()).works(QUEUE);
     await worker.answer(await worker.nth(1), 'done');
     await bus.publish([messageTo(QUEUE, { id: 'm2' })]);
     await worker.answer(await worker.nth(2), 'done');
@@ -221,10 +180,10 @@ describe('programs of other languages on an activemq bus', () => {
 
   test('are not given what another one has of a keeper before, when that one dies', async (t) => {
     const { bus: open, program } = deployment(t);
-    const holder = (await program()).works(1);
+    const holder = (await program()).works(QUEUE, 1);
     await holder.send(`work.${QUEUE}`, '{}', { hand: `${newId()}.1`, id: 'old', queue: QUEUE });
     await holder.nth(1);
-    const workers = await Promise.all(Array.from({ length: 3 }, async () => (await program()).works()));
+    const workers = await Promise.all(Array.from({ length: 3 }, async () => (await program()).works(QUEUE)));
     const bus = await open();
     await bus.publish([messageTo(QUEUE, { id: 'm1' })]);
     await Promise.race(workers.map((worker) => worker.nth(1)));
@@ -240,7 +199,7 @@ describe('programs of other languages on an activemq bus', () => {
     const first = await open();
     // It keeps the messages next.
     await open();
-    const worker = (await program()).works(1);
+    const worker = (await program()).works(QUEUE, 1);
     await first.publish([messageTo(QUEUE, { id: 'm1' }), messageTo(QUEUE, { id: 'm2' })]);
     const taken = await worker.nth(1);
     const stopped = first.stop(10_000);
@@ -255,12 +214,12 @@ describe('programs of other languages on an activemq bus', () => {
   test('go on after a crash of the broker with what they had', async (t) => {
     const { bus: open, program } = deployment(t);
     const bus = await open();
-    const worker = (await program()).works();
+    const worker = (await program()).works(QUEUE);
     await bus.publish([messageTo(QUEUE, { id: 'm1' })]);
     const { headers } = await worker.nth(1);
     await broker.kill();
     await broker.up();
-    const again = (await program()).works();
+    const again = (await program()).works(QUEUE);
     const given = await again.nth(1, 60_000);
     assert.deepEqual([given.headers.id, given.headers.hand], ['m1', headers.hand]);
     await again.answer(given, 'done');
@@ -331,7 +290,7 @@ describe('programs of other languages on an activemq bus', () => {
   test('are never given what is not JSON: it goes to the error queue with the reason, and the queue goes on', async (t) => {
     const { bus: open, program } = deployment(t);
     const bus = await open();
-    const worker = (await program()).works();
+    const worker = (await program()).works(QUEUE);
     await worker.send(`in.${QUEUE}`, '{"half":', { id: 'bad' });
     await worker.send(`in.${QUEUE}`, '{"whole":true}', { id: 'good' });
     await worker.answer(await worker.nth(1), 'done');
@@ -341,7 +300,7 @@ describe('programs of other languages on an activemq bus', () => {
   });
 });
 
-async function untilGiven(program: Program, id: string, attempt: number): Promise<Delivery> {
+async function untilGiven(program: WorkerProgram, id: string, attempt: number): Promise<Delivery> {
   for (let n = 1; ; n++) {
     const delivery = await program.nth(n);
     if (delivery.headers.id === id && delivery.headers.attempt === String(attempt)) return delivery;
