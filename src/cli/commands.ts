@@ -9,6 +9,7 @@ export interface Listed {
 
 export const commands: Readonly<Record<string, Listed>> = {
   start: { summary: 'Run a host until it is told to stop.', load: async () => (await import('./start.ts')).start },
+  servers: { summary: 'Run the servers of this machine that the topology names: an ActiveMQ broker, ZooKeeper.', load: async () => (await import('./servers.ts')).servers },
   plan: { summary: 'Show what a topology comes to, and what is wrong with it, before anything starts.', load: async () => (await import('./plan.ts')).plan },
   doctor: { summary: 'Check whether this machine can run the topology, and say what to do where it cannot.', load: async () => (await import('./doctor.ts')).doctor },
   queues: { summary: 'Look into the queues and act on them, while the host runs or not.', load: async () => (await import('./queues.ts')).queues },

@@ -2,16 +2,15 @@ import type { Config } from '../app/config/config.ts';
 import { BootProblem } from '../app/host/boot-problem.ts';
 import { keepHeapSmall } from '../app/host/heap.ts';
 import { Host } from '../app/host/host.ts';
-import { createLog, type HostLog } from '../app/host/log.ts';
+import { createLog } from '../app/host/log.ts';
 import { parts } from '../app/parts.ts';
 import { Fault } from '../kernel/fault.ts';
-import { EXIT, type Command, type Io } from './command.ts';
+import type { Command, Io } from './command.ts';
 import { CONFIG_OPTIONS, HOST_OPTION, hostOf, loadConfig } from './configuration.ts';
+import { untilStopped } from './until-stopped.ts';
 
-/** After a defect nobody foresaw, state may be wrong: long enough to answer what is under way, no longer. */
-const CRASH_DRAIN_MS = 3_000;
-/** What a stop may take beyond its deadline, for closing what did not finish. */
-const GRACE_MS = 2_000;
+/** What a broker has to write down what it holds; it stops after the host. */
+const SERVERS_STOP_MS = 8_000;
 /** A start that waits for longer says for whom. */
 const SILENT_MS = 1_000;
 
@@ -23,20 +22,30 @@ Standard output says where to go; the log is JSON on standard error (words on a 
 SIGTERM or Ctrl-C stops in order: /readyz turns 503, new requests find nobody, what is under way
 is finished within shutdown.deadlineMs. A second signal ends the process at once.
 
+With --with-servers the servers that the topology names on this machine (an ActiveMQ broker, ZooKeeper) are
+started first, with their data in the data directory, started again when they die, and stopped last.
+
 Exit codes: 0 stopped in order · 1 could not start, or broke · 2 wrong option or configuration.`,
-  options: { ...CONFIG_OPTIONS, ...HOST_OPTION },
+  options: { ...CONFIG_OPTIONS, ...HOST_OPTION, 'with-servers': { help: 'Start the servers of this machine that the topology names, and stop them at the end.' } },
   async run(args, io) {
     const config = loadConfig(args, io, parts);
     const log = createLog(config.log.level, process.stderr.isTTY === true);
     const host = new Host(config, hostOf(config, args, io), parts, log);
-    const ended = untilStopped(host, config, log, io);
+    const servers = args.flag('with-servers') ? new (await import('../app/servers/local-servers.ts')).LocalServers(config, log) : undefined;
+    const stop = async (deadlineMs: number) => {
+      await host.stop(deadlineMs).finally(() => servers?.stop(SERVERS_STOP_MS));
+    };
+    const ended = untilStopped(stop, { deadlineMs: config.shutdown.deadlineMs, afterMs: servers === undefined ? 0 : SERVERS_STOP_MS }, log, io);
     const waiting = sayWhoIsAwaited(host, config, io);
     try {
+      await servers?.start();
+      if (ended.isStopping()) return await ended.code;
       await host.start();
       keepHeapSmall();
       io.out(await welcome(host, config));
     } catch (error) {
       if (ended.isStopping()) return ended.code;
+      await servers?.stop(SERVERS_STOP_MS);
       if (error instanceof BootProblem) {
         log.flush();
         throw error;
@@ -51,42 +60,6 @@ Exit codes: 0 stopped in order · 1 could not start, or broke · 2 wrong option 
     return ended.code;
   },
 };
-
-/** Stops the host at the first signal or defect; `code` settles when it has stopped. */
-function untilStopped(host: Host, config: Config, log: HostLog, io: Io): { readonly code: Promise<number>; isStopping(): boolean } {
-  let stopping = false;
-  const code = new Promise<number>((resolve) => {
-    const stop = async (exitCode: number, deadlineMs: number) => {
-      stopping = true;
-      // Should a part hang, or the start itself, this ends it all the same.
-      setTimeout(() => {
-        log.error({ deadlineMs }, 'The stop did not end in time; the process ends now');
-        log.flush();
-        process.exit(EXIT.failed);
-      }, deadlineMs + GRACE_MS).unref();
-      const problem = await host.stop(deadlineMs).then(
-        () => undefined,
-        (error: unknown) => error ?? 'unknown',
-      );
-      if (problem !== undefined) log.error({ err: problem }, 'Not everything stopped in order');
-      log.flush();
-      resolve(problem === undefined ? exitCode : EXIT.failed);
-    };
-    const onSignal = (signal: NodeJS.Signals) => {
-      if (stopping) process.exit(EXIT.failed);
-      log.info({ signal }, 'Stopping');
-      io.out('Stopping …');
-      void stop(EXIT.ok, config.shutdown.deadlineMs);
-    };
-    const onDefect = (error: unknown) => {
-      log.error({ err: error }, 'A defect that nobody caught; the process ends');
-      if (!stopping) void stop(EXIT.failed, CRASH_DRAIN_MS);
-    };
-    process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-    process.on('uncaughtException', onDefect).on('unhandledRejection', onDefect);
-  });
-  return { code, isStopping: () => stopping };
-}
 
 /** Once, for whoever wonders at a terminal why it is not ready. */
 function sayWhoIsAwaited(host: Host, config: Config, io: Io): NodeJS.Timeout {

@@ -1,38 +1,31 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { type BrokerOptions, brokerCommand } from '../../src/app/servers/broker.ts';
 import { freePort } from './server-process.ts';
 
-/** Debian's: what activemq brings is complete but for what turns the statistics plugin's answers into JSON. */
-const JARS = ['/usr/share/activemq/lib/*', '/usr/share/activemq/lib/optional/*', '/usr/share/java/xstream.jar', '/usr/share/java/jettison.jar'];
 const START_MS = 60_000;
 
-export interface BrokerOptions {
-  /** Bytes that all messages together may take on disk. */
-  readonly storeBytes?: number;
-  /** Refuses everybody else. */
-  readonly user?: { readonly name: string; readonly password: string };
-}
+type Options = Omit<BrokerOptions, 'port' | 'directory'>;
 
-/** A real ActiveMQ broker that speaks STOMP on a port of loopback, which it keeps over restarts, with a data directory of its own. */
+/** A real ActiveMQ broker, as the product starts it, that speaks STOMP on a port of loopback, which it keeps over restarts, with a data directory of its own. */
 export class ActiveMqServer {
   readonly port: number;
-  readonly #options: BrokerOptions;
+  readonly #options: Options;
   readonly #directory = mkdtempSync(join(tmpdir(), 'multilith-activemq-'));
   #process: ChildProcess | undefined;
   #output = '';
 
-  private constructor(port: number, options: BrokerOptions) {
+  private constructor(port: number, options: Options) {
     this.port = port;
     this.#options = options;
   }
 
-  static async start(options: BrokerOptions = {}): Promise<ActiveMqServer> {
+  static async start(options: Options = {}): Promise<ActiveMqServer> {
     const server = new ActiveMqServer(await freePort(), options);
     await server.up();
     return server;
@@ -40,15 +33,9 @@ export class ActiveMqServer {
 
   /** Starts it, again after `kill` with the data that it had; resolves when a client can connect. */
   async up(): Promise<void> {
-    mkdirSync(join(this.#directory, 'data'), { recursive: true });
-    const config = join(this.#directory, 'broker.xml');
-    const log = join(this.#directory, 'log4j.properties');
-    writeFileSync(config, brokerXml(this.#options));
-    writeFileSync(log, 'log4j.rootLogger=WARN, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\nlog4j.appender.out.layout=org.apache.log4j.PatternLayout\nlog4j.appender.out.layout.ConversionPattern=%m%n\n');
-    const options = ['-Xms32m', '-Xmx256m', '-XX:+UseSerialGC', `-Dlog4j.configuration=file:${log}`, `-Dactivemq.home=${this.#directory}`, `-Dactivemq.base=${this.#directory}`, `-Dmq.data=${join(this.#directory, 'data')}`, `-Dmq.port=${this.port}`, `-Dmq.store=${this.#options.storeBytes ?? 2 * 1024 ** 3}`];
-    const java = ['java', ...options, '-cp', JARS.join(':'), 'org.apache.activemq.console.Main', 'start', `xbean:file:${config}`];
+    const { command, env } = brokerCommand({ port: this.port, directory: this.#directory, ...this.#options });
     // Goes with the test's process, also where that is killed.
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...java], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (this.#output = (this.#output + text.toString()).slice(-4_000)));
     this.#process = child;
     for (const end = Date.now() + START_MS; !(await this.#answers()); await sleep(20)) {
@@ -92,12 +79,4 @@ export class ActiveMqServer {
       socket.setTimeout(1_000, () => answer(false)).on('error', () => answer(false)).on('close', () => answer(false)).on('data', (data) => answer(data.toString().startsWith('CONNECTED')));
     });
   }
-}
-
-/** What the product ships, and who may come in. */
-function brokerXml({ user }: BrokerOptions): string {
-  const shipped = readFileSync(fileURLToPath(new URL('../../../config/activemq.xml', import.meta.url)), 'utf8');
-  if (user === undefined) return shipped;
-  const { name, password } = user;
-  return shipped.replace('<plugins>', `<plugins><simpleAuthenticationPlugin><users><authenticationUser username="${name}" password="${password}" groups="users"/></users></simpleAuthenticationPlugin>`);
 }

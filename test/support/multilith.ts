@@ -25,6 +25,8 @@ export interface MultilithOptions {
   readonly wrapper?: readonly string[];
   /** The program, when it is another build. */
   readonly main?: string;
+  /** What is typed instead of all that, and where, e.g. `['npm', 'start', '--']`; `args` follow. */
+  readonly typed?: { readonly command: readonly string[]; readonly cwd: string };
 }
 
 /** A real `multilith start` in a process of its own, on a port that was free. */
@@ -35,11 +37,12 @@ export class Multilith {
   readonly #ownsData: boolean;
   #url: string | undefined;
 
-  private constructor({ dataDir, env, args, execArgv, wrapper, main }: MultilithOptions) {
+  private constructor({ dataDir, env, args = [], execArgv, wrapper, main, typed }: MultilithOptions) {
     this.#ownsData = dataDir === undefined;
     this.dataDir = dataDir ?? mkdtempSync(join(tmpdir(), 'multilith-'));
-    const [command, ...rest] = [...(wrapper ?? []), process.execPath, ...(execArgv ?? []), main ?? MAIN, 'start', ...(args ?? [])];
+    const [command, ...rest] = [...(typed?.command ?? [...(wrapper ?? []), process.execPath, ...(execArgv ?? []), main ?? MAIN, 'start']), ...args];
     const child = spawn(command!, rest, {
+      ...(typed !== undefined && { cwd: typed.cwd }),
       env: { ...bareEnvironment(), MULTILITH_DATA: this.dataDir, MULTILITH_HTTP_LISTEN: '127.0.0.1:0', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

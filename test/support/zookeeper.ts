@@ -1,24 +1,27 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { zooKeeperServer } from '../../src/app/servers/zookeeper-server.ts';
 
-/** Debian's, of libzookeeper-java; what else it needs its manifest names. */
-const JARS = ['zookeeper.jar', 'slf4j-simple.jar'].map((jar) => `/usr/share/java/${jar}`);
+/** Shorter than a product's, so that sessions of half a second can be had. */
+const TICK_MS = 250;
 
 /** A real ZooKeeper server on a port of its own, with its data in a directory of its own. */
 export class ZooKeeperServer {
   readonly port: number;
   readonly #directory: string;
+  readonly #data: string;
   #process: ChildProcess | undefined;
   #errors = '';
 
   private constructor(port: number) {
     this.port = port;
     this.#directory = mkdtempSync(join(tmpdir(), 'multilith-zookeeper-'));
+    this.#data = join(this.#directory, 'data');
   }
 
   static async start(): Promise<ZooKeeperServer> {
@@ -29,28 +32,10 @@ export class ZooKeeperServer {
 
   /** Starts it, again after `kill` with the data that it had; resolves when it serves. */
   async up(): Promise<void> {
-    const data = join(this.#directory, 'data');
-    mkdirSync(data, { recursive: true });
-    const config = join(this.#directory, 'zoo.cfg');
-    writeFileSync(
-      config,
-      [
-        'tickTime=250',
-        `dataDir=${data}`,
-        `clientPort=${this.port}`,
-        'clientPortAddress=127.0.0.1',
-        'admin.enableServer=false',
-        '4lw.commands.whitelist=ruok,mntr,cons',
-        'minSessionTimeout=500',
-        'maxSessionTimeout=60000',
-        'maxClientCnxns=0',
-        'preAllocSize=4096',
-      ].join('\n'),
-    );
-    const options = ['-Xms16m', '-Xmx96m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Dzookeeper.jmx.log4j.disable=true', '-Dorg.slf4j.simpleLogger.defaultLogLevel=error'];
-    const java = ['java', ...options, '-cp', JARS.join(':'), 'org.apache.zookeeper.server.ZooKeeperServerMain', config];
+    mkdirSync(this.#data, { recursive: true });
+    const { command } = zooKeeperServer({ port: this.port, directory: this.#data, tickMs: TICK_MS });
     // Goes with the test's process, also where that is killed.
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...java], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], { stdio: ['ignore', 'ignore', 'pipe'] });
     child.stderr.on('data', (text: Buffer) => (this.#errors = (this.#errors + text.toString()).slice(-4_000)));
     this.#process = child;
     for (const end = Date.now() + 30_000; (await this.ask('ruok').catch(() => '')) !== 'imok'; await sleep(20)) {
@@ -85,7 +70,7 @@ export class ZooKeeperServer {
 
   /** Takes away what a killed one has stored. */
   wipe(): void {
-    rmSync(join(this.#directory, 'data'), { recursive: true });
+    rmSync(this.#data, { recursive: true });
   }
 
   async remove(): Promise<void> {

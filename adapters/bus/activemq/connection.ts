@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import stompit from 'stompit';
@@ -84,7 +85,13 @@ export class Connection {
 
   /** Faults: `unavailable` (`broker_away`, or `broker_refused` when the broker says no), `cancelled`; all unsent. */
   static open(settings: ActiveMqSettings, clock: Clock, signal?: AbortSignal): Promise<Connection> {
-    const { host, port, username, password, tls, ca, connectTimeoutMs, heartbeatMs } = settings;
+    const { host, port, username, tls, ca, connectTimeoutMs, heartbeatMs } = settings;
+    let password: string | undefined;
+    try {
+      password = passwordOf(settings);
+    } catch (error) {
+      return Promise.reject(new Fault('unavailable', 'The file with the password for the broker (bus.passwordFile) cannot be read; "multilith servers" makes it when it starts the broker.', { reason: 'broker_refused', origin: 'unsent', cause: error }));
+    }
     return new Promise((resolve, reject) => {
       let settled = false;
       const end = (): void => {
@@ -246,6 +253,10 @@ export class Connection {
     this.#waits.clear();
     this.#lost.resolve(this.#end);
   }
+}
+
+function passwordOf({ password, passwordFile }: ActiveMqSettings): string | undefined {
+  return password ?? (passwordFile === undefined ? undefined : readFileSync(passwordFile, 'utf8').trim());
 }
 
 function away(message: string, origin: 'unsent' | 'lost', cause?: unknown): Fault {

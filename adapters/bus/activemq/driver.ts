@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { Driver } from '../../../src/kernel/driver.ts';
 import { DEFAULT_BACKOFF } from '../../../src/kernel/message.ts';
@@ -42,6 +43,8 @@ export const ActiveMqSettings = z.strictObject({
   /** Left out where the broker asks for none. */
   username: z.string().min(1).max(200).optional(),
   password: z.string().min(1).max(1_000).optional(),
+  /** A file that holds the password, read at each connect; a relative one counts from the data directory. */
+  passwordFile: z.string().min(1).optional(),
   /** Encrypts the connection and refuses a broker whose certificate does not prove its name. Without it messages and password cross in the clear. */
   tls: z.boolean().default(false),
   /** PEM of the authority that signed the broker's certificate; left out: those that Node trusts. */
@@ -84,6 +87,10 @@ export function activemq(engine: Engine): Driver<ActiveMqSettings, Bus, { readon
       const addresses = new Addresses(prefix);
       return { protocol: 'stomp', host: `${host}:${port}`, queue: (name) => `${addresses.jobs}${name}`, topic: (name) => `${addresses.events}${name}`, headers: HEADERS_SCHEMA };
     },
-    create: (settings, { log, ...context }) => new ActiveMqBus({ settings, engine, ...context, log: log.child({ bus: 'activemq' }) }),
+    create: (settings, { log, ...context }) => new ActiveMqBus({ settings: withAbsoluteFile(settings, context.dataDir), engine, ...context, log: log.child({ bus: 'activemq' }) }),
   };
+}
+
+function withAbsoluteFile({ passwordFile, ...settings }: ActiveMqSettings, dataDir: string): ActiveMqSettings {
+  return passwordFile === undefined ? settings : { ...settings, passwordFile: resolve(dataDir, passwordFile) };
 }

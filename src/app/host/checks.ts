@@ -146,7 +146,7 @@ export async function checkBus({ bus: chosen, dataDir }: Config, parts: Parts): 
   const bus = createBus(chosen, parts, probe(dataDir));
   if (bus.check === undefined) return [];
   const { ok, detail } = await bus.check();
-  return [{ check: 'bus', state: ok ? 'ok' : 'fail', detail: `${chosen.driver}: ${detail}`, ...(!ok && { remedy: 'Start the broker (config/activemq.xml says how), and check host, port, user and password of the bus.' }) }];
+  return [{ check: 'bus', state: ok ? 'ok' : 'fail', detail: `${chosen.driver}: ${detail}`, ...(!ok && { remedy: 'Start the broker (`multilith servers`, where it is to run on this machine), and check host, port, user and password of the bus.' }) }];
 }
 
 async function checkChannel(name: string, chosen: Chosen, { dataDir }: Config, parts: Parts): Promise<Finding> {
