@@ -8,7 +8,7 @@ import type { CacheTally } from './cache-tally.ts';
 import { Flight } from './flight.ts';
 import { freezeJson, sameJson } from './json-values.ts';
 import { RecentDrops } from './recent-drops.ts';
-import { RETURN_MS } from './replicas.ts';
+import { RETURN_MS } from './patience.ts';
 import type { SharedAnswers } from './shared-answers.ts';
 import type { Implementation } from './target.ts';
 

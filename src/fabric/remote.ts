@@ -118,7 +118,7 @@ class CallUnderWay implements Deadline, Reply {
 
   expire(): void {
     // What waits to be sent may have begun to before it was known that the callee left in order.
-    const returnMs = this.#replica === undefined ? this.#replicas.returnMs : 0;
+    const returnMs = this.#replica === undefined ? this.#replicas.patience.returnMs : 0;
     const until = Math.min(this.#call.deadline, Date.now() + returnMs);
     if (until > Date.now()) return deadlines.add(this, until);
     this.#giveUp(deadlineFault());
@@ -156,12 +156,12 @@ class CallUnderWay implements Deadline, Reply {
     const none = this.#replicas.choose(this.#record.contract);
     if (Fault.is(none)) return this.#wait(none);
     const isReturning = fault.reason !== NOT_CONNECTED;
-    const hopeMs = this.#replicas.hopeMs(this.#record.contract);
+    const hopeMs = this.#replicas.patience.hopeMs(this.#record.contract);
     // That it does not run says more than that time is up.
     const waitMs = isReturning ? Math.min(hopeMs, this.#call.deadline - Date.now() - ASK_AGAIN_MS) : hopeMs;
     if (waitMs < ASK_AGAIN_MS) return this.#end(fault);
     if (isReturning) this.#endBy(this.#call.deadline);
-    const forget = this.#replicas.onceStarted(this.#record.contract, () => {
+    const forget = this.#replicas.patience.onceStarted(this.#record.contract, () => {
       clearTimeout(timer);
       this.#resume(isReturning);
     });
@@ -177,16 +177,16 @@ class CallUnderWay implements Deadline, Reply {
 
   /** Nobody can be called now. */
   #wait(fault: Fault): void {
-    if (!this.#replicas.mayWait || fault.reason !== NOT_CONNECTED) return this.#end(fault);
+    if (!this.#replicas.patience.mayWait || fault.reason !== NOT_CONNECTED) return this.#end(fault);
     this.#failedAt = undefined;
     const resume = () => this.#resume(false);
     // Those who wait on purpose for what the callee has to say hold up nobody behind them.
-    this.#takeBack = this.#isLong ? this.#replicas.onceChanged(resume) : this.#replicas.onceStarted(this.#record.contract, resume);
+    this.#takeBack = this.#isLong ? this.#replicas.patience.onceChanged(resume) : this.#replicas.patience.onceStarted(this.#record.contract, resume);
   }
 
   /** Waiting for a callee that is being started again does not count against what the operation may take. */
   #resume(isReturning: boolean): void {
-    if (isReturning || this.#replicas.returnMs > 0) {
+    if (isReturning || this.#replicas.patience.returnMs > 0) {
       const deadline = Math.min(this.#call.deadline, Date.now() + this.#limitMs);
       this.#record = { ...this.#record, deadline };
       this.#endBy(deadline);
@@ -211,7 +211,7 @@ class CallUnderWay implements Deadline, Reply {
     this.#replica?.end(outcome, this.#record.contract, this.#era);
     this.#replica = undefined;
     this.#takeBack = undefined;
-    if (outcome === 'answered') this.#replicas.answered(this.#record.contract);
+    if (outcome === 'answered') this.#replicas.patience.answered(this.#record.contract);
   }
 
   /** That the last try did not leave says nothing of the tries before it. */

@@ -4,6 +4,8 @@ import { contract, query } from './contract.ts';
 
 const Replica = z.object({
   address: z.string(),
+  /** Of the processes of its host as the caller knows them, from 1 on: `replica` in the metrics. Unknown when left out. */
+  number: z.int().optional(),
   /** Null while nobody has answered there. */
   process: z.string().nullable(),
   /** `resting`: its calls failed too often, it is tried again soon. `leaving`: it gets nothing new. */

@@ -54,7 +54,7 @@ test('the same is shown as text, and by the scrape of the host that calls', asyn
   for (const shown of [/2 hosts, 3 modules · all well/, /mailer → bus +rpc/, /app → mailer +rpc +127\.0\.0\.1:\d+ +open/, /notification\.send-requested +0/]) assert.match(out, shown);
   const text = await (await fetch(`http://127.0.0.1:${system.port('mailer')}/metrics`)).text();
   assert.match(text, /^multilith_edge_calls_total\{to="bus",host="app",via="rpc"\} [1-9]/m);
-  assert.match(text, /^multilith_replica_state\{host="app",via="rpc",address="127\.0\.0\.1:\d+",state="open"\} 1$/m);
+  assert.match(text, /^multilith_replica_state\{host="app",via="rpc",replica="1",state="open"\} 1$/m);
 });
 
 test('at a terminal it fits the window, follows its size, and gives the terminal back', { timeout: 60_000 }, async (t) => {

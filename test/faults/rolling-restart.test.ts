@@ -45,7 +45,7 @@ class Rig {
   async startAll(): Promise<void> {
     await Promise.all(this.sockets.map((socket) => this.start(socket)));
     this.replicas.update(this.sockets);
-    while (this.replicas.states().some(({ state }) => state !== 'open') || !this.replicas.ready) await new Promise<void>((resolve) => this.replicas.onceChanged(resolve));
+    while (this.replicas.states().some(({ state }) => state !== 'open') || !this.replicas.ready) await new Promise<void>((resolve) => this.replicas.patience.onceChanged(resolve));
   }
 
   async start(socket: string): Promise<void> {

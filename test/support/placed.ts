@@ -63,7 +63,7 @@ function across(transport: StreamTransport, way: 'tcp' | 'unix'): Place {
     const caller: Identity = { introduction: { host: 'caller', process: 'caller-1', contracts: {} }, offers: [], secret: 'known to both' };
     const replicas = new Replicas({ host: 'callee', contracts: [contract], newLink: () => transport.link(caller, { at }), log: silent });
     replicas.update(['callee']);
-    while (!replicas.ready) await new Promise<void>((resolve) => replicas.onceChanged(resolve));
+    while (!replicas.ready) await new Promise<void>((resolve) => replicas.patience.onceChanged(resolve));
     return {
       stub: bindRemote(contract, replicas, new Edge()),
       async close() {
@@ -107,7 +107,7 @@ async function overPort<T>(target: Target, contract: Contract<T>, log: Log): Pro
   const caller: Identity = { introduction: { host: 'caller', process: 'caller-1', contracts: {} }, offers: [], secret: null };
   const replicas = new Replicas({ host: 'callee', contracts: [contract], newLink: () => rpcLinkOver({ name: 'the thread', connect }, caller), log: silent });
   replicas.update(['callee']);
-  while (!replicas.ready) await new Promise<void>((resolve) => replicas.onceChanged(resolve));
+  while (!replicas.ready) await new Promise<void>((resolve) => replicas.patience.onceChanged(resolve));
   return {
     stub: bindRemote(contract, replicas, new Edge()),
     close: async () => void (await Promise.all([replicas.stop(1_000), server.stop(1_000)])),

@@ -39,8 +39,8 @@ export function watchEdges(registry: Registry, watched: WatchedEdges, buckets: r
   const show = (type: 'counter' | 'gauge' | 'histogram', name: string, help: string, read: () => Sample[]) =>
     registry.registerMetric({ name, get: async () => ({ name, help, type, values: read(), aggregator: 'sum' }) } as unknown as Metric);
   const each = (samples: (labels: { readonly from?: string; readonly to: string; readonly host: string; readonly via: string }, totals: EdgeTotals) => Sample[]) => () => watched.edges().flatMap(({ totals, ...labels }) => samples(labels, totals));
-  const eachReplica = (samples: (labels: { readonly host: string; readonly via: string; readonly address: string }, replica: ReplicaState) => Sample[]) => () =>
-    watched.connections().flatMap(({ host, via, replicas }) => replicas.flatMap((replica) => samples({ host, via, address: replica.address }, replica)));
+  const eachReplica = (samples: (labels: { readonly host: string; readonly via: string; readonly replica: number }, replica: ReplicaState) => Sample[]) => () =>
+    watched.connections().flatMap(({ host, via, replicas }) => replicas.flatMap((replica) => samples({ host, via, replica: replica.number }, replica)));
 
   show('counter', 'multilith_edge_calls_total', 'Calls to a module outside this process that have ended, by module, host and way.', each((labels, { calls }) => [{ labels, value: calls }]));
   show('counter', 'multilith_edge_failures_total', 'Those that failed, by the code of their fault.', each((labels, { failures }) => [...failures].map(([code, value]) => ({ labels: { ...labels, code }, value }))));

@@ -254,6 +254,6 @@ function changeOf(replicas: Replicas, ms: number, stopping: AbortSignal): Promis
     };
     const timer = setTimeout(done, ms);
     stopping.addEventListener('abort', done, { once: true });
-    const unlisten = replicas.onceChanged(done);
+    const unlisten = replicas.patience.onceChanged(done);
   });
 }

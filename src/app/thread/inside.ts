@@ -160,7 +160,7 @@ class ThreadModule {
 
   async #start(): Promise<void> {
     this.#replicas.update(['main thread']);
-    while (!this.#replicas.ready) await new Promise<void>((resolve) => this.#replicas.onceChanged(resolve));
+    while (!this.#replicas.ready) await new Promise<void>((resolve) => this.#replicas.patience.onceChanged(resolve));
     for (const channel of this.#channels.values()) await channel.start();
     await this.#composition.start();
   }

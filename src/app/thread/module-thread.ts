@@ -132,7 +132,7 @@ export class ModuleThread implements Lifecycle {
     await thread.started;
     this.#supervising = this.#supervise(thread);
     this.#replicas.update([ADDRESS]);
-    while (!this.#replicas.ready && !signal.aborted) await Promise.race([this.#abandoned, new Promise<void>((resolve) => this.#replicas.onceChanged(resolve))]);
+    while (!this.#replicas.ready && !signal.aborted) await Promise.race([this.#abandoned, new Promise<void>((resolve) => this.#replicas.patience.onceChanged(resolve))]);
     signal.throwIfAborted();
   }
 

@@ -2,49 +2,7 @@ import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { deadlines } from '../../../src/kernel/deadline.ts';
-import { call, echo, fault, introduction, outcomeOf, ReplicaRig, turn, WARM_MS } from '../../support/replica-rig.ts';
-
-test('a call goes to the replica with the fewest under way', async (t) => {
-  const rig = new ReplicaRig(t);
-  const [a, b, c] = await rig.open('a', 'b', 'c');
-  const calls = Array.from({ length: 9 }, (_, n) => rig.stub.look({ n }, call()));
-  assert.deepEqual([a, b, c].map((link) => link!.sent.length), [3, 3, 3]);
-  for (const sent of b!.sent) sent.succeed(sent.call.request);
-  calls.push(...[9, 10, 11].map((n) => rig.stub.look({ n }, call())));
-  assert.deepEqual([a, b, c].map((link) => link!.sent.length), [3, 6, 3]);
-  for (const link of [a, b, c]) for (const sent of link!.sent) sent.succeed(sent.call.request);
-  assert.deepEqual(await Promise.all(calls), Array.from({ length: 12 }, (_, n) => ({ n })));
-});
-
-test('calls one at a time go round', async (t) => {
-  const rig = new ReplicaRig(t);
-  const links = await rig.open('a', 'b', 'c');
-  for (const link of links) link.answer = echo;
-  for (let n = 0; n < 30; n++) await rig.stub.look({ n }, call());
-  assert.deepEqual(links.map(({ sent }) => sent.length), [10, 10, 10]);
-});
-
-test('a replica that has just come gets a small share, and its full one after a while', async (t) => {
-  const rig = new ReplicaRig(t);
-  await rig.open('a');
-  rig.replicas.update(['a', 'b']);
-  rig.link('b').open(introduction('b'));
-  await turn();
-  const share = (): number => {
-    const before = rig.link('b').sent.length;
-    const calls = Array.from({ length: 40 }, (_, n) => rig.stub.look({ n }, call()));
-    const got = rig.link('b').sent.length - before;
-    for (const link of rig.links.values()) for (const sent of link.sent.splice(0)) sent.succeed(sent.call.request);
-    void Promise.all(calls);
-    return got;
-  };
-  assert.ok(share() <= 5, 'at first');
-  rig.nowMs += WARM_MS / 2;
-  const half = share();
-  assert.ok(half > 8 && half < 18, `half way ${half}`);
-  rig.nowMs += WARM_MS;
-  assert.equal(share(), 20);
-});
+import { call, echo, fault, outcomeOf, ReplicaRig, turn } from '../../support/replica-rig.ts';
 
 test('a replica that leaves the list answers what is under way, gets nothing new, and is closed', async (t) => {
   const rig = new ReplicaRig(t);
@@ -62,6 +20,22 @@ test('a replica that leaves the list answers what is under way, gets nothing new
   await turn();
   assert.equal(a!.stoppedWithin, 0);
   assert.deepEqual(rig.replicas.states().map(({ address }) => address), ['b']);
+});
+
+test('each process has a number of its own, which the next one may have when it has gone', async (t) => {
+  const rig = new ReplicaRig(t);
+  const numbers = () => rig.replicas.states().map(({ address, number }) => `${address}${number}`).join(' ');
+  const [a] = await rig.open('a', 'b');
+  assert.equal(numbers(), 'a1 b2');
+  a!.answer = undefined;
+  const under = rig.stub.look({ n: 0 }, call());
+  await rig.open('b', 'c');
+  assert.equal(numbers(), 'b2 c3 a1', 'while one leaves its number is taken');
+  a!.sent[0]!.succeed({ n: 0 });
+  await under;
+  await turn();
+  await rig.open('b', 'c', 'd');
+  assert.equal(numbers(), 'b2 c3 d1');
 });
 
 test('an address that comes back while it leaves is a new replica, and both are closed in the end', async (t) => {
