@@ -14,8 +14,8 @@ export const doctor: Command = {
   details: `Looks at the configuration, Node, the data directory (writable, free space, file system, how long an
 fsync takes), the port, the channels (is the SMTP server there?) and the clock. Of a topology with several
 hosts it checks what --host needs: its port for the others, whether they answer, know the secret and
-fit, their clocks and the registry; and the caches that hosts share. Of a host that runs here it asks
-which queues are paused.
+fit, their clocks and the registry; and the caches that hosts share. A host that runs here is asked
+which queues are paused; where none runs, that is not known.
 Each line says ok, warn or fail, and what to do. A running host is not disturbed.
 
 Exit codes: 0 nothing fails (warnings do not count) · 1 something does · 2 wrong option.`,

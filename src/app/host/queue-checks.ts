@@ -5,11 +5,11 @@ import type { Finding } from './checks.ts';
 /** A host takes 1.5 s at most to hear from the others. */
 const ANSWER_MS = 3_000;
 
-/** What staff hold back and may have forgotten, as a host that runs here says; nothing where none does that can tell. */
+/** What staff hold back and may have forgotten, as a host that runs here says: only a host can tell. */
 export async function checkQueues({ dataDir }: Pick<Config, 'dataDir'>): Promise<Finding[]> {
   const seen = await systemOn(dataDir, ANSWER_MS).catch(() => undefined);
   const told = seen?.status.hosts.flatMap(({ queues }) => queues ?? []) ?? [];
-  if (told.length === 0) return [];
+  if (told.length === 0) return [{ check: 'queues', state: 'ok', detail: `not looked at: ${seen === undefined ? 'no host runs on this data directory' : 'no host that runs can tell'}` }];
   const queues = [...new Map(told.map((queue) => [queue.name, queue])).values()];
   const paused = queues.filter(({ paused, pausedWorkspaces = 0 }) => paused || pausedWorkspaces > 0);
   if (paused.length === 0) return [{ check: 'queues', state: 'ok', detail: 'none is paused' }];

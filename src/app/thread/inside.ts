@@ -1,7 +1,6 @@
 import { MessageChannel, type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../kernel/clock.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
-import { Fault } from '../../kernel/fault.ts';
 import { newId } from '../../kernel/ids.ts';
 import { StartStop } from '../../kernel/lifecycle.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
@@ -66,7 +65,6 @@ export async function runInThread(parts: Parts): Promise<void> {
     await made.start();
     tell({ kind: 'started' });
   } catch (error) {
-    log.error({ err: Fault.is(error) ? (error.cause ?? error) : error }, 'the module could not start');
     tell({ kind: 'refused', problem: startProblemOf(error) });
     await module?.stop(0);
     end();

@@ -51,8 +51,13 @@ export interface LogLine {
   readonly message: string;
 }
 
-/** Why a module could not start, as it crosses: the kinds of error that say what to do, and the rest as words. */
+/** Why a module could not start, as it crosses: the kinds of error that say what to do, with what is behind them, and the rest as words. */
 export type StartProblem =
-  | { readonly kind: 'boot'; readonly message: string; readonly remedy: string }
-  | { readonly kind: 'fault'; readonly record: FaultRecord }
-  | { readonly kind: 'error'; readonly message: string; readonly stack: string | undefined };
+  | { readonly kind: 'boot'; readonly message: string; readonly remedy: string; readonly cause: ErrorWords | undefined }
+  | { readonly kind: 'fault'; readonly record: FaultRecord; readonly cause: ErrorWords | undefined }
+  | { readonly kind: 'error'; readonly words: ErrorWords };
+
+export interface ErrorWords {
+  readonly message: string;
+  readonly stack: string | undefined;
+}

@@ -40,6 +40,8 @@ test('a module that cannot start again, and whose parts do not stop either, is t
   await it.ask('trouble', { kind: 'exit' });
   await it.until(() => it.lines.filter(({ message }) => message === BROKEN).length === 2);
   assert.equal(it.line(AGAIN), undefined);
+  const errors = it.lines.filter(({ level }) => level === 'error');
+  assert.deepEqual(errors.map(({ message, reason, err }) => [message, reason, (err as Error | undefined)?.message]), [[BROKEN, 'it ended by itself (exit code 3)', undefined], [BROKEN, 'it could not start', 'There is no coal.']], 'each end is said once, with why');
 });
 
 test('where the system gives no thread, it is asked again later, and the others work on', { timeout: 120_000 }, async () => {
