@@ -94,4 +94,11 @@ export const migrations: readonly Migration[] = [
         .execute();
     },
   },
+  {
+    name: '0004-revisions',
+    async up(db: Kysely<any>) {
+      await db.schema.alterTable('automations').addColumn('revision', 'bigint', (c) => c.notNull().defaultTo(0)).execute();
+      await db.schema.createIndex('automations_by_revision').on('automations').columns(['workspace', 'revision']).execute();
+    },
+  },
 ];

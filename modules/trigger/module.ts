@@ -30,4 +30,5 @@ export const triggerModule = defineModule({
   settings: TriggerSettings,
   parts: [RuleIndex, VersionRules, Firing, Agenda, Entering, Departures, Merges, EventRecordedHandler, PersonChangedHandler],
   lifecycles: [RuleIndex, Agenda],
+  replicable: true,
 });

@@ -10,6 +10,8 @@ export interface TriggerTables {
     /** Rises by one when the automation is turned off: what waits under an older one has ended. */
     epoch: number;
     enabled: Bit;
+    /** With each change the next number of the workspace: whoever knows all up to one number asks for what is behind it. */
+    revision: number;
     entered: number;
     waiting: number;
     sent: number;

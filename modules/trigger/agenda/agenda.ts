@@ -15,8 +15,8 @@ const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 30_000;
 /** How long a row that cannot be fired makes room for the others. */
 const PUT_OFF_MS = 600_000;
-/** The timer is set again after this even when nothing is due earlier: another process may have planned something. */
-const LONGEST_WAIT_MS = 300_000;
+/** How often an agenda that processes share is looked into unasked: who planned something may be gone when it is due. */
+const LOOK_MS = 30_000;
 const PURGE_ROWS = 500;
 /** Faults that say nothing about the row: the same batch is tried again. */
 const PASSING = new Set(['unavailable', 'exhausted', 'deadline', 'cancelled']);
@@ -39,6 +39,8 @@ export class Agenda implements Lifecycle {
   #limit: number;
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
+  #look: Timer | undefined;
+  #looking: Promise<void> | undefined;
   #round: Promise<void> | undefined;
   #again = false;
   #mayPurge = true;
@@ -60,7 +62,10 @@ export class Agenda implements Lifecycle {
     this.#fired = metrics.counter('trigger_agenda_fired_total', 'Rows of the agenda that came due, by what became of them.', ['outcome']);
     metrics.gauge('trigger_agenda_lag_seconds', 'How long the oldest due row of the agenda has been waiting.', () => this.#lagSeconds());
     this.#life = new StartStop(
-      () => this.#wake(),
+      () => {
+        this.#wake();
+        if (store.capabilities.shared) this.#lookOften();
+      },
       () => this.#finish(),
     );
   }
@@ -112,8 +117,23 @@ export class Agenda implements Lifecycle {
     this.#timer = this.#clock.at(time, () => this.#wake());
   }
 
+  /** What others have planned sets the timer too. */
+  #lookOften(): void {
+    this.#look = this.#clock.at(this.#clock.now() + LOOK_MS, () => {
+      this.#looking = this.#store
+        .run(soonest, {})
+        .then(([first]) => first && this.#arm(first.due))
+        .catch((err: unknown) => this.#log.debug({ err }, 'agenda not looked into; tried again'))
+        .finally(() => {
+          if (this.#life.state === 'starting' || this.#life.state === 'running') this.#lookOften();
+        });
+    });
+  }
+
   async #finish(): Promise<void> {
     this.#timer?.cancel();
+    this.#look?.cancel();
+    await this.#looking;
     await this.#round;
     this.#timer?.cancel();
   }
@@ -124,7 +144,7 @@ export class Agenda implements Lifecycle {
       while (busy && this.#life.state !== 'stopping') {
         const next = await this.#fire();
         busy = next === undefined || (await this.#purge());
-        if (!busy) this.#arm(Math.min(next!, this.#clock.now() + LONGEST_WAIT_MS));
+        if (!busy) this.#arm(next!);
         else await nextTurn();
       }
       this.#retryMs = FIRST_RETRY_MS;

@@ -1,4 +1,4 @@
-import { statement } from '../../../src/ports/storage.ts';
+import { type Bit, statement } from '../../../src/ports/storage.ts';
 import type { LiveRuleRow } from '../rules/live-rule.ts';
 import type { TriggerTables } from '../tables.ts';
 
@@ -30,6 +30,25 @@ export const liveRulesAfter = statement<TriggerTables, { workspace: string; afte
     .where('a.id', '>', p('after'))
     .where('a.enabled', '=', 1)
     .orderBy('a.id')
+    .limit(p('limit')),
+);
+
+/** The number of the workspace's last change; no row when it has no automations. */
+export const lastRevision = statement<TriggerTables, { workspace: string }>()((db, p) =>
+  db.selectFrom('automations').select('revision').where('workspace', '=', p('workspace')).orderBy('revision', 'desc').limit(1),
+);
+
+/** What has changed since, in order of the changes; those that are off as well. */
+export const changedSince = statement<TriggerTables, { workspace: string; revision: number; limit: number }>()<LiveRuleRow & { readonly revision: number; readonly enabled: Bit }>((db, p) =>
+  db
+    .selectFrom('automations as a')
+    .innerJoin('automation_versions as v', (on) =>
+      on.onRef('v.workspace', '=', 'a.workspace').onRef('v.automation_id', '=', 'a.id').onRef('v.version', '=', 'a.version'),
+    )
+    .select(['a.id', 'a.version', 'a.epoch', 'v.rule', 'a.revision', 'a.enabled'])
+    .where('a.workspace', '=', p('workspace'))
+    .where('a.revision', '>', p('revision'))
+    .orderBy('a.revision')
     .limit(p('limit')),
 );
 

@@ -1,6 +1,7 @@
 import { type Bit, type Transaction, statement } from '../../../src/ports/storage.ts';
 import type { Automation, AutomationRule } from '../contract.ts';
 import type { TriggerTables } from '../tables.ts';
+import { lastRevision } from './automation-statements.ts';
 
 type Key = { workspace: string; id: string };
 type Tx = Transaction<TriggerTables>;
@@ -86,7 +87,8 @@ export async function savedBy(tx: Tx, workspace: string, id: string, caller: str
 
 export async function insertAutomation(tx: Tx, workspace: string, automation: Automation): Promise<void> {
   const { automationId: id, name, version, createdAt, updatedAt } = automation;
-  await tx.db.insertInto('automations').values({ ...NOTHING_COUNTED, workspace, id, version, epoch: 1, enabled: automation.enabled ? 1 : 0, name, created_at: createdAt, updated_at: updatedAt }).execute();
+  const revision = await nextRevision(tx, workspace);
+  await tx.db.insertInto('automations').values({ ...NOTHING_COUNTED, workspace, id, version, epoch: 1, enabled: automation.enabled ? 1 : 0, revision, name, created_at: createdAt, updated_at: updatedAt }).execute();
 }
 
 const NOTHING_COUNTED = { entered: 0, waiting: 0, sent: 0, left_unqualified: 0, left_gone: 0, left_off: 0, left_merged: 0, turned_away: 0 };
@@ -100,11 +102,13 @@ export async function insertVersion(tx: Tx, workspace: string, automation: Autom
 }
 
 export async function updateAutomation(tx: Tx, workspace: string, { automationId, name, version, updatedAt }: Automation): Promise<void> {
-  await tx.db.updateTable('automations').set({ name, version, updated_at: updatedAt }).where('workspace', '=', workspace).where('id', '=', automationId).execute();
+  const revision = await nextRevision(tx, workspace);
+  await tx.db.updateTable('automations').set({ name, version, revision, updated_at: updatedAt }).where('workspace', '=', workspace).where('id', '=', automationId).execute();
 }
 
 export async function turnOn(tx: Tx, workspace: string, id: string, now: number): Promise<void> {
-  await tx.db.updateTable('automations').set({ enabled: 1, updated_at: now }).where('workspace', '=', workspace).where('id', '=', id).where('enabled', '=', 0).execute();
+  const revision = await nextRevision(tx, workspace);
+  await tx.db.updateTable('automations').set({ enabled: 1, revision, updated_at: now }).where('workspace', '=', workspace).where('id', '=', id).where('enabled', '=', 0).execute();
 }
 
 /**
@@ -112,12 +116,19 @@ export async function turnOn(tx: Tx, workspace: string, id: string, now: number)
  * fired, and they are cleared away later.
  */
 export async function turnOff(tx: Tx, workspace: string, id: string, now: number): Promise<void> {
+  const revision = await nextRevision(tx, workspace);
   await tx.db
     .updateTable('automations')
-    .set((eb) => ({ enabled: 0, epoch: eb('epoch', '+', 1), left_off: eb('left_off', '+', eb.ref('waiting')), waiting: 0, updated_at: now }))
+    .set((eb) => ({ enabled: 0, epoch: eb('epoch', '+', 1), left_off: eb('left_off', '+', eb.ref('waiting')), waiting: 0, revision, updated_at: now }))
     .where('workspace', '=', workspace)
     .where('id', '=', id)
     .where('enabled', '=', 1)
     .execute();
   await tx.db.insertInto('purges').values({ workspace, automation_id: id }).onConflict((conflict) => conflict.doNothing()).execute();
+}
+
+/** Transactions are serial: no two changes get the same one. */
+async function nextRevision(tx: Tx, workspace: string): Promise<number> {
+  const [last] = await tx.run(lastRevision, { workspace });
+  return (last?.revision ?? 0) + 1;
 }

@@ -4,7 +4,7 @@ import { type Lifecycle, StartStop } from '../../../src/kernel/lifecycle.ts';
 import { Settings } from '../../../src/kernel/module.ts';
 import { Metrics } from '../../../src/kernel/telemetry.ts';
 import { Store } from '../../../src/ports/storage.ts';
-import { liveRule, liveRulesAfter, workspacesAfter } from '../automations/automation-statements.ts';
+import { changedSince, lastRevision, liveRule, liveRulesAfter, workspacesAfter } from '../automations/automation-statements.ts';
 import type { TriggerSettings } from '../settings.ts';
 import type { TriggerTables } from '../tables.ts';
 import { toLiveRule } from './live-rule.ts';
@@ -15,19 +15,22 @@ const LOAD_ROWS = 100;
 
 interface Loaded {
   readonly rules: WorkspaceRules;
+  /** All changes up to this one are in `rules`, or newer ones. */
+  revision: number;
   usedAt: number;
 }
 
 /** A load under way; `stale` when a rule changed meanwhile. */
 interface Loading {
   stale: boolean;
-  readonly rules: Promise<WorkspaceRules>;
+  readonly loaded: Promise<Loaded>;
 }
 
 /**
  * The compiled rules of all workspaces, in memory: loaded before the module takes work, refreshed by each change,
  * loaded again when a workspace that had to make room is asked for. It may be behind the database: whoever acts
- * on a rule confirms its version in the transaction.
+ * on a rule confirms its version in the transaction. Where other processes may change the database, each use first
+ * reads what has changed since the last one: a hint that got lost would be an automation that never fires.
  */
 @injectable()
 export class RuleIndex implements Lifecycle {
@@ -53,10 +56,11 @@ export class RuleIndex implements Lifecycle {
     return this.#life.stop(deadlineMs);
   }
 
-  /** The workspace's rules; at once when they are in memory. */
+  /** The workspace's rules, with every change that was committed before this is asked; at once when they are in memory and nobody else changes them. */
   of(workspace: string): WorkspaceRules | Promise<WorkspaceRules> {
     const loaded = this.#loaded.get(workspace);
-    if (loaded === undefined) return (this.#loading.get(workspace) ?? this.#load(workspace)).rules;
+    if (this.#store.capabilities.shared) return this.#newest(workspace, loaded);
+    if (loaded === undefined) return this.#load(workspace).then(({ rules }) => rules);
     loaded.usedAt = ++this.#uses;
     return loaded.rules;
   }
@@ -71,6 +75,21 @@ export class RuleIndex implements Lifecycle {
     else rules?.put(toLiveRule(row));
   }
 
+  async #newest(workspace: string, known: Loaded | undefined): Promise<WorkspaceRules> {
+    const loaded = known ?? (await this.#load(workspace));
+    loaded.usedAt = ++this.#uses;
+    for (;;) {
+      const rows = await this.#store.run(changedSince, { workspace, revision: loaded.revision, limit: LOAD_ROWS });
+      for (const row of rows) {
+        if (row.enabled === 1) loaded.rules.put(toLiveRule(row));
+        else loaded.rules.remove(row.id);
+        loaded.revision = row.revision;
+      }
+      if (rows.length < LOAD_ROWS) return loaded.rules;
+      await nextTurn();
+    }
+  }
+
   async #warmUp(): Promise<void> {
     let after = '';
     while (this.#held() < this.#capacity) {
@@ -81,33 +100,37 @@ export class RuleIndex implements Lifecycle {
     }
   }
 
-  #load(workspace: string): Loading {
-    const loading: Loading = { stale: false, rules: Promise.resolve().then(() => this.#fill(workspace, loading)) };
+  #load(workspace: string): Promise<Loaded> {
+    const known = this.#loading.get(workspace);
+    if (known !== undefined) return known.loaded;
+    const loading: Loading = { stale: false, loaded: Promise.resolve().then(() => this.#fill(workspace, loading)) };
     this.#loading.set(workspace, loading);
-    return loading;
+    return loading.loaded;
   }
 
-  async #fill(workspace: string, loading: Loading): Promise<WorkspaceRules> {
+  async #fill(workspace: string, loading: Loading): Promise<Loaded> {
     try {
-      let rules: WorkspaceRules;
+      let loaded: Loaded;
       do {
         loading.stale = false;
-        rules = await this.#read(workspace);
+        loaded = await this.#read(workspace);
       } while (loading.stale);
-      this.#loaded.set(workspace, { rules, usedAt: ++this.#uses });
+      loaded.usedAt = ++this.#uses;
+      this.#loaded.set(workspace, loaded);
       this.#makeRoom(workspace);
-      return rules;
+      return loaded;
     } finally {
       this.#loading.delete(workspace);
     }
   }
 
-  async #read(workspace: string): Promise<WorkspaceRules> {
+  async #read(workspace: string): Promise<Loaded> {
+    const [last] = await this.#store.run(lastRevision, { workspace });
     const rules = new WorkspaceRules();
     for (let after = ''; ; await nextTurn()) {
       const rows = await this.#store.run(liveRulesAfter, { workspace, after, limit: LOAD_ROWS });
       for (const row of rows) rules.put(toLiveRule(row));
-      if (rows.length < LOAD_ROWS) return rules;
+      if (rows.length < LOAD_ROWS) return { rules, revision: last?.revision ?? 0, usedAt: 0 };
       after = rows.at(-1)!.id;
     }
   }

@@ -24,8 +24,7 @@ export class EventRecordedHandler implements TransactionalHandler<EventRecorded,
 
   async handle({ workspace, payload: event, trace }: Received<EventRecorded>, tx: Transaction<TriggerTables>): Promise<void> {
     if (workspace === null) throw new Fault('invalid', 'An event belongs to a workspace; the message names none.', { reason: 'workspace_required' });
-    const person = await seePerson(tx, workspace, event.person);
-    const rules = await this.#rules.of(workspace);
+    const [person, rules] = await Promise.all([seePerson(tx, workspace, event.person), this.#rules.of(workspace)]);
     for (const rule of rules.matching(event.name, event.properties, event.person)) await this.#entering.enter(tx, rule, { workspace, event, person, trace });
   }
 }

@@ -57,8 +57,9 @@ describe('agenda', () => {
 
   withRig('sets one timer, however much is planned', async (rig, clock) => {
     await rig.save({ waitMs: DAY });
+    const before = clock.pending;
     for (let i = 0; i < 50; i++) await rig.event({ person: person(`p${i}`), time: clock.now() - i });
-    assert.equal(clock.pending, 1);
+    assert.equal(clock.pending, before + 1);
   });
 
   withRig('fires in order of time, in batches', async (rig, clock) => {
