@@ -1,10 +1,14 @@
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import stompit from 'stompit';
+import type stompit from 'stompit';
 import type { Clock, Timer } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { ActiveMqSettings } from './driver.ts';
+
+/** When the first connection is made: few installations have a use for it, and each start would wait for it. */
+const load = createRequire(import.meta.url);
 
 /** A message on its way to the broker. Header values are ASCII: others are cut at the edges of TCP segments. */
 export interface Frame {
@@ -108,7 +112,8 @@ export class Connection {
       };
       const cancel = (): void => fail(new Fault('cancelled', 'The bus is stopping.', { origin: 'unsent' }));
       const timer = clock.at(clock.now() + connectTimeoutMs, () => fail(away(`The broker did not answer within ${connectTimeoutMs} ms.`, 'unsent')));
-      const client = stompit.connect(
+      const { connect } = load('stompit') as typeof stompit;
+      const client = connect(
         {
           host, port, noDelay: true, timeout: connectTimeoutMs, maxLineLength: LINE_BYTES, maxHeaders: MOST_HEADERS, heartbeatDelayMargin: HEART_MARGIN_MS,
           ...(tls ? { ssl: true, servername: host, ...(ca === undefined ? {} : { ca }) } : {}),
