@@ -76,6 +76,28 @@ export interface TransactionOptions {
   readonly timeoutMs?: number;
 }
 
+/** A table as it stands in a database. */
+export interface TableShape {
+  readonly name: string;
+  /** In the order of the table. */
+  readonly columns: readonly string[];
+  /** The column that the database numbers by itself, rising; null when there is none. */
+  readonly numbered: string | null;
+}
+
+/**
+ * One committed state of a whole database, held while writers go on. Meanwhile it keeps a connection, and on SQLite the
+ * write-ahead log from being cut back.
+ */
+export interface Snapshot {
+  /** In the order of their making, so that none refers to one behind it. The list of migrations, `migrations` (name, applied), is one of them. */
+  readonly tables: readonly TableShape[];
+  /** Every row of a table in batches, off the event loop; by the numbered column where there is one. One table at a time. */
+  rows(table: TableShape, options?: { readonly batchRows?: number }): AsyncIterable<Readonly<Record<string, unknown>>[]>;
+  /** Ends what is being read. Twice does nothing. */
+  close(): Promise<void>;
+}
+
 /**
  * One module's database. Reads outside a transaction see what is committed; writes outside one are refused.
  * Faults: `conflict` with reason `unique` (details.constraint), `conflict` with reason `foreign_key`, `not_null` or
@@ -97,6 +119,8 @@ export interface Storage<DB = any> extends Reader<DB>, Lifecycle {
    * that stops early frees the reader.
    */
   scan<Row>(query: Compilable<Row>, options?: { readonly batchRows?: number; readonly signal?: AbortSignal }): AsyncIterable<Row[]>;
+  /** The state that is committed when it resolves, or one in between. Faults: `unavailable`, `exhausted` (no connection free). */
+  snapshot(): Promise<Snapshot>;
   /** Applies what is missing. Refuses a database that has migrations which this build does not know. */
   migrate(migrations: readonly Migration[]): Promise<void>;
 }

@@ -73,6 +73,8 @@ export class Replica implements Storage {
 
   scan: Storage['scan'] = (query, options) => this.#options.storage.scan(query, options);
 
+  snapshot: Storage['snapshot'] = () => this.#options.storage.snapshot();
+
   start(): Promise<void> {
     return this.#options.storage.start();
   }

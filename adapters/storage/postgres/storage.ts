@@ -4,7 +4,7 @@ import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
-import type { Migration, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
+import type { Migration, Snapshot, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
 import { stopped } from '../shared/faults.ts';
 import { groupTelemetry } from '../shared/group-telemetry.ts';
 import { batchRowsOf, MIGRATION_TIMEOUT_MS, timeoutOf } from '../shared/limits.ts';
@@ -17,6 +17,7 @@ import { migrationStatements } from './migrations.ts';
 import { Readers } from './readers.ts';
 import { scan } from './scan.ts';
 import { clientConfig, type Role, Session } from './session.ts';
+import { openSnapshot } from './snapshot.ts';
 import { queryOf, resultOf, Statements } from './statements.ts';
 import type { Turn } from './turn.ts';
 
@@ -102,6 +103,11 @@ export class PostgresStorage implements Storage {
       batchRows: batchRowsOf(options),
       signal: options.signal === undefined ? scans.signal : AbortSignal.any([options.signal, scans.signal]),
     });
+  }
+
+  async snapshot(): Promise<Snapshot> {
+    const { scanners, scans } = this.#opened();
+    return openSnapshot({ readers: scanners, schema: this.#schema, signal: scans.signal });
   }
 
   async migrate(migrations: readonly Migration[]): Promise<void> {

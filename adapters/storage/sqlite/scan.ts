@@ -8,6 +8,8 @@ import { sideThread } from './side-thread.ts';
 
 export interface ScanRequest {
   readonly path: string;
+  /** One that is held; left out: one of its own. */
+  readonly snapshot?: number;
   readonly sql: string;
   readonly values: readonly SQLInputValue[];
   readonly batchRows: number;

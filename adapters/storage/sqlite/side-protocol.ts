@@ -3,8 +3,11 @@ import type { SQLInputValue, SQLOutputValue } from 'node:sqlite';
 /** What the main thread asks of the side thread. Each request is answered once, under its id. */
 export type SideRequest = { readonly id: number } & (
   | { readonly kind: 'checkpoint'; readonly path: string; readonly mode: CheckpointMode }
-  /** Opens a snapshot under `cursor` and answers with its first batch. */
-  | { readonly kind: 'scan'; readonly cursor: number; readonly path: string; readonly sql: string; readonly values: readonly SQLInputValue[]; readonly batchRows: number; readonly cacheKb: number }
+  /** Holds one state of a database under `snapshot`, for scans over it. */
+  | { readonly kind: 'snapshot'; readonly snapshot: number; readonly path: string; readonly cacheKb: number }
+  | { readonly kind: 'release'; readonly snapshot: number }
+  /** Reads under `cursor`, over a snapshot of its own or one that is held, and answers with the first batch. */
+  | { readonly kind: 'scan'; readonly cursor: number; readonly snapshot?: number; readonly path: string; readonly sql: string; readonly values: readonly SQLInputValue[]; readonly batchRows: number; readonly cacheKb: number }
   | { readonly kind: 'next'; readonly cursor: number }
   | { readonly kind: 'end'; readonly cursor: number }
   /** Closes what is open on a database. */

@@ -23,7 +23,7 @@ class SideThread {
     this.#users++;
   }
 
-  async release(): Promise<void> {
+  async leave(): Promise<void> {
     if (--this.#users > 0) return;
     const worker = this.#worker;
     this.#worker = undefined;
@@ -47,6 +47,15 @@ class SideThread {
     return this.#ask({ kind: 'next', cursor }) as Promise<Batch>;
   }
 
+  /** The snapshot has the id that `newCursor` gave. */
+  async hold(request: Ask<'snapshot'>): Promise<void> {
+    await this.#ask(request);
+  }
+
+  async release(snapshot: number): Promise<void> {
+    if (this.running) await this.#ask({ kind: 'release', snapshot });
+  }
+
   newCursor(): number {
     return ++this.#lastId;
   }
@@ -59,7 +68,7 @@ class SideThread {
     if (this.running) await this.#ask({ kind: 'close', path });
   }
 
-  #ask(request: Ask<'checkpoint'> | Ask<'scan'> | Ask<'next'> | Ask<'end'> | Ask<'close'>): Promise<WalState | Batch | undefined> {
+  #ask(request: Ask<'checkpoint'> | Ask<'snapshot'> | Ask<'release'> | Ask<'scan'> | Ask<'next'> | Ask<'end'> | Ask<'close'>): Promise<WalState | Batch | undefined> {
     const id = ++this.#lastId;
     const worker = (this.#worker ??= this.#begin());
     return new Promise((resolve, reject) => {

@@ -10,20 +10,30 @@ import { type Batch, type SideReply, type SideRequest, SNAPSHOT_GONE, type WalSt
 /** A batch also ends at about this size, so that few large rows do not become one large batch. */
 const BATCH_BYTES = 1_048_576;
 
-interface Cursor {
+interface Held {
   readonly path: string;
   readonly database: DatabaseSync;
+}
+
+interface Cursor extends Held {
+  /** Of a snapshot that outlives it; else the database is its own. */
+  readonly snapshot: number | undefined;
   readonly rows: Iterator<readonly SQLOutputValue[]>;
   readonly batchRows: number;
 }
 
 const checkpointers = new Map<string, DatabaseSync>();
 const cursors = new Map<number, Cursor>();
+const snapshots = new Map<number, Held>();
 
 function answer(request: SideRequest): WalState | Batch | undefined {
   switch (request.kind) {
     case 'checkpoint':
       return checkpoint(request);
+    case 'snapshot':
+      return hold(request);
+    case 'release':
+      return release(request.snapshot);
     case 'scan':
       return open(request);
     case 'next':
@@ -46,25 +56,53 @@ function checkpoint({ path, mode }: Extract<SideRequest, { kind: 'checkpoint' }>
   return { busy, log, checkpointed };
 }
 
-function open({ cursor, path, sql, values, batchRows, cacheKb }: Extract<SideRequest, { kind: 'scan' }>): Batch {
+function begin(path: string, cacheKb: number): DatabaseSync {
   const database = new DatabaseSync(path, { timeout: 0 });
+  database.exec(`PRAGMA cache_size = -${cacheKb}; PRAGMA query_only = ON; BEGIN`);
+  return database;
+}
+
+function hold({ snapshot, path, cacheKb }: Extract<SideRequest, { kind: 'snapshot' }>): undefined {
+  const database = begin(path, cacheKb);
+  // BEGIN alone holds nothing: the first read does.
+  database.prepare('SELECT count(*) FROM sqlite_schema').get();
+  snapshots.set(snapshot, { path, database });
+}
+
+function release(snapshot: number): undefined {
+  for (const [id, cursor] of cursors) if (cursor.snapshot === snapshot) end(id);
+  snapshots.get(snapshot)?.database.close();
+  snapshots.delete(snapshot);
+}
+
+function held(snapshot: number): DatabaseSync {
+  const found = snapshots.get(snapshot);
+  if (found === undefined) throw gone();
+  return found.database;
+}
+
+function gone(): Error {
+  return Object.assign(new Error('The snapshot is gone.'), { code: SNAPSHOT_GONE });
+}
+
+function open({ cursor, snapshot, path, sql, values, batchRows, cacheKb }: Extract<SideRequest, { kind: 'scan' }>): Batch {
+  const database = snapshot === undefined ? begin(path, cacheKb) : held(snapshot);
   try {
-    database.exec(`PRAGMA cache_size = -${cacheKb}; PRAGMA query_only = ON; BEGIN`);
     const statement = database.prepare(sql);
     statement.setReturnArrays(true);
     const rows = statement.iterate(...values) as unknown as Iterator<readonly SQLOutputValue[]>;
-    cursors.set(cursor, { path, database, rows, batchRows });
+    cursors.set(cursor, { path, database, snapshot, rows, batchRows });
     return { columns: statement.columns().map((column) => column.name), ...advance(cursor) };
   } catch (error) {
     cursors.delete(cursor);
-    if (database.isOpen) database.close();
+    if (snapshot === undefined && database.isOpen) database.close();
     throw error;
   }
 }
 
 function advance(id: number): Batch {
   const cursor = cursors.get(id);
-  if (cursor === undefined) throw Object.assign(new Error('The snapshot is gone.'), { code: SNAPSHOT_GONE });
+  if (cursor === undefined) throw gone();
   const rows: (readonly SQLOutputValue[])[] = [];
   try {
     for (let bytes = 0; rows.length < cursor.batchRows && bytes < BATCH_BYTES; ) {
@@ -92,11 +130,13 @@ function sizeOf(row: readonly SQLOutputValue[]): number {
 function end(id: number): undefined {
   const cursor = cursors.get(id);
   cursors.delete(id);
-  cursor?.database.close();
+  if (cursor?.snapshot === undefined) cursor?.database.close();
+  else cursor.rows.return?.();
 }
 
 function close(path: string): undefined {
   for (const [id, cursor] of cursors) if (cursor.path === path) end(id);
+  for (const [id, one] of snapshots) if (one.path === path) release(id);
   checkpointers.get(path)?.close();
   checkpointers.delete(path);
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
-import type { Migration, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
+import type { Migration, Snapshot, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
 import { stopped } from '../shared/faults.ts';
 import { groupTelemetry } from '../shared/group-telemetry.ts';
 import { batchRowsOf, MIGRATION_TIMEOUT_MS, timeoutOf } from '../shared/limits.ts';
@@ -19,6 +19,7 @@ import { migrationStatements } from './migrations.ts';
 import { own, type Ownership } from './ownership.ts';
 import { scan } from './scan.ts';
 import { sideThread } from './side-thread.ts';
+import { openSnapshot } from './snapshot.ts';
 import { bindable } from './values.ts';
 
 export interface SqliteStorageOptions {
@@ -101,6 +102,11 @@ export class SqliteStorage implements Storage {
     });
   }
 
+  async snapshot(): Promise<Snapshot> {
+    const { log, scans } = this.#opened();
+    return openSnapshot({ path: this.#options.path, cacheKb: this.#options.settings.cacheKb, signal: scans.signal, whenDurable: () => log.whenDurable() });
+  }
+
   async migrate(migrations: readonly Migration[]): Promise<void> {
     const { commits, writer, reader } = this.#opened();
     const transaction = (work: (db: Kysely<any>) => Promise<void>) => commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db).db), MIGRATION_TIMEOUT_MS);
@@ -166,7 +172,7 @@ export class SqliteStorage implements Storage {
     open.reader.close();
     open.writer.close();
     open.ownership.release();
-    await sideThread.release();
+    await sideThread.leave();
   }
 }
 

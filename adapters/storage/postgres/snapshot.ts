@@ -1,0 +1,50 @@
+import type { PoolClient } from 'pg';
+import type { Snapshot, TableShape } from '../../../src/ports/storage.ts';
+import { batchRowsOf } from '../shared/limits.ts';
+import { type ColumnRow, everyRow, tableShapes } from '../shared/table-shapes.ts';
+import { whenAborted } from '../shared/when-aborted.ts';
+import { readFault, type Readers } from './readers.ts';
+
+/** The first statement of the transaction: from here on it sees nothing else. */
+const COLUMNS = `
+  SELECT one.relname AS "table", field.attname AS "column", (field.attidentity <> '')::int AS "numbered"
+  FROM pg_class one JOIN pg_attribute field ON field.attrelid = one.oid
+  WHERE one.relnamespace = $1::regnamespace AND one.relkind = 'r' AND field.attnum > 0 AND NOT field.attisdropped
+  ORDER BY one.oid, field.attnum`;
+
+/** Holds the present state of a schema on a connection for long reads. */
+export async function openSnapshot({ readers, schema, signal }: { readonly readers: Readers; readonly schema: string; readonly signal: AbortSignal }): Promise<Snapshot> {
+  const client = await readers.take();
+  const aborted = whenAborted(signal, () => readers.giveBack(client, true));
+  let isOpen = true;
+  const close = async () => {
+    if (!isOpen) return;
+    isOpen = false;
+    aborted.forget();
+    // A cursor that is still read from ends with its connection.
+    await client.query('ROLLBACK').then(() => readers.giveBack(client, false), () => readers.giveBack(client, true));
+  };
+  try {
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    const { rows } = await client.query({ text: COLUMNS, values: [`"${schema}"`] });
+    return { tables: tableShapes(rows as ColumnRow[]), rows: (table, options = {}) => rowsOf(client, aborted.promise, table, batchRowsOf(options)), close };
+  } catch (error) {
+    await close();
+    throw readFault(error);
+  }
+}
+
+async function* rowsOf(client: PoolClient, aborted: Promise<never>, table: TableShape, batchRows: number): AsyncGenerator<Record<string, unknown>[], void, void> {
+  try {
+    await Promise.race([client.query(`DECLARE rows NO SCROLL CURSOR FOR ${everyRow(table)}`), aborted]);
+    for (;;) {
+      const { rows } = await Promise.race([client.query(`FETCH FORWARD ${batchRows} FROM rows`), aborted]);
+      if (rows.length > 0) yield rows as Record<string, unknown>[];
+      if (rows.length < batchRows) return;
+    }
+  } catch (error) {
+    throw readFault(error);
+  } finally {
+    await client.query('CLOSE rows').catch(() => {});
+  }
+}
