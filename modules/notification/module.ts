@@ -31,7 +31,7 @@ export const notificationModule = defineModule({
   calls: [portal],
   migrations,
   subscriptions: [
-    { message: sendRequested, concurrency: SENDS_AT_ONCE, effect: SendHandler },
+    { message: sendRequested, concurrency: SENDS_AT_ONCE, effect: SendHandler, sends: true },
     { message: templatePublished, concurrency: 4, transactional: TemplatePublishedHandler },
     { message: personChanged, concurrency: 10, transactional: PersonChangedHandler },
     { message: erasePerson, concurrency: 1, effect: ErasureHandler },

@@ -22,6 +22,7 @@ import { BusPublisher } from '../fabric/publisher.ts';
 import { Subscriber } from '../fabric/subscriber.ts';
 import { fabricMigrations } from '../fabric/tables.ts';
 import { Target } from '../fabric/target.ts';
+import type { SendingHold } from './host/sending-hold.ts';
 
 export interface CompositionOptions {
   /** Those that run here. */
@@ -41,6 +42,8 @@ export interface CompositionOptions {
   /** Queues of modules that run elsewhere and consume from this bus: declared before anybody publishes, like those of the modules here. */
   readonly queuesElsewhere?: readonly QueueSettings[];
   readonly channels: Channels;
+  /** Left out: nothing is held. */
+  readonly sending?: SendingHold;
   /** Each module's section of the configuration, parsed. */
   readonly settings: Readonly<Record<string, unknown>>;
 }
@@ -95,7 +98,7 @@ export function compose(options: CompositionOptions): Composition {
   const implementations = new Map(placed.map(({ definition, container, once }) => [definition, once.guard(definition.contract, container.get<object>(definition.implementation as never))]));
 
   const life = new StartStop(
-    () => start(placed, (definition) => targets.get(definition.contract.name)!.serve(implementations.get(definition)!), options.bus, options.queuesElsewhere ?? []),
+    () => start(placed, (definition) => targets.get(definition.contract.name)!.serve(implementations.get(definition)!), options),
     (deadlineMs) => stop(placed, targets, options.bus, deadlineMs),
   );
   return {
@@ -162,7 +165,7 @@ function classesOf(definition: ModuleDefinition): Set<Injectable<unknown>> {
   ]);
 }
 
-async function start(placed: readonly Placed[], serve: (module: ModuleDefinition) => void, bus: Bus, queuesElsewhere: readonly QueueSettings[]): Promise<void> {
+async function start(placed: readonly Placed[], serve: (module: ModuleDefinition) => void, { bus, queuesElsewhere = [], sending, log }: CompositionOptions): Promise<void> {
   for (const { storage, definition } of placed) {
     await storage.start();
     await storage.migrate([...fabricMigrations, ...definition.migrations]);
@@ -180,7 +183,10 @@ async function start(placed: readonly Placed[], serve: (module: ModuleDefinition
     await relay.start();
     await pruner.start();
   }
-  for (const subscriber of subscribers) await subscriber.start();
+  for (const subscriber of subscribers) {
+    if (subscriber.sends && sending?.held !== undefined) sending.afterRelease(() => void subscriber.start().catch((err: unknown) => log.error({ err }, 'sending could not begin; start the host again')));
+    else await subscriber.start();
+  }
 }
 
 /** In the reverse order of the start: first what takes in work, last what keeps it. Each part gets its try, whatever the others do. */

@@ -39,6 +39,11 @@ export class Subscriber {
     this.#seconds = context.metrics.histogram('message_handling_seconds', 'Time a handler took, by queue and outcome.', ['queue', 'outcome']);
   }
 
+  /** Whether its effect leaves the house. */
+  get sends(): boolean {
+    return this.#subscription.sends === true;
+  }
+
   /** Before anybody publishes: a topic without a queue keeps nothing. */
   declare(): Promise<void> {
     return this.#context.bus.declare(queueSettings(this.#subscription.message, this.#context.module));

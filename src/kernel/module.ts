@@ -30,6 +30,8 @@ interface SubscriptionBase<P> {
   readonly message: MessageDefinition<P>;
   /** Messages of one queue under way at once. */
   readonly concurrency: number;
+  /** Its effect leaves the house: none are taken while sending is held. */
+  readonly sends?: true;
 }
 export type Subscription<P = any> =
   | (SubscriptionBase<P> & { readonly transactional: Injectable<TransactionalHandler<P>> })

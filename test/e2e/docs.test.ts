@@ -94,6 +94,18 @@ test('the commands of the guide to moving the bus work as they stand, and the ne
   }
 });
 
+test('the commands of the guide to backups work as they stand', async () => {
+  const server = await Multilith.start();
+  const folder = mkdtempSync(join(scratch, 'backup-'));
+  try {
+    const { code, out, error } = await run('bash', ['-euo', 'pipefail', '-c', `${NPM}\n${blocksOf(page('docs/backup.md'), 'sh').join('\n')}`], folder, { MULTILITH_DATA: server.dataDir });
+    assert.equal(code, 0, `${out}\n${error}`);
+    assert.match(out, /monday\.gz: all of[\s\S]*copy holds all of[\s\S]*Sending is held: this is a copy[\s\S]*Sending is released/);
+  } finally {
+    await server.dispose();
+  }
+});
+
 test('the examples of topologies have nothing wrong', () => {
   const blocks = ['docs/operating.md', 'docs/workers.md'].flatMap((name) => blocksOf(page(name), 'yaml'));
   assert.ok(blocks.length > 0);
@@ -133,7 +145,7 @@ test('the module and the adapter of the guide compile where they say they lie', 
 });
 
 test('links to other pages lead somewhere', () => {
-  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')], ['docs/moving-the-bus.md', join(root, 'docs')]] as const) {
+  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')], ['docs/moving-the-bus.md', join(root, 'docs')], ['docs/backup.md', join(root, 'docs')]] as const) {
     for (const [, target] of page(name).matchAll(/\]\((?!https?:)([^)#]+)\)/g)) assert.ok(existsSync(join(folder, target!)), `${name} → ${target}`);
   }
 });

@@ -29,6 +29,11 @@ export class MailTraffic {
     this.automationId = automationId;
   }
 
+  /** How many events have been accepted so far. */
+  get accepted(): number {
+    return this.#accepted.size;
+  }
+
   /** People, a template and an automation in the first workspace of the system. */
   static async over(system: { readonly url: string; readonly output: string }, server: MailServer): Promise<MailTraffic> {
     const workspace = await TestWorkspace.create(system);

@@ -6,6 +6,7 @@ import type { OperatorCommand } from '../../kernel/module.ts';
 import type { SystemStatus } from '../../kernel/system.ts';
 import type { Log } from '../../kernel/telemetry.ts';
 import type { Bus } from '../../ports/bus.ts';
+import type { Backups } from '../backup/backups.ts';
 import type { KeptBus } from '../host/kept-bus.ts';
 import { runBusOperation } from './operations.ts';
 
@@ -18,6 +19,7 @@ export interface Desk {
   readonly bus: Bus;
   /** Where this host keeps the messages. */
   readonly keptBus?: Pick<KeptBus, 'move' | 'progress'> | undefined;
+  readonly backups: Pick<Backups, 'begin' | 'progress'>;
   readonly log: Log;
   status(): object;
   /** All hosts of the topology, as far as they can be asked. */
@@ -27,7 +29,7 @@ export interface Desk {
 }
 
 /**
- * `GET /status`, `GET /system`, `GET` and `POST /bus-move`, `POST /bus/<operation>`, `POST /operator/<module>/<command>`: JSON both ways, a fault's record with
+ * `GET /status`, `GET /system`, `GET` and `POST /bus-move` and `/backup`, `POST /bus/<operation>`, `POST /operator/<module>/<command>`: JSON both ways, a fault's record with
  * its HTTP status when it did not work.
  */
 export function controlListener(desk: Desk): RequestListener {
@@ -49,18 +51,20 @@ async function answer(request: IncomingMessage, desk: Desk): Promise<unknown> {
   if (request.method === 'GET' && part === 'system') return desk.system();
   if (part === 'bus-move' && desk.keptBus === undefined) throw new Fault('not_found', 'This host does not keep the messages.', { reason: 'no_messages' });
   if (request.method === 'GET' && part === 'bus-move') return desk.keptBus!.progress;
+  if (request.method === 'GET' && part === 'backup') return desk.backups.progress;
   const input = await readJson(request);
-  if (request.method === 'POST' && part === 'bus-move') return desk.keptBus!.move(topologyIn(input));
+  if (request.method === 'POST' && part === 'backup') return desk.backups.begin(pathIn(input, 'path'));
+  if (request.method === 'POST' && part === 'bus-move') return desk.keptBus!.move(pathIn(input, 'topology'));
   if (request.method === 'POST' && part === 'bus' && rest.length === 1) return runBusOperation(desk.bus, rest[0]!, input);
   const command = request.method === 'POST' && part === 'operator' && rest.length === 2 ? desk.operator(rest[0]!, rest[1]!) : undefined;
   if (command === undefined) throw new Fault('not_found', `There is no control command ${request.method} ${request.url}.`, { reason: 'command_not_found' });
   return command.run(input, systemCall('operator', null, Date.now() + COMMAND_MS));
 }
 
-function topologyIn(input: Json): string {
-  const { topology } = (input ?? {}) as { readonly topology?: Json };
-  if (typeof topology !== 'string' || !isAbsolute(topology)) throw new Fault('invalid', 'A move needs the absolute path of a topology.', { reason: 'topology_missing' });
-  return topology;
+function pathIn(input: Json, field: string): string {
+  const path = ((input ?? {}) as Readonly<Record<string, Json>>)[field];
+  if (typeof path !== 'string' || !isAbsolute(path)) throw new Fault('invalid', `This command needs an absolute path as "${field}".`, { reason: `${field}_missing` });
+  return path;
 }
 
 async function readJson(request: IncomingMessage): Promise<Json> {

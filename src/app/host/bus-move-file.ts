@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { MoveLedger } from '../../fabric/bus-move.ts';
 import { BootProblem } from './boot-problem.ts';
+import { replaceDurably } from './durable-file.ts';
 
 const FILE = 'bus-move.json';
 const MoveRecord = z.strictObject({
@@ -42,7 +42,7 @@ export function moveFile(dataDir: string, move: Pick<MoveRecord, 'from' | 'to' |
   let writing: Promise<void> = Promise.resolve();
   // One after the other, so that the last word is the last.
   const write = (state: () => Pick<MoveRecord, 'moved' | 'isOver'>): Promise<void> => {
-    const written = writing.then(() => replaceDurably(dataDir, path, `${JSON.stringify({ ...move, ...state() })}\n`));
+    const written = writing.then(() => replaceDurably(path, `${JSON.stringify({ ...move, ...state() })}\n`));
     writing = written.catch(() => {});
     return written;
   };
@@ -54,23 +54,6 @@ export function moveFile(dataDir: string, move: Pick<MoveRecord, 'from' | 'to' |
       return write(() => ({ moved: [], isOver }));
     },
   };
-}
-
-async function replaceDurably(folder: string, path: string, text: string): Promise<void> {
-  const draft = await open(`${path}.new`, 'w', 0o600);
-  try {
-    await draft.writeFile(text);
-    await draft.sync();
-  } finally {
-    await draft.close();
-  }
-  await rename(`${path}.new`, path);
-  const entries = await open(folder, 'r');
-  try {
-    await entries.sync();
-  } finally {
-    await entries.close();
-  }
 }
 
 function parsed(text: string): unknown {

@@ -10,6 +10,7 @@ import { isRunning } from '../control/client.ts';
 import { BootProblem } from './boot-problem.ts';
 import { prepareDataDir } from './data-dir.ts';
 import { createBus, createChannel } from './drivers.ts';
+import { holdText, readHold } from './sending-hold.ts';
 
 /** What one look at this machine found. */
 export interface Finding {
@@ -124,6 +125,12 @@ function checkFsync(dataDir: string): Finding {
   } finally {
     rmSync(path, { force: true });
   }
+}
+
+/** What a restored copy waits for. */
+export function checkSending({ dataDir }: Config): Finding[] {
+  const held = readHold(dataDir);
+  return held === undefined ? [] : [{ check: 'sending', state: 'warn', detail: holdText(held), remedy: 'multilith sending release, once what it would send has been looked at.' }];
 }
 
 /** Of a host that shows pages. */

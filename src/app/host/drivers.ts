@@ -9,14 +9,23 @@ import type { Config } from '../config/config.ts';
 import type { Chosen, Parts } from '../config/parts.ts';
 import { busSharing } from './bus-sharing.ts';
 
+/** Asked for a driver's own database when it is opened, which `make` does; answers it. */
+export type OnOpen = (name: string, make: () => Storage) => Storage;
+const justMake: OnOpen = (_, make) => make();
+
 /** The bus that the configuration chose. */
-export function createBus({ driver, settings }: Chosen, parts: Parts, context: DriverContext): Bus {
-  return parts.bus[driver]!.create(settings, { ...context, openStorage: ownStorage(parts, context), sharing: busSharing(context) });
+export function createBus({ driver, settings }: Chosen, parts: Parts, context: DriverContext, onOpen = justMake): Bus {
+  return parts.bus[driver]!.create(settings, { ...context, openStorage: ownStorage(parts, context, onOpen), sharing: busSharing(context) });
 }
 
 /** A channel that the configuration chose, by the name that it has there. */
-export function createChannel(name: string, { driver, settings }: Chosen, parts: Parts, context: DriverContext): Channel {
-  return parts.channel[driver]!.create(settings, { ...context, name, openStorage: ownStorage(parts, context) });
+export function createChannel(name: string, { driver, settings }: Chosen, parts: Parts, context: DriverContext, onOpen = justMake): Channel {
+  return parts.channel[driver]!.create(settings, { ...context, name, openStorage: ownStorage(parts, context, onOpen) });
+}
+
+/** The database of a module, as the configuration chose it. */
+export function createStorage(name: string, { driver, settings }: Chosen, parts: Parts, context: DriverContext): Storage {
+  return parts.storage[driver]!.create(settings, { ...context, name });
 }
 
 /** What the hosts are found by. */
@@ -44,7 +53,7 @@ export function ownDatabase(dataDir: string, name: string): string {
  * What an embedded driver keeps lies in a database of its own on this host, and survives power loss whatever the
  * modules chose for theirs.
  */
-function ownStorage(parts: Parts, context: DriverContext): (name: string, directory?: string) => Storage {
+function ownStorage(parts: Parts, context: DriverContext, onOpen: OnOpen): (name: string, directory?: string) => Storage {
   const sqlite = parts.storage.sqlite!;
-  return (name, directory = context.dataDir) => sqlite.create(sqlite.settings.parse({}), { ...context, dataDir: directory, name });
+  return (name, directory = context.dataDir) => onOpen(name, () => sqlite.create(sqlite.settings.parse({}), { ...context, dataDir: directory, name }));
 }

@@ -1,6 +1,7 @@
 import type { Server } from 'node:http';
 import { systemCall } from '../../kernel/call.ts';
 import { systemClock } from '../../kernel/clock.ts';
+import { Fault } from '../../kernel/fault.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
 import { newId } from '../../kernel/ids.ts';
 import { type Lifecycle, StartStop, throwAll } from '../../kernel/lifecycle.ts';
@@ -11,6 +12,9 @@ import type { Channel } from '../../ports/channel.ts';
 import type { Storage } from '../../ports/storage.ts';
 import { queueSettings } from '../../fabric/envelope.ts';
 import type { Placement } from '../../fabric/placements.ts';
+import { Backups } from '../backup/backups.ts';
+import { liveProblem } from '../backup/databases.ts';
+import { requireWhole } from '../backup/unfinished.ts';
 import type { Config } from '../config/config.ts';
 import { urlOf } from '../config/listen.ts';
 import type { Parts } from '../config/parts.ts';
@@ -20,8 +24,9 @@ import { compose, type Composition } from '../container.ts';
 import { controlListener } from '../control/desk.ts';
 import { leaveDataDir, takeDataDir } from '../control/socket.ts';
 import type { ModuleThreads } from '../thread/module-threads.ts';
+import { BootProblem } from './boot-problem.ts';
 import { prepareDataDir } from './data-dir.ts';
-import { createChannel } from './drivers.ts';
+import { createChannel, createStorage } from './drivers.ts';
 import { HealthSurface } from './health.ts';
 import { HttpServer } from './http-server.ts';
 import { inTime } from './in-time.ts';
@@ -31,6 +36,7 @@ import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import type { Peers } from './peers.ts';
 import { fingerprintOf } from './same-installation.ts';
+import { holdText, SendingHold } from './sending-hold.ts';
 import { takenDatabase } from './taken-database.ts';
 import { plainly, type Trouble } from './trouble.ts';
 
@@ -69,6 +75,10 @@ export class Host implements Lifecycle {
   /** Undefined where another host keeps the messages. */
   #keptBus: KeptBus | undefined;
   #threads: ModuleThreads | undefined;
+  #sending: SendingHold | undefined;
+  /** Open on the main thread. */
+  readonly #databases = new Map<string, Storage>();
+  readonly #backups: Backups;
   #channels: ReadonlyMap<string, Channel> = new Map();
   #composition: Composition | undefined;
 
@@ -82,6 +92,7 @@ export class Host implements Lifecycle {
     this.#workerQueues = workerQueues(config.bus, parts);
     this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#modules.includes(module));
     this.#log = log;
+    this.#backups = new Backups({ dataDir: config.dataDir, databases: this.#databases, requirePossible: () => this.#requireBackupPossible(), clock: systemClock, log });
     this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => [...(this.#threads?.problems() ?? []), ...this.#problems()].map(({ plain }) => plain));
     this.#http = this.#parts.modules.some(({ http }) => http !== undefined) ? new HttpServer(config.http, log, this.#metrics) : undefined;
     this.#life = new StartStop(
@@ -139,7 +150,9 @@ export class Host implements Lifecycle {
   async #start(): Promise<void> {
     const { dataDir } = this.#config;
     prepareDataDir(dataDir);
+    requireWhole(dataDir);
     this.#control = await takeDataDir(dataDir, this.name);
+    this.#sending = new SendingHold(dataDir, systemClock);
     const secret = installationSecret(dataDir);
     this.#fingerprint = fingerprintOf(secret);
     if (this.#http !== undefined) {
@@ -147,12 +160,12 @@ export class Host implements Lifecycle {
       await this.#http.start();
     }
     this.#peers = await this.#createPeers();
-    if (this.#peers?.remoteBus === undefined) this.#keptBus = new KeptBus({ config: this.#config, host: this.name, parts: this.#parts, context: this.#context, readTopology: this.#readTopology });
+    if (this.#peers?.remoteBus === undefined) this.#keptBus = new KeptBus({ config: this.#config, host: this.name, parts: this.#parts, context: this.#context, readTopology: this.#readTopology, onOpen: this.#keep });
     this.#bus = this.#peers?.remoteBus ?? this.#keptBus!.bus;
     this.#channels = this.#createChannels();
     this.#threads = await this.#createThreads(this.#bus, secret);
     this.#composition = this.#compose(this.#bus, secret);
-    this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
+    this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, backups: this.#backups, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
     this.#metrics.watchEdges({ edges: () => [...(this.#threads?.edgeTotals() ?? []), ...(this.#peers?.edgeTotals() ?? [])], connections: () => this.#peers?.connections() ?? [] });
     await this.#peers?.start({ targets: [...this.#composition.targets, ...(this.#threads?.targets ?? [])], bus: this.#bus, status: () => this.#hostStatus() });
     for (const channel of this.#channels.values()) await channel.start();
@@ -167,10 +180,12 @@ export class Host implements Lifecycle {
   async #stop(deadlineMs: number): Promise<void> {
     const until = Date.now() + deadlineMs;
     this.#health.phase = 'stopping';
+    this.#sending?.stop();
     const leftMs = () => Math.max(until - Date.now(), 0);
     const problems: unknown[] = [];
     // Each gets its try, whatever became of the one before it.
     const step = async (work: Promise<unknown> | undefined) => void (await work?.catch((error: unknown) => problems.push(error)));
+    await step(this.#backups.stop());
     // Before the consumers, who wait for their mails: a server that does not answer must not hold up the stop.
     for (const channel of this.#channels.values()) channel.quiesce?.();
     const finishingMs = deadlineMs * FINISHING_SHARE;
@@ -189,7 +204,7 @@ export class Host implements Lifecycle {
 
   #createChannels(): ReadonlyMap<string, Channel> {
     if (!this.#modules.some(({ usesChannels }) => usesChannels)) return new Map();
-    return new Map(Object.entries(this.#config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, this.#parts, this.#context)]));
+    return new Map(Object.entries(this.#config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, this.#parts, this.#context, this.#keep)]));
   }
 
   /** Loaded only where there are others: the transports and what they stand on take some 30 MB. */
@@ -244,6 +259,7 @@ export class Host implements Lifecycle {
       // An event that comes before its subscriber's host or thread has ever started would be kept by nobody.
       queuesElsewhere: config.bus.host === this.name || config.bus.host === null ? [...this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))), ...this.#workerQueues] : [],
       channels: this.#channels,
+      sending: this.#sending!,
       settings: config.modules,
     });
   }
@@ -253,8 +269,19 @@ export class Host implements Lifecycle {
   }
 
   #openStorage(name: string): Storage {
-    const { driver, settings } = this.#config.storage[name]!;
-    return this.#parts.storage[driver]!.create(settings, { ...this.#context, name });
+    return this.#keep(name, () => createStorage(name, this.#config.storage[name]!, this.#parts, this.#context));
+  }
+
+  readonly #keep = (name: string, make: () => Storage): Storage => {
+    const storage = make();
+    this.#databases.set(name, storage);
+    return storage;
+  };
+
+  #requireBackupPossible(): void {
+    const problem = liveProblem(this.#config) ?? (this.#keptBus?.progress == null ? undefined : new BootProblem('Messages are being moved to another bus, or have been.', 'Let the move end, and start with the new bus.'));
+    if (problem !== undefined) throw new Fault('conflict', `${problem.message} ${problem.remedy}`, { reason: 'backup_impossible' });
+    if (this.#health.phase !== 'ready') throw new Fault('unavailable', 'The host is not ready yet.', { reason: this.#health.phase });
   }
 
   #operator(module: string, command: string) {
@@ -276,8 +303,13 @@ export class Host implements Lifecycle {
   /** What is away that this host calls or uses; said once of a cache that stands in front of threads and of other hosts. */
   #problems(): Trouble[] {
     const bus = this.#bus?.problem;
-    const all = [...(this.#threads?.cacheProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)]), ...this.#moveProblems()];
+    const all = [...(this.#threads?.cacheProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)]), ...this.#moveProblems(), ...this.#holdProblems()];
     return [...new Map(all.map((trouble) => [trouble.detail, trouble])).values()];
+  }
+
+  #holdProblems(): Trouble[] {
+    const held = this.#sending?.held;
+    return held === undefined ? [] : [plainly(holdText(held))];
   }
 
   #moveProblems(): Trouble[] {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { BootProblem } from './boot-problem.ts';
 import { dataDirProblem } from './data-dir.ts';
+import { replaceDurably } from './durable-file.ts';
 
 const FILE = 'installation.json';
 const Stored = z.object({
@@ -23,6 +24,16 @@ export function installationSecret(dataDir: string): Uint8Array {
   const stored = Stored.safeParse(parseJson(text));
   if (stored.success) return Buffer.from(stored.data.secret, 'base64url');
   throw new BootProblem(`${path} is damaged.`, 'Restore it from a backup. Deleting it makes a new secret, which ends all sessions and breaks the unsubscribe links of mails already sent.');
+}
+
+/** What the data directory keeps of it, as it stands there; undefined before the first start. For whoever takes it elsewhere. */
+export function installationText(dataDir: string): string | undefined {
+  return readIfThere(join(dataDir, FILE));
+}
+
+/** Makes the data directory one of an installation that there is already. */
+export function writeInstallation(dataDir: string, text: string): Promise<void> {
+  return replaceDurably(join(dataDir, FILE), text);
 }
 
 function readIfThere(path: string): string | undefined {

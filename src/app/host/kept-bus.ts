@@ -9,7 +9,7 @@ import type { Parts } from '../config/parts.ts';
 import { formatProblem } from '../config/problem.ts';
 import { BootProblem } from './boot-problem.ts';
 import { moveFile, type MoveRecord, readMove } from './bus-move-file.ts';
-import { createBus } from './drivers.ts';
+import { createBus, type OnOpen } from './drivers.ts';
 
 /** Another topology, whose bus the messages are to go to. */
 type ReadTopology = (topology: string) => Pick<Config, 'bus'>;
@@ -21,6 +21,8 @@ export interface KeptBusOptions {
   readonly parts: Parts;
   readonly context: DriverContext;
   readonly readTopology: ReadTopology;
+  /** Asked for the database of the bus that the configuration names, where it has one. */
+  readonly onOpen?: OnOpen;
 }
 
 /** The bus of the host that keeps the messages, which can be told to take them to another one. */
@@ -34,9 +36,9 @@ export class KeptBus {
 
   /** Opens nothing. @throws BootProblem when the messages are not in the bus that the configuration names. */
   constructor(options: KeptBusOptions) {
-    const { config, parts, context } = options;
+    const { config, parts, context, onOpen } = options;
     this.#options = options;
-    const bus = createBus(config.bus, parts, context);
+    const bus = createBus(config.bus, parts, context, onOpen);
     if (!hasContents(bus)) {
       this.bus = bus;
       return;

@@ -18,7 +18,8 @@ import { rpcLinkOver, rpcWith } from '../../../adapters/transport/rpc/transport.
 import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
 import type { Parts } from '../config/parts.ts';
 import { compose, type Composition } from '../container.ts';
-import { createChannel } from '../host/drivers.ts';
+import { createChannel, createStorage } from '../host/drivers.ts';
+import { SendingHold } from '../host/sending-hold.ts';
 import type { EdgeReading } from '../host/edge-metrics.ts';
 import { createThreadMetrics } from '../host/metrics.ts';
 import { BETWEEN_THREADS } from './between-threads.ts';
@@ -82,6 +83,7 @@ class ThreadModule {
   readonly #edges = new Map<string, Edge>();
   readonly #bus: RemoteBus;
   readonly #channels: ReadonlyMap<string, Channel>;
+  readonly #sending: SendingHold;
   readonly #composition: Composition;
   readonly #server;
   readonly #life: StartStop;
@@ -102,6 +104,7 @@ class ThreadModule {
     const { clock, log } = context;
     this.#bus = new RemoteBus({ stub: bindRemote(busContract, this.#replicas, this.#edgeTo(busContract.name)), clock, log });
     this.#channels = this.#definition.usesChannels ? new Map(Object.entries(data.config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, parts, context)])) : new Map();
+    this.#sending = new SendingHold(data.config.dataDir, clock);
     this.#composition = this.#compose();
     this.#server = rpcWith(BETWEEN_THREADS).serve(identity, new Serving(this.#composition.targets, log as Log));
     this.#life = new StartStop(
@@ -178,6 +181,7 @@ class ThreadModule {
 
   /** Before what waits for its mails: a server that does not answer must not hold up the stop. */
   #quiesce(): void {
+    this.#sending.stop();
     for (const channel of this.#channels.values()) channel.quiesce?.();
   }
 
@@ -194,12 +198,10 @@ class ThreadModule {
       elsewhere: (contract) => bindRelayed(contract, this.#replicas, this.#edgeTo(contract.name)),
       installation,
       system,
-      openStorage: (name) => {
-        const { driver, settings } = config.storage[name]!;
-        return this.#parts.storage[driver]!.create(settings, { ...this.#context, name });
-      },
+      openStorage: (name) => createStorage(name, config.storage[name]!, this.#parts, this.#context),
       bus: this.#bus,
       channels: this.#channels,
+      sending: this.#sending,
       settings: config.modules,
     });
   }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { probe } from '../../../src/app/config/parts.ts';
 import { createBus } from '../../../src/app/host/drivers.ts';
+import { Backups } from '../../../src/app/backup/backups.ts';
 import { controlListener } from '../../../src/app/control/desk.ts';
 import { takeDataDir } from '../../../src/app/control/socket.ts';
 import { BootProblem } from '../../../src/app/host/boot-problem.ts';
@@ -167,7 +168,7 @@ test('where the keeper of the messages does not run, another host of the topolog
   });
   let away = false;
   const asked = new Proxy(bus, { get: (target, key) => (away && key === 'inspect' ? () => Promise.reject(new Fault('unavailable', 'Nobody is there.')) : (...args: unknown[]) => (target[key as keyof Bus] as Function).apply(target, args)) });
-  mailer.on('request', controlListener({ bus: asked, log: probe(dataDir).log, status: () => ({}), system: () => Promise.reject(new Error()), operator: () => undefined }));
+  mailer.on('request', controlListener({ bus: asked, backups: new Backups({ ...probe(dataDir), databases: new Map() }), log: probe(dataDir).log, status: () => ({}), system: () => Promise.reject(new Error()), operator: () => undefined }));
   assert.match(await run(dataDir, 'list', '--topology', 'split-notification'), /q +2 +0 +0 of 0 +3 .* unattended/);
   await run(dataDir, 'pause', 'q', '--topology', 'split-notification');
   assert.equal((await bus.inspect())[0]!.paused, true);

@@ -1,0 +1,59 @@
+import { existsSync } from 'node:fs';
+import type { DriverContext } from '../../kernel/driver.ts';
+import type { Storage } from '../../ports/storage.ts';
+import type { Config } from '../config/config.ts';
+import { probe, type Parts } from '../config/parts.ts';
+import { isAlone, isOnThread } from '../config/placement.ts';
+import { BootProblem } from '../host/boot-problem.ts';
+import { busDatabase, createBus, createChannel, createStorage, ownDatabase } from '../host/drivers.ts';
+
+const STOP_MS = 10_000;
+
+/** A database of the installation that is not open. */
+export interface ClosedDatabase {
+  /** Of a module; else a driver's own, whose tables its first start makes. */
+  readonly module: string | null;
+  /** Not started. */
+  open(): Storage;
+}
+
+/** Why the messages cannot be backed up with the modules' data; undefined when they can. */
+export function busProblem({ bus }: Pick<Config, 'bus'>): BootProblem | undefined {
+  if (bus.driver === 'embedded') return undefined;
+  return new BootProblem(`The messages are kept by ${bus.driver}, outside the databases, and a backup without them would lose some.`, 'Stop all hosts and copy the broker\'s data together with the databases; or move the messages to the embedded bus first (multilith bus move).');
+}
+
+/** Why a running host cannot back itself up; undefined when it can. */
+export function liveProblem(config: Config): BootProblem | undefined {
+  if (!isAlone(config)) return new BootProblem('Several hosts write to the databases of this topology, and a backup holds one moment of one process.', 'Stop all of them; then the same command works where all databases lie.');
+  const module = Object.values(config.hosts).flatMap(({ modules }) => modules).find((name) => isOnThread(name, config));
+  if (module !== undefined) return new BootProblem(`The module ${module} runs on a thread, and a backup holds one moment of the main thread.`, 'Stop the host; then the same command works.');
+  return busProblem(config);
+}
+
+/** Every database of an installation that does not run, by name. Makes those of the drivers where they are missing. */
+export async function closedDatabases(config: Config, parts: Parts, context: DriverContext = probe(config.dataDir)): Promise<Map<string, ClosedDatabase>> {
+  const found = new Map<string, ClosedDatabase>();
+  for (const { name } of parts.modules) found.set(name, { module: name, open: () => createStorage(name, config.storage[name]!, parts, context) });
+  const note = (name: string, make: () => Storage): Storage => {
+    found.set(name, { module: null, open: make });
+    return make();
+  };
+  for (const driver of [createBus(config.bus, parts, context, note), ...Object.entries(config.channels).map(([name, chosen]) => createChannel(name, chosen, parts, context, note))]) {
+    try {
+      await driver.start();
+    } finally {
+      await driver.stop(STOP_MS);
+    }
+  }
+  return found;
+}
+
+/** @throws BootProblem when something of the installation lies elsewhere, or in databases that others may be writing to. */
+export function requireAllHere(config: Config, parts: Parts): void {
+  const { dataDir } = config;
+  const files = parts.modules.flatMap(({ name }) => (config.storage[name]!.driver === 'sqlite' ? [ownDatabase(dataDir, name)] : []));
+  const missing = [...files, busDatabase(config)].find((file) => !existsSync(file));
+  if (missing !== undefined) throw new BootProblem(`${missing} is not there.`, 'Run this where all databases lie, with the topology that they belong to.');
+  if (!isAlone(config) && files.length < parts.modules.length) throw new BootProblem('Hosts elsewhere may be writing to the databases of this topology.', 'Stop all of them, and name a topology that has one host.');
+}

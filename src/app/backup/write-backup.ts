@@ -1,0 +1,138 @@
+import { createWriteStream } from 'node:fs';
+import { rename, rm, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
+import { Fault } from '../../kernel/fault.ts';
+import type { Snapshot, TableShape } from '../../ports/storage.ts';
+import { syncFolder } from '../host/durable-file.ts';
+import { FORMAT, type Header, keptColumns, lineHash, rowLine, RowSum, type TableHead, type TableSum, type Trailer } from './format.ts';
+
+/** Few enough that turning them into text does not hold up the event loop. */
+const BATCH_ROWS = 200;
+/** Where most of the time goes; the levels above it save little. */
+const GZIP_LEVEL = 3;
+const LOOK_BYTES = 16 * 1024 * 1024;
+/** Every module's and driver's database has it. */
+const MIGRATIONS = 'migrations';
+
+export interface BackupJob {
+  /** Absolute; it must not be there yet. */
+  readonly file: string;
+  readonly snapshots: ReadonlyMap<string, Snapshot>;
+  readonly created: Date;
+  readonly installation: string;
+  /** The disk of the file keeps so many free. */
+  readonly minFreeBytes: number;
+  readonly signal: AbortSignal;
+  /** Told now and then of rows and bytes written so far. */
+  onProgress(rows: number, bytes: number): void;
+}
+
+/**
+ * Writes the snapshots to a file, for its owner only. Until it is whole and on disk it is called `<file>.part`; that
+ * one goes away when this fails, and what a kill leaves of it is overwritten by the next backup of that name.
+ * Faults: `exhausted`/`disk_full`, `cancelled`, `unavailable` (the file cannot be written), those of the storage.
+ */
+export async function writeBackup(job: BackupJob): Promise<Trailer> {
+  const { file, signal } = job;
+  const part = `${file}.part`;
+  const lines = new Lines(job);
+  try {
+    await requireFree(job);
+    const counted = (compressed: AsyncIterable<Buffer>) => lines.count(compressed);
+    await pipeline(lines.text(), createGzip({ level: GZIP_LEVEL }), counted, createWriteStream(part, { mode: 0o600, flush: true }), { signal });
+    await rename(part, file);
+    await syncFolder(dirname(file));
+    return lines.trailer!;
+  } catch (error) {
+    await rm(part, { force: true }).catch(() => {});
+    throw faultOf(error, job);
+  }
+}
+
+class Lines {
+  trailer: Trailer | undefined;
+  readonly #job: BackupJob;
+  readonly #hash = lineHash();
+  readonly #sums: TableSum[] = [];
+  #rows = 0;
+  #bytes = 0;
+
+  constructor(job: BackupJob) {
+    this.#job = job;
+  }
+
+  async *text(): AsyncGenerator<string, void, void> {
+    yield this.#take(await this.#header());
+    for (const [database, snapshot] of this.#job.snapshots) {
+      for (const table of snapshot.tables) if (table.name !== MIGRATIONS) yield* this.#table(database, snapshot, table);
+    }
+    this.trailer = { complete: true, tables: this.#sums, sha256: this.#hash.digest('hex') };
+    yield `${JSON.stringify(this.trailer)}\n`;
+  }
+
+  /** Passes on what goes to the disk. */
+  async *count(compressed: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
+    let looked = 0;
+    for await (const chunk of compressed) {
+      this.#bytes += chunk.length;
+      if (this.#bytes - looked >= LOOK_BYTES) {
+        looked = this.#bytes;
+        await requireFree(this.#job);
+      }
+      yield chunk;
+    }
+    this.#job.onProgress(this.#rows, this.#bytes);
+  }
+
+  async #header(): Promise<Header> {
+    const { snapshots, created, installation } = this.#job;
+    const databases: { name: string; migrations: string[] }[] = [];
+    for (const [name, snapshot] of snapshots) databases.push({ name, migrations: await migrationsIn(snapshot) });
+    return { multilith: 'backup', format: FORMAT, created: created.toISOString(), installation, databases };
+  }
+
+  async *#table(database: string, snapshot: Snapshot, table: TableShape): AsyncGenerator<string, void, void> {
+    const columns = keptColumns(table);
+    yield this.#take({ database, table: table.name, columns } satisfies TableHead);
+    const sum = new RowSum();
+    for await (const rows of snapshot.rows(table, { batchRows: BATCH_ROWS })) {
+      const lines = rows.map((row) => rowLine(row, columns));
+      for (const line of lines) sum.add(line);
+      const text = `${lines.join('\n')}\n`;
+      this.#hash.update(text);
+      this.#rows += rows.length;
+      this.#job.onProgress(this.#rows, this.#bytes);
+      yield text;
+    }
+    this.#sums.push({ database, table: table.name, rows: sum.rows, hash: sum.hash });
+  }
+
+  #take(value: Header | TableHead): string {
+    const line = `${JSON.stringify(value)}\n`;
+    this.#hash.update(line);
+    return line;
+  }
+}
+
+/** In the order in which they were applied. */
+export async function migrationsIn(snapshot: Snapshot): Promise<string[]> {
+  const table = snapshot.tables.find(({ name }) => name === MIGRATIONS);
+  if (table === undefined) return [];
+  const applied: { name: string; applied: number }[] = [];
+  for await (const rows of snapshot.rows(table)) applied.push(...(rows as typeof applied));
+  return applied.sort((a, b) => a.applied - b.applied).map(({ name }) => name);
+}
+
+async function requireFree({ file, minFreeBytes }: BackupJob): Promise<void> {
+  const { bavail, bsize } = await statfs(dirname(file));
+  if (bavail * bsize < minFreeBytes) throw new Fault('exhausted', `The disk of ${file} has ${bavail * bsize} bytes left; a backup leaves ${minFreeBytes} free.`, { reason: 'disk_full' });
+}
+
+function faultOf(error: unknown, { file, signal }: BackupJob): unknown {
+  if (signal.aborted) return Fault.is(signal.reason) ? signal.reason : new Fault('cancelled', 'The backup was broken off.', { reason: 'cancelled' });
+  const { code } = error as NodeJS.ErrnoException;
+  if (Fault.is(error) || code === undefined) return error;
+  return new Fault(code === 'ENOSPC' ? 'exhausted' : 'unavailable', `${file} cannot be written (${code}).`, { reason: code === 'ENOSPC' ? 'disk_full' : 'file', cause: error });
+}
