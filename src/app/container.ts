@@ -16,6 +16,7 @@ import { BusDeadLetters } from '../fabric/dead-letters.ts';
 import { InboxPruner } from '../fabric/inbox.ts';
 import { Once } from '../fabric/once.ts';
 import { OutboxStore } from '../fabric/outbox.ts';
+import { OutboxBacklog } from '../fabric/outbox-backlog.ts';
 import { OutboxRelay } from '../fabric/outbox-relay.ts';
 import { type Placement, placements } from '../fabric/placements.ts';
 import { BusPublisher } from '../fabric/publisher.ts';
@@ -39,6 +40,7 @@ export interface CompositionOptions {
   /** One database per module, by the module's name. */
   readonly openStorage: (module: string) => Storage;
   readonly bus: Bus;
+  readonly outbox: OutboxSettings;
   /** Queues of modules that run elsewhere and consume from this bus: declared before anybody publishes, like those of the modules here. */
   readonly queuesElsewhere?: readonly QueueSettings[];
   readonly channels: Channels;
@@ -46,6 +48,11 @@ export interface CompositionOptions {
   readonly sending?: SendingHold;
   /** Each module's section of the configuration, parsed. */
   readonly settings: Readonly<Record<string, unknown>>;
+}
+
+export interface OutboxSettings {
+  /** Of what waits for the bus in each module's database; beyond it new work is refused with `exhausted`. */
+  readonly maxBytes: number;
 }
 
 /** The modules of this host, wired. */
@@ -61,6 +68,8 @@ export interface Composition extends Lifecycle {
   contract<T>(contract: Contract<T>): T;
   /** The modules' contracts, for whoever serves them to others. */
   readonly targets: readonly Target[];
+  /** What waits for a bus that takes nothing just now, for people. */
+  readonly problems: readonly string[];
   /** A module's part, for the host's own use: set-up, the greeting, status. */
   part<T>(module: string, part: Injectable<T>): T;
 }
@@ -72,6 +81,7 @@ interface Placed {
   readonly storage: Storage;
   readonly once: Once;
   readonly relay: OutboxRelay;
+  readonly backlog: OutboxBacklog;
   readonly pruner: InboxPruner;
   readonly lifecycles: readonly Lifecycle[];
   readonly subscribers: readonly Subscriber[];
@@ -97,6 +107,9 @@ export function compose(options: CompositionOptions): Composition {
   const placed = options.modules.map((definition) => place(definition, options, stub));
   const implementations = new Map(placed.map(({ definition, container, once }) => [definition, once.guard(definition.contract, container.get<object>(definition.implementation as never))]));
 
+  options.metrics.gauge('outbox_messages', 'Messages of the modules of this host that wait for the bus in their databases.', () => placed.reduce((sum, { backlog }) => sum + backlog.messages, 0));
+  options.metrics.gauge('outbox_bytes', 'Bytes of those messages.', () => placed.reduce((sum, { backlog }) => sum + backlog.bytes, 0));
+
   const life = new StartStop(
     () => start(placed, (definition) => targets.get(definition.contract.name)!.serve(implementations.get(definition)!), options),
     (deadlineMs) => stop(placed, targets, options.bus, deadlineMs),
@@ -105,6 +118,9 @@ export function compose(options: CompositionOptions): Composition {
     http: placed.flatMap(({ definition, container }) => (definition.http === undefined ? [] : [container.get<HttpSurface>(definition.http as never)])),
     contract: stub,
     targets: [...targets.values()],
+    get problems() {
+      return placed.flatMap(({ relay }) => relay.problem ?? []);
+    },
     part: (module, part) => {
       const found = placed.find(({ definition }) => definition.name === module);
       if (found === undefined) throw new TypeError(`No module ${module} on this host.`);
@@ -122,9 +138,10 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
   const publishes = new Set(definition.publishes.map((message) => message.name));
   const strict = options.placementOf(definition.name) === 'inline-strict';
   const storage = options.openStorage(definition.name);
-  const relay = new OutboxRelay(definition.name, storage, bus, clock, log, metrics);
+  const backlog = new OutboxBacklog(definition.name, options.outbox.maxBytes);
+  const relay = new OutboxRelay({ module: definition.name, storage, bus, backlog, clock, log, metrics });
   const once = new Once(storage, clock);
-  const store = new OutboxStore<unknown>(storage, { module: definition.name, publishes, strict, clock, alongside: once.alongside }, relay.wake);
+  const store = new OutboxStore<unknown>(storage, { module: definition.name, publishes, strict, clock, backlog, alongside: once.alongside }, relay.wake);
 
   const container = new Container({ defaultScope: 'Singleton' });
   container.bind(Clock).toConstantValue(clock);
@@ -135,20 +152,21 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
   container.bind(Channels).toConstantValue(options.channels);
   container.bind(Settings).toConstantValue(options.settings[definition.name]);
   container.bind(Store).toConstantValue(store);
-  container.bind(Publisher).toConstantValue(new BusPublisher(definition.name, publishes, bus, clock));
+  container.bind(Publisher).toConstantValue(new BusPublisher({ module: definition.name, publishes, bus, outbox: store, clock }));
   // Queues hold messages of every module: only one that shows them to people has them.
   if (definition.http !== undefined) container.bind(Queues).toConstantValue(bus);
   container.bind(DeadLetters).toConstantValue(new BusDeadLetters(definition.name, bus));
   for (const contract of definition.calls) container.bind(contract.id).toConstantValue(stub(contract));
   for (const part of classesOf(definition)) container.bind(part as never).toSelf();
 
-  const context = { module: definition.name, bus, store, clock, log, metrics, strict: strict || bus.capabilities.spansHosts };
+  const context = { module: definition.name, bus, store: store.forHandlers, clock, log, metrics, strict: strict || bus.capabilities.spansHosts };
   return {
     definition,
     container,
     storage,
     once,
     relay,
+    backlog,
     pruner: new InboxPruner(storage, clock, log),
     lifecycles: definition.lifecycles.map((part) => container.get<Lifecycle>(part as never)),
     subscribers: definition.subscriptions.map((s) => new Subscriber(context, s, container.get(('transactional' in s ? s.transactional : s.effect) as never))),

@@ -5,6 +5,7 @@ import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
 import type { Counter, Log, Metrics } from '../kernel/telemetry.ts';
 import type { Bus, Outgoing } from '../ports/bus.ts';
 import { type Storage, statement } from '../ports/storage.ts';
+import type { OutboxBacklog } from './outbox-backlog.ts';
 import type { FabricTables } from './tables.ts';
 
 type Row = Selectable<FabricTables['fabric_outbox']>;
@@ -29,7 +30,17 @@ const COLUMNS = ['id', 'kind', 'name', 'workspace', 'message_key', 'lane', 'time
 /** How often an outbox that processes share is looked into unasked. */
 const LOOK_MS = 2_000;
 const FIRST_RETRY_MS = 100;
-const LONGEST_RETRY_MS = 10_000;
+const LONGEST_RETRY_MS = 2_000;
+
+export interface OutboxRelayOptions {
+  readonly module: string;
+  readonly storage: Storage<FabricTables>;
+  readonly bus: Bus;
+  readonly backlog: OutboxBacklog;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
 
 /**
  * Carries committed messages from a module's outbox to the bus, in order of commit, and deletes what the bus has on
@@ -40,6 +51,7 @@ const LONGEST_RETRY_MS = 10_000;
 export class OutboxRelay implements Lifecycle {
   readonly #storage: Storage<FabricTables>;
   readonly #bus: Bus;
+  readonly #backlog: OutboxBacklog;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #relayed: Counter;
@@ -52,11 +64,14 @@ export class OutboxRelay implements Lifecycle {
   #retryMs = FIRST_RETRY_MS;
   #timer: Timer | undefined;
   #look: Timer | undefined;
+  /** Since when nothing could be carried. */
+  #failingSince: number | undefined;
 
-  constructor(module: string, storage: Storage<FabricTables>, bus: Bus, clock: Clock, log: Log, metrics: Metrics) {
+  constructor({ module, storage, bus, backlog, clock, log, metrics }: OutboxRelayOptions) {
     this.#module = module;
     this.#storage = storage;
     this.#bus = bus;
+    this.#backlog = backlog;
     this.#clock = clock;
     this.#log = log;
     this.#relayed = metrics.counter('outbox_relayed_total', 'Messages carried from an outbox to the bus.', ['module']);
@@ -64,6 +79,7 @@ export class OutboxRelay implements Lifecycle {
     this.#life = new StartStop(
       async () => {
         await this.#takeBack();
+        await this.#backlog.measure(storage);
         this.#open = true;
         this.wake();
         if (storage.capabilities.shared) this.#lookOften();
@@ -79,6 +95,14 @@ export class OutboxRelay implements Lifecycle {
 
   start(): Promise<void> {
     return this.#life.start();
+  }
+
+  /** What waits for a bus that takes nothing, for people; undefined while it takes what there is. */
+  get problem(): string | undefined {
+    if (this.#failingSince === undefined) return undefined;
+    const { messages, bytes, isFull } = this.#backlog;
+    const waiting = `${this.#module}: ${messages} ${messages === 1 ? 'message waits' : 'messages wait'} for the bus (${(bytes / 1e6).toFixed(1)} MB), which has taken none for ${Math.round((performance.now() - this.#failingSince) / 1_000)} s`;
+    return isFull ? `${waiting}. That is all that outbox.maxBytes allows: nothing new is taken until the bus is back.` : `${waiting}; they are kept.`;
   }
 
   /** Carries what is there, within the deadline, then stops; what cannot be carried stays for the next start. */
@@ -121,20 +145,40 @@ export class OutboxRelay implements Lifecycle {
     try {
       while (this.#open) {
         const found = await this.#storage.run(oldest, { limit: BATCH_ROWS });
-        if (found.length === 0) break;
+        if (found.length === 0) {
+          this.#backlog.emptied();
+          break;
+        }
         const rows = oneTrip(found);
         await this.#hand(rows);
         if (rows.length === found.length && found.length < BATCH_ROWS && !this.#again) break;
         this.#again = false;
       }
-      this.#retryMs = FIRST_RETRY_MS;
+      this.#works();
     } catch (thrown) {
-      this.#log.warn({ module: this.#module, code: toFault(thrown).code, retryMs: this.#retryMs, err: thrown }, 'outbox not carried to the bus; it is kept and tried again');
+      await this.#failed(thrown);
       this.#again = false;
       this.#timer?.cancel();
       if (this.#open && this.#life.state !== 'stopping') this.#timer = this.#clock.at(this.#clock.now() + this.#retryMs, this.wake);
       this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS);
     }
+  }
+
+  #works(): void {
+    this.#retryMs = FIRST_RETRY_MS;
+    if (this.#failingSince === undefined) return;
+    this.#log.info({ module: this.#module, afterMs: Math.round(performance.now() - this.#failingSince) }, 'the outbox is carried to the bus again');
+    this.#failingSince = undefined;
+  }
+
+  /** Said once, until it works again. */
+  async #failed(thrown: unknown): Promise<void> {
+    if (this.#failingSince === undefined) {
+      this.#failingSince = performance.now();
+      this.#log.warn({ module: this.#module, code: toFault(thrown).code, reason: toFault(thrown).reason, err: thrown }, 'outbox not carried to the bus; it is kept and tried again');
+    }
+    // Only who asks knows what other processes have put there.
+    if (this.#storage.capabilities.shared) await this.#backlog.measure(this.#storage).catch(() => {});
   }
 
   /** A batch that the bus refuses as such goes message by message, so that one bad one does not keep back the rest. */
@@ -148,6 +192,7 @@ export class OutboxRelay implements Lifecycle {
       return;
     }
     await this.#remove(rows.map((row) => row.seq));
+    this.#backlog.removed(rows.map(({ payload }) => payload));
     this.#relayed.add(rows.length, { module: this.#module });
   }
 
@@ -157,6 +202,7 @@ export class OutboxRelay implements Lifecycle {
       await tx.db.insertInto('fabric_refused').values(message).execute();
       await tx.db.deleteFrom('fabric_outbox').where('seq', '=', seq).execute();
     });
+    this.#backlog.removed([message.payload]);
     this.#refused.add(1, { module: this.#module });
     const { reason, message: why } = toFault(refusal);
     this.#log.error({ module: this.#module, messageId: message.id, name: message.name, reason, why }, 'the bus refuses a message; it is kept in fabric_refused and tried again at the next start');

@@ -1,8 +1,10 @@
 import type { Kysely } from 'kysely';
 import type { Clock } from '../kernel/clock.ts';
 import type { MessageDefinition, PublishOptions } from '../kernel/message.ts';
+import type { Outgoing } from '../ports/bus.ts';
 import { type Storage, type StorageTransaction, type Store, type Transaction, type TransactionOptions, statement } from '../ports/storage.ts';
 import { requireValid, seal } from './envelope.ts';
+import type { OutboxBacklog } from './outbox-backlog.ts';
 import { requireDeclared } from './publisher.ts';
 import type { FabricTables } from './tables.ts';
 
@@ -27,8 +29,12 @@ export interface OutboxOptions {
   /** Check payloads against their schemas when they are published. */
   readonly strict: boolean;
   readonly clock: Clock;
+  /** Left out: there is room for everything. */
+  readonly backlog?: OutboxBacklog;
   /** What else the first transaction of a piece of work must write. */
   readonly alongside?: () => Alongside | undefined;
+  /** Its transactions handle messages. */
+  readonly isHandling?: boolean;
 }
 
 export interface Alongside {
@@ -61,20 +67,43 @@ export class OutboxStore<DB> implements Store<DB> {
 
   scan: Storage<DB>['scan'] = (query, options) => this.#storage.scan(query, options);
 
+  /**
+   * The same, always with room, for handlers of messages: what they do makes room on the bus. Were they refused while it is
+   * full, it would stay so.
+   */
+  get forHandlers(): Store<DB> {
+    return new OutboxStore(this.#storage, { ...this.#options, isHandling: true }, this.#wake);
+  }
+
+  /** Resolves when the message, which is sealed, is on disk and on its way to the bus. Fault `exhausted`/`outbox_full`. */
+  async keep(message: Outgoing): Promise<void> {
+    const { backlog } = this.#options;
+    backlog?.requireRoom();
+    await this.#storage.transaction((tx) => tx.run(insert, rowOf(message)));
+    backlog?.added(message.payload);
+    this.#wake();
+  }
+
   async transaction<T>(work: (tx: Transaction<DB>) => Promise<T>, options?: TransactionOptions): Promise<T> {
-    let published = false;
+    let published: readonly string[] = [];
     const alongside = this.#options.alongside?.();
     let committed = false;
     try {
       const result = await this.#storage.transaction(async (tx) => {
         if (alongside !== undefined) await alongside.write(tx);
-        return work(new OutboxTransaction(tx, this.#options, () => { published = true; }));
+        const payloads: string[] = [];
+        // It may be run again.
+        published = payloads;
+        return work(new OutboxTransaction(tx, this.#options, payloads));
       }, options);
       committed = true;
       return result;
     } finally {
       alongside?.ended(committed);
-      if (committed && published) this.#wake();
+      if (committed && published.length > 0) {
+        for (const payload of published) this.#options.backlog?.added(payload);
+        this.#wake();
+      }
     }
   }
 }
@@ -82,12 +111,12 @@ export class OutboxStore<DB> implements Store<DB> {
 class OutboxTransaction<DB> implements Transaction<DB> {
   readonly #tx: StorageTransaction<DB>;
   readonly #options: OutboxOptions;
-  readonly #onPublish: () => void;
+  readonly #published: string[];
 
-  constructor(tx: StorageTransaction<DB>, options: OutboxOptions, onPublish: () => void) {
+  constructor(tx: StorageTransaction<DB>, options: OutboxOptions, published: string[]) {
     this.#tx = tx;
     this.#options = options;
-    this.#onPublish = onPublish;
+    this.#published = published;
   }
 
   get db(): Kysely<DB> {
@@ -97,23 +126,16 @@ class OutboxTransaction<DB> implements Transaction<DB> {
   run: Transaction<DB>['run'] = (prepared, params) => this.#tx.run(prepared, params);
 
   async publish<P>(message: MessageDefinition<P>, payload: P, options: PublishOptions): Promise<void> {
-    const { module, publishes, strict, clock } = this.#options;
+    const { module, publishes, strict, clock, backlog, isHandling = false } = this.#options;
     requireDeclared(module, publishes, message);
     if (strict) requireValid(message, payload, 'internal');
-    const { id, name, workspace, key, lane, time, trace, notBefore, payload: json } = seal(message, payload, undefined, options, clock.now());
-    await this.#tx.run(insert, {
-      id,
-      kind: message.kind,
-      name,
-      workspace,
-      message_key: key,
-      lane,
-      time,
-      trace_id: trace.traceId,
-      span_id: trace.spanId,
-      not_before: notBefore ?? null,
-      payload: json,
-    });
-    this.#onPublish();
+    if (!isHandling && options.always !== true) backlog?.requireRoom();
+    const sealed = seal(message, payload, undefined, options, clock.now());
+    await this.#tx.run(insert, rowOf(sealed));
+    this.#published.push(sealed.payload);
   }
+}
+
+function rowOf({ id, name, to, workspace, key, lane, time, trace, notBefore, payload }: Outgoing): FabricTables['fabric_refused'] {
+  return { id, kind: 'queue' in to ? 'job' : 'event', name, workspace, message_key: key, lane, time, trace_id: trace.traceId, span_id: trace.spanId, not_before: notBefore ?? null, payload };
 }

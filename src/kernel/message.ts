@@ -60,10 +60,13 @@ export interface PublishOptions {
   /** Not before this time. */
   readonly notBefore?: EpochMs;
   readonly trace?: Trace;
+  /** Within a transaction: also while too many messages wait for the bus and new work is refused. For what tells of something that has happened already and cannot be taken back. */
+  readonly always?: boolean;
 }
 
 /**
- * Publishes outside a transaction: resolves when the bus has the messages safely on disk.
+ * Publishes outside a transaction: resolves when the message is safely on disk, on the bus or, while that is away, on its way
+ * there in the module's own database.
  * Faults: `exhausted` (backlog full; details.retryAfterMs), `unavailable`, `internal` (a payload that breaks its schema).
  */
 export interface Publisher {

@@ -25,6 +25,8 @@ export interface TestCompositionOptions {
   readonly log?: Log;
   readonly channels?: Channels;
   readonly queuesElsewhere?: readonly QueueSettings[];
+  /** That may wait for the bus, of each module. */
+  readonly outboxBytes?: number;
   /** Unparsed sections of the configuration, by module. Default: each module's own defaults. */
   readonly settings?: Readonly<Record<string, object>>;
   /** To start again on what an earlier composition left; the caller removes it. */
@@ -44,6 +46,7 @@ export function composeForTest(options: TestCompositionOptions): TestComposition
     system: { status: async () => ({ hosts: [], unreachable: [] }) },
     openStorage,
     bus,
+    outbox: { maxBytes: options.outboxBytes ?? 1_073_741_824 },
     queuesElsewhere: options.queuesElsewhere ?? [],
     channels: options.channels ?? new Map(),
     settings: Object.fromEntries(options.modules.map((m) => [m.name, m.settings.parse(options.settings?.[m.name] ?? {})])),

@@ -205,7 +205,8 @@ export class ActiveMqBus implements Bus {
   /** Somebody else keeps the messages. */
   async #visit(): Promise<void> {
     if (this.#role?.kind === 'keeper') await this.#leave();
-    if (this.#role !== undefined || this.#stopping.signal.aborted) return;
+    if (this.#stopping.signal.aborted) return;
+    if (this.#role !== undefined) return this.#back();
     const bus = await this.#options.sharing.reach(() => this.#finder.connect());
     await bus.start();
     await this.#become({ kind: 'guest', bus });

@@ -106,7 +106,7 @@ function bucketOf({ state, reason }: StoredDelivery): [CountRow['bucket'], strin
 async function announce(tx: Tx, delivery: StoredDelivery, trace: Trace): Promise<void> {
   const { deliveryId, personId, templateId, channel, state, reason, source, workspace, updatedAt: time } = delivery;
   if (source.kind === 'test') await tx.run(dropTestMail, { workspace, delivery_id: deliveryId });
-  await tx.publish(deliveryUpdated, { deliveryId, personId, templateId, channel, state, reason, source, time }, { workspace, trace });
+  await tx.publish(deliveryUpdated, { deliveryId, personId, templateId, channel, state, reason, source, time }, { workspace, trace, always: true });
 }
 
 function shardOf(id: string): number {

@@ -73,7 +73,7 @@ export class ErasureHandler implements EffectHandler<ErasePerson> {
     for (const { kept } of this.#channels.values()) await kept?.forget(workspace, deliveryIds);
     await this.#blank(workspace, deliveryIds);
     if (next === null) return;
-    await this.#store.transaction((tx) => tx.publish(erasePerson, next, { workspace, id: idFrom('notification.erase-person', id), trace }));
+    await this.#store.transaction((tx) => tx.publish(erasePerson, next, { workspace, id: idFrom('notification.erase-person', id), trace, always: true }));
   }
 
   /** One who went up in another is `gone` too, but her mails are now the other's. */

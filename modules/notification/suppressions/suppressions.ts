@@ -79,7 +79,7 @@ export class Suppressions {
       const person = { ...common, subject: personSubject(personId), kind: 'person' as const, address: [...addresses][0] ?? null };
       const rows = [person, ...[...addresses].map((address) => ({ ...common, subject: address, kind: 'address' as const, address }))];
       const added = await tx.db.insertInto('suppressions').values(rows).onConflict((c) => c.doNothing()).returning('kind').execute();
-      if (added.some(({ kind }) => kind === 'person')) await tx.publish(unsubscribed, { personId, channel, time: common.created_at }, { workspace });
+      if (added.some(({ kind }) => kind === 'person')) await tx.publish(unsubscribed, { personId, channel, time: common.created_at }, { workspace, always: true });
       return addresses;
     });
     for (const address of addresses) this.#noteRecent(recentKey(workspace, channel, address), 'unsubscribed');

@@ -41,7 +41,7 @@ const SUCCESS = '{"success":true}';
  * queue. It comes before Koa, since it is the busiest path of all.
  *
  * Answers, chosen so that an unmodified SDK neither loses nor repeats for ever:
- * - 200 once every good item is safely on disk; items that were refused are named in `refused` (and kept as problems).
+ * - 200 once every good item is safely on disk, on the bus or on its way there; items that were refused are named in `refused` (and kept as problems).
  * - 400, 401, 403, 413: nothing was taken and never will be; SDKs drop it.
  * - 408, 429 and 503 with Retry-After: not taken, or not known to be; SDKs send it again, and messageId sees to the rest.
  */

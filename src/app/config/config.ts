@@ -45,6 +45,7 @@ export interface Config {
   /** Each module's settings as its own schema parsed them. */
   readonly modules: Readonly<Record<string, unknown>>;
   readonly log: ConfigShape['log'];
+  readonly outbox: ConfigShape['outbox'];
   readonly shutdown: ConfigShape['shutdown'];
   /** All of it, defaults included, as text may show it: secrets redacted. */
   readonly shown: Tree;
@@ -100,7 +101,7 @@ function salvage(tree: Tree): ConfigShape {
 }
 
 function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts, checking: Checking): Config {
-  const { data, http, publicUrl, hosts, calls, peers, threads, log, shutdown } = shape;
+  const { data, http, publicUrl, hosts, calls, peers, threads, outbox, log, shutdown } = shape;
   const listen = parseListen(http.listen)!;
   const before = checking.problems.filter(isError).length;
   const { host: keeper, ...busSection } = shape.bus;
@@ -126,6 +127,7 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
     channels,
     modules: modulesOf(shape.modules, parts.modules, checking),
     log,
+    outbox,
     shutdown,
   };
   return { ...config, shown: checking.secrets.redact(asWritten(config) as unknown as Value) as Tree };

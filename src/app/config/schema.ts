@@ -89,6 +89,8 @@ export const ConfigSchema = z.strictObject({
   storage: z.record(Name, DriverSection).default({ default: { driver: 'sqlite' } }),
   /** `host`: which host of several keeps the messages, for a driver that lies within one. */
   bus: DriverSection.extend({ host: z.string().optional() }).default({ driver: 'embedded' }),
+  /** `maxBytes`: of the messages that may wait for the bus in each module's database; beyond it new work is refused until the bus has taken some. */
+  outbox: z.strictObject({ maxBytes: z.int().min(1_048_576).max(1_099_511_627_776).default(1_073_741_824) }).prefault({}),
   /** Ways out of the house by the name that automations use. */
   channels: z.record(Name, DriverSection).default({ email: { driver: 'outbox' } }),
   /** Each module's own settings. */

@@ -256,6 +256,7 @@ export class Host implements Lifecycle {
       system: this.#system,
       openStorage: (module) => this.#openStorage(module),
       bus,
+      outbox: config.outbox,
       // An event that comes before its subscriber's host or thread has ever started would be kept by nobody.
       queuesElsewhere: config.bus.host === this.name || config.bus.host === null ? [...this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))), ...this.#workerQueues] : [],
       channels: this.#channels,
@@ -303,7 +304,7 @@ export class Host implements Lifecycle {
   /** What is away that this host calls or uses; said once of a cache that stands in front of threads and of other hosts. */
   #problems(): Trouble[] {
     const bus = this.#bus?.problem;
-    const all = [...(this.#threads?.cacheProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)]), ...this.#moveProblems(), ...this.#holdProblems()];
+    const all = [...(this.#threads?.otherProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)]), ...(this.#composition?.problems ?? []).map(plainly), ...this.#moveProblems(), ...this.#holdProblems()];
     return [...new Map(all.map((trouble) => [trouble.detail, trouble])).values()];
   }
 

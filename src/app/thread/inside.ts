@@ -62,7 +62,7 @@ export async function runInThread(parts: Parts): Promise<void> {
     const made = (module = new ThreadModule(data, parts, { clock: systemClock, log, metrics, dataDir: data.config.dataDir }, tell));
     host.on('message', (message: ToThread) => take(made, message));
     metrics.watchEdges(() => made.edgeTotals());
-    telling = setInterval(() => tell({ kind: 'edges', edges: made.edges() }), TELL_EDGES_MS);
+    telling = setInterval(() => tell({ kind: 'edges', edges: made.edges(), waiting: made.waiting }), TELL_EDGES_MS);
     await made.start();
     tell({ kind: 'started' });
   } catch (error) {
@@ -144,6 +144,10 @@ class ThreadModule {
     return [...this.#edges].map(([to, edge]) => ({ ...this.#place(to), ...edge.figures(), replicas, cache: null }));
   }
 
+  get waiting(): readonly string[] {
+    return this.#composition.problems;
+  }
+
   edgeTotals(): EdgeReading[] {
     return [...this.#edges].map(([to, edge]) => ({ ...this.#place(to), totals: edge.totals() }));
   }
@@ -200,6 +204,7 @@ class ThreadModule {
       system,
       openStorage: (name) => createStorage(name, config.storage[name]!, this.#parts, this.#context),
       bus: this.#bus,
+      outbox: config.outbox,
       channels: this.#channels,
       sending: this.#sending,
       settings: config.modules,

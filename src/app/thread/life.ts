@@ -60,6 +60,8 @@ export class ThreadLife {
   readonly ended: Promise<ThreadEnd>;
   /** What its module calls, as of a second ago. */
   edges: readonly EdgeStatus[] = [];
+  /** What waits in the module's database for a bus that takes nothing, for people. */
+  waiting: readonly string[] = [];
   readonly #worker: Worker;
   readonly #options: ThreadLifeOptions;
   readonly #pulse = new Pulse();
@@ -181,6 +183,7 @@ export class ThreadLife {
         return;
       case 'edges':
         this.edges = message.edges;
+        this.waiting = message.waiting;
         return;
       case 'log':
         this.#pulse.lineTaken();

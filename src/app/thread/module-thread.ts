@@ -108,6 +108,11 @@ export class ModuleThread implements Lifecycle {
     return this.#thread?.edges ?? [];
   }
 
+  /** What waits in its database for a bus that takes nothing, for people. */
+  get waiting(): readonly string[] {
+    return this.#thread?.waiting ?? [];
+  }
+
   get edgeTotals(): EdgeReading {
     const { contract, data } = this.#options;
     return { to: contract.name, host: data.host, via: 'thread', totals: this.#edge.totals() };

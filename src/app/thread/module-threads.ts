@@ -105,9 +105,9 @@ export class ModuleThreads implements Lifecycle {
     return this.statuses.flatMap(({ name, problem }) => (problem === null ? [] : [plainly(`${name}: ${problem}`)]));
   }
 
-  /** Caches in front of them that are not there. */
-  cacheProblems(): Trouble[] {
-    return this.#caches.problems();
+  /** Caches in front of them that are not there, and what waits in their databases for a bus that takes nothing. */
+  otherProblems(): Trouble[] {
+    return [...this.#caches.problems(), ...[...this.#threads.values()].flatMap(({ waiting }) => waiting.map(plainly))];
   }
 
   #threadOf({ name, contract, calls }: ModuleDefinition): ModuleThread {

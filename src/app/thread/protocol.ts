@@ -39,8 +39,8 @@ export type FromThread =
   /** The module calls the host over it. */
   | { readonly kind: 'connection'; readonly port: MessagePort }
   | { readonly kind: 'measured'; readonly metrics: Measured }
-  /** What the module calls, and how that goes; once a second. */
-  | { readonly kind: 'edges'; readonly edges: readonly EdgeStatus[] }
+  /** What the module calls, and how that goes, and what waits for a bus that takes nothing; once a second. */
+  | { readonly kind: 'edges'; readonly edges: readonly EdgeStatus[]; readonly waiting: readonly string[] }
   | LogLine;
 
 export interface LogLine {

@@ -3,6 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { sql } from 'kysely';
 import { z } from 'zod';
 import { postgres } from '../../../adapters/storage/postgres/driver.ts';
+import { OutboxBacklog } from '../../../src/fabric/outbox-backlog.ts';
 import { OutboxRelay } from '../../../src/fabric/outbox-relay.ts';
 import { OutboxStore } from '../../../src/fabric/outbox.ts';
 import { fabricMigrations, type FabricTables } from '../../../src/fabric/tables.ts';
@@ -212,7 +213,7 @@ describe('postgres', () => {
     await alive.migrate(fabricMigrations);
     const note = job('reader.note', z.object({ text: z.string() }), { orderBy: () => 'k' });
     const bus = createBus('embedded', { ...context, remove: () => {} });
-    const relay = new OutboxRelay('writer', alive as Storage<FabricTables>, bus, context.clock, silentLog, noMetrics);
+    const relay = new OutboxRelay({ module: 'writer', storage: alive as Storage<FabricTables>, bus, backlog: new OutboxBacklog('writer', Infinity), clock: context.clock, log: silentLog, metrics: noMetrics });
     t.after(async () => {
       for (const part of [relay, bus]) await part.stop(1_000);
     });

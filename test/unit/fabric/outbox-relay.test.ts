@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext as Test, test } from 'node:test';
 import { z } from 'zod';
+import { OutboxBacklog } from '../../../src/fabric/outbox-backlog.ts';
 import { OutboxRelay } from '../../../src/fabric/outbox-relay.ts';
 import { OutboxStore } from '../../../src/fabric/outbox.ts';
 import { fabricMigrations, type FabricTables } from '../../../src/fabric/tables.ts';
@@ -27,7 +28,7 @@ async function startedAt(t: Test, place: TestContext, maxMessageBytes: number): 
   const bus = createBus('embedded', place, { maxMessageBytes });
   let wasPutAside = (): void => {};
   const putAside = new Promise<void>((resolve) => (wasPutAside = resolve));
-  const relay = new OutboxRelay('writer', storage, bus, place.clock, { ...silentLog, error: () => wasPutAside() }, noMetrics);
+  const relay = new OutboxRelay({ module: 'writer', storage, bus, backlog: new OutboxBacklog('writer', Infinity), clock: place.clock, log: { ...silentLog, error: () => wasPutAside() }, metrics: noMetrics });
   const store = new OutboxStore(storage, { module: 'writer', publishes: new Set([mail.name]), strict: true, clock: place.clock }, relay.wake);
   const arrivals = new Arrivals();
   // The clock's timers do not keep a process alive, which here may have nothing else to do.
@@ -102,7 +103,7 @@ test('a relay stops within its deadline while the bus does not answer, and keeps
     asked.resolve();
     return answer.promise;
   };
-  const relay = new OutboxRelay('writer', storage, bus, place.clock, silentLog, noMetrics);
+  const relay = new OutboxRelay({ module: 'writer', storage, bus, backlog: new OutboxBacklog('writer', Infinity), clock: place.clock, log: silentLog, metrics: noMetrics });
   const store = new OutboxStore(storage, { module: 'writer', publishes: new Set([mail.name]), strict: true, clock: place.clock }, relay.wake);
   t.after(async () => {
     await storage.stop(5_000);
