@@ -14,6 +14,6 @@ export const areas = {
   agenda: async () => (await import('./agenda.ts')).benchAgenda(),
   mail: async () => (await import('./mail.ts')).benchMail(),
   'main-job': async () => (await import('./main-job.ts')).benchMainJob(),
+  'main-job-activemq': async () => (await import('./main-job-activemq.ts')).benchMainJobOnActiveMq(),
   split: async () => (await import('./split.ts')).benchSplit(),
-  peers: async () => (await import('./peers.ts')).benchPeers(),
 } as const satisfies Record<string, () => Promise<BenchRow[]>>;

@@ -12,6 +12,7 @@ import { ActiveMqServer } from '../support/activemq.ts';
 import { createBus, sqliteAt, useBroker } from '../support/buses.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { remoteBusAt } from '../support/linked-bus.ts';
+import { queuePeers, type QueueFigures, type QueuePeer } from './queue-peers.ts';
 import type { BenchRow } from './report.ts';
 
 const IN_FLIGHT = 100;
@@ -27,7 +28,7 @@ interface Inbox {
 }
 const insertId = statement<Inbox, { id: string }>()((db, p) => db.insertInto('inbox').values({ id: p('id') }));
 
-/** The embedded bus against the bare table that it stands on, and against itself elsewhere and on ActiveMQ, by turns on one disk. */
+/** The embedded bus against the bare table that it stands on, against itself elsewhere and on ActiveMQ, and against queues of others, by turns on one disk. */
 export async function benchBus(): Promise<BenchRow[]> {
   const context = testContext();
   const bus = await startedBus(context);
@@ -37,6 +38,7 @@ export async function benchBus(): Promise<BenchRow[]> {
   await inbox.start();
   await inbox.migrate([{ name: '0001', up: (db) => db.schema.createTable('inbox').addColumn('id', 'text', (c) => c.primaryKey()).execute() }]);
   try {
+    const peers = Object.fromEntries(Object.keys(queuePeers).map((name) => [name, []])) as unknown as Record<QueuePeer, QueueFigures[]>;
     const rates = { publish: [] as number[], consume: [] as number[], barePublish: [] as number[], bareConsume: [] as number[], linkPublish: [] as number[], linkConsume: [] as number[], sharedPublish: [] as number[], sharedConsume: [] as number[] };
     for (let round = 0; round < ROUNDS; round++) {
       const bare = await bareTable(context.dataDir);
@@ -48,6 +50,7 @@ export async function benchBus(): Promise<BenchRow[]> {
       rates.linkConsume.push(await consuming(link.bus, inbox));
       rates.sharedPublish.push(await publishing(shared.bus));
       rates.sharedConsume.push(await consuming(shared.bus, inbox));
+      for (const [name, measure] of Object.entries(queuePeers)) peers[name as QueuePeer].push(await measure());
     }
     const idle = await idleDelay(bus);
     const away = await idleDelay(link.bus);
@@ -62,6 +65,11 @@ export async function benchBus(): Promise<BenchRow[]> {
       { name: 'bus.publish-on-activemq-1kb-100-in-flight', value: median(rates.sharedPublish), unit: '/s', aim: 10_000, limit: median(rates.publish), note: 'limit: the embedded bus' },
       { name: 'bus.consume-on-activemq-with-inbox-100-at-once', value: median(rates.sharedConsume), unit: '/s', aim: 5_000, limit: median(rates.consume), note: 'limit: the embedded bus' },
       { name: 'bus.idle-publish-to-handler-on-activemq-p50', value: brokered.p50, unit: 'ms', better: 'lower', limit: idle.p50, note: `p99 ${brokered.p99.toFixed(2)} ms` },
+      ...besidePeers(
+        { publish: median(rates.publish), consume: median(rates.consume) },
+        { publish: median(rates.sharedPublish), consume: median(rates.sharedConsume) },
+        (name, what) => median(peers[name].map((figures) => figures[what])),
+      ),
       ...(await behindBacklog(bus)),
     ];
   } finally {
@@ -71,6 +79,19 @@ export async function benchBus(): Promise<BenchRow[]> {
     await inbox.stop(5_000);
     context.remove();
   }
+}
+
+/** What the peers reach, and what we are to be beside them. They handle jobs that do nothing; ours write to an inbox. */
+function besidePeers(embedded: QueueFigures, activemq: QueueFigures, rateOf: (name: QueuePeer, what: keyof QueueFigures) => number): BenchRow[] {
+  const names = Object.keys(queuePeers) as QueuePeer[];
+  const best = (what: keyof QueueFigures) => Math.max(...names.map((name) => rateOf(name, what)));
+  return [
+    ...names.flatMap((name) => (['publish', 'consume'] as const).map((what) => ({ name: `bus.${name}-${what}`, value: rateOf(name, what), unit: '/s' }))),
+    { name: 'bus.publish-over-the-best-peer', value: embedded.publish / best('publish'), unit: '×', aim: 2 },
+    { name: 'bus.consume-over-the-best-peer', value: embedded.consume / best('consume'), unit: '×', aim: 1 },
+    { name: 'bus.publish-on-activemq-over-pg-boss', value: activemq.publish / rateOf('pg-boss', 'publish'), unit: '×', aim: 1 },
+    { name: 'bus.consume-on-activemq-over-pg-boss', value: activemq.consume / rateOf('pg-boss', 'consume'), unit: '×', aim: 1 },
+  ];
 }
 
 async function startedBus(context: TestContext): Promise<Bus> {

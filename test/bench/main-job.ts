@@ -9,34 +9,50 @@ const SECONDS = 30;
 const WARM_UP_SECONDS = 5;
 const IDLE_MS = 3_000;
 
+export async function benchMainJob(): Promise<BenchRow[]> {
+  const sink = await startSink();
+  try {
+    const { mails, lagMs, idleMb, busyMb } = await measureMainJob(sink.port, SECONDS);
+    return [
+      { name: 'main-job.mails', value: mails, unit: '/s', aim: 1_500, limit: await nodemailerRate(sink.port), note: "limit: nodemailer's pool alone" },
+      { name: 'main-job.event-loop-blocked-at-most', value: lagMs, unit: 'ms', aim: 50, better: 'lower' },
+      { name: 'main-job.resident-idle', value: idleMb, unit: 'MB', aim: 150, better: 'lower' },
+      { name: 'main-job.resident-under-load', value: busyMb, unit: 'MB', aim: 350, better: 'lower' },
+    ];
+  } finally {
+    sink.child.kill('SIGKILL');
+  }
+}
+
+export interface MainJobFigures {
+  /** A second. */
+  readonly mails: number;
+  /** The longest delay of the event loop after the warm-up. */
+  readonly lagMs: number;
+  readonly idleMb: number;
+  readonly busyMb: number;
+}
+
 /**
  * Event accepted → mail taken by postfix's smtp-sink, in a real process with real settings; every event matches an
  * automation, every delivery is recorded. The sender waits when too much is under way, so the rate is one that lasts.
  */
-export async function benchMainJob(): Promise<BenchRow[]> {
-  const sink = await startSink();
-  const multilith = await Multilith.start({ env: { MULTILITH_SMTP_URL: `smtp://127.0.0.1:${sink.port}` }, execArgv: (process.env.BENCH_EXEC_ARGV ?? '').split(' ').filter(Boolean) });
+export async function measureMainJob(sinkPort: number, seconds: number, args: readonly string[] = []): Promise<MainJobFigures> {
+  const multilith = await Multilith.start({ args, env: { MULTILITH_SMTP_URL: `smtp://127.0.0.1:${sinkPort}` }, execArgv: (process.env.BENCH_EXEC_ARGV ?? '').split(' ').filter(Boolean) });
   try {
     await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
     const idleMb = multilith.residentMb;
     const workspace = await TestWorkspace.create(multilith);
     const automationId = await prepare(workspace);
     const samples: { at: number; lagMs: number; mb: number }[] = [];
-    const mails = await mailsPerSecond(workspace, automationId, { seconds: SECONDS, warmUpSeconds: WARM_UP_SECONDS }, async () => {
+    const mails = await mailsPerSecond(workspace, automationId, { seconds, warmUpSeconds: WARM_UP_SECONDS }, async () => {
       samples.push({ at: performance.now(), lagMs: await loopLagMs(workspace), mb: multilith.residentMb });
     });
     const steady = samples.filter((s) => s.at > samples[0]!.at + WARM_UP_SECONDS * 1_000);
-    const nodemailer = await nodemailerRate(sink.port);
-    return [
-      { name: 'main-job.mails', value: mails, unit: '/s', aim: 1_500, limit: nodemailer, note: "limit: nodemailer's pool alone" },
-      { name: 'main-job.event-loop-blocked-at-most', value: Math.max(...steady.map((s) => s.lagMs)), unit: 'ms', aim: 50, better: 'lower' },
-      { name: 'main-job.resident-idle', value: idleMb, unit: 'MB', aim: 150, better: 'lower' },
-      { name: 'main-job.resident-under-load', value: Math.max(...samples.map((s) => s.mb)), unit: 'MB', aim: 350, better: 'lower' },
-    ];
+    return { mails, lagMs: Math.max(...steady.map((s) => s.lagMs)), idleMb, busyMb: Math.max(...samples.map((s) => s.mb)) };
   } finally {
     await multilith.stop();
     await multilith.dispose();
-    sink.child.kill('SIGKILL');
   }
 }
 
