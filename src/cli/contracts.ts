@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { contractFiles, SCHEMA_FILE, SCHEMA_FOLDERS } from '../app/contracts/files.ts';
 import { didYouMean } from '../app/config/suggest.ts';
 import { BootProblem } from '../app/host/boot-problem.ts';
+import { workerQueues } from '../app/config/worker-queues.ts';
 import { parts } from '../app/parts.ts';
 import { EXIT, UsageError, type Command } from './command.ts';
 import { CONFIG_OPTIONS, loadConfig } from './configuration.ts';
@@ -14,7 +15,8 @@ export const contracts: Command = {
   details: `Writes down what the modules ask of each other, for programs in any language:
 
   asyncapi.json     an AsyncAPI 3.0 document: every queue and event with its address, who sends and who
-                    receives, headers and payloads
+                    receives, headers and payloads; on a bus that programs of other languages reach, also
+                    the queues that are handed out to them, and how they answer
   contracts.json    every operation of every contract: kind, time-out, faults
   messages/         a JSON Schema for the payload of each message
   operations/       a JSON Schema for the request and the answer of each operation
@@ -33,7 +35,8 @@ Exit codes: 0 done · 1 the folder cannot be written · 2 wrong option or config
     const [action] = args.words;
     if (action !== 'export') throw new UsageError(`${action === undefined ? 'contracts needs to know what to do.' : `There is no "contracts ${action}".${didYouMean(action, ['export'])}`} There is: export.`);
     const { bus } = loadConfig(args, io, parts);
-    const files = contractFiles(parts.modules, parts.bus[bus.driver]!.wire?.(bus.settings));
+    const wire = parts.bus[bus.driver]!.wire?.(bus.settings);
+    const files = contractFiles(parts.modules, wire && { wire, workers: workerQueues(bus, parts) });
     const folder = resolve(io.cwd, args.text('out') ?? 'contracts');
     try {
       write(folder, files);

@@ -186,7 +186,23 @@ export interface BusWire {
   queue(name: string): string;
   /** The address that an event is published to. */
   topic(name: string): string;
-  /** JSON Schema (draft 7) of a message's headers. */
+  /** JSON Schema (draft 7) of the headers of what is sent in. */
+  readonly headers: Readonly<Record<string, unknown>>;
+  /** How programs take messages from their queues. */
+  readonly work: {
+    /** The address that a queue's messages are handed out at. */
+    address(queue: string): string;
+    readonly headers: Readonly<Record<string, unknown>>;
+    /** Where they say what has become of one. */
+    readonly answers: WireChannel;
+    /** Where what was sent in and could not be taken lies. */
+    readonly refused: WireChannel;
+  };
+}
+
+export interface WireChannel {
+  readonly address: string;
+  /** JSON Schema (draft 7). */
   readonly headers: Readonly<Record<string, unknown>>;
 }
 

@@ -8,7 +8,7 @@ import type { Storage } from '../../../src/ports/storage.ts';
 import { MOST_VALUE_BYTES } from '../../../src/ports/transport.ts';
 import { ActiveMqBus } from './activemq-bus.ts';
 import type { Engine } from './engine.ts';
-import { Addresses, HEADERS_SCHEMA } from './worker-wire.ts';
+import { Addresses, ANSWER_HEADERS, REFUSED_HEADERS, SENT_HEADERS, WORK_HEADERS } from './worker-wire.ts';
 import { workerQueueName } from './workers.ts';
 
 /** A payload goes to the process that keeps the messages as a text within JSON, where each character may take two; around it go the other fields. */
@@ -85,7 +85,19 @@ export function activemq(engine: Engine): Driver<ActiveMqSettings, Bus, { readon
     workers: ({ workers }) => Object.fromEntries(Object.entries(workers).map(([name, { events, ordered, attempts, backoff }]) => [name, { name: workerQueueName(name), topics: events, ordered, attempts, backoff, delayMs: 0 }])),
     wire: ({ host, port, prefix }) => {
       const addresses = new Addresses(prefix);
-      return { protocol: 'stomp', host: `${host}:${port}`, queue: (name) => `${addresses.jobs}${name}`, topic: (name) => `${addresses.events}${name}`, headers: HEADERS_SCHEMA };
+      return {
+        protocol: 'stomp',
+        host: `${host}:${port}`,
+        queue: (name) => `${addresses.jobs}${name}`,
+        topic: (name) => `${addresses.events}${name}`,
+        headers: SENT_HEADERS,
+        work: {
+          address: (queue) => addresses.work(queue),
+          headers: WORK_HEADERS,
+          answers: { address: addresses.done, headers: ANSWER_HEADERS },
+          refused: { address: addresses.refused, headers: REFUSED_HEADERS },
+        },
+      };
     },
     create: (settings, { log, ...context }) => new ActiveMqBus({ settings: withAbsoluteFile(settings, context.dataDir), engine, ...context, log: log.child({ bus: 'activemq' }) }),
   };

@@ -39,21 +39,63 @@ export class Addresses {
 
 const text = (description: string, more: object = {}): object => ({ type: 'string', description, ...more });
 
-/** JSON Schema (draft 7) of a message's headers, both ways. */
-export const HEADERS_SCHEMA: Readonly<Record<string, unknown>> = {
+const ID = text('The same id may come again: have its effect once.');
+const WORKSPACE = text('The tenant; left out for messages of none.');
+const TRACE = text('W3C Trace Context.', { pattern: TRACEPARENT.source });
+const NUMBER = '^[0-9]+$';
+
+/** JSON Schema (draft 7) of the headers of what programs send in. */
+export const SENT_HEADERS: Readonly<Record<string, unknown>> = {
   type: 'object',
   properties: {
-    id: text('The same id twice has one effect. Sent without one, the broker makes one.'),
+    id: text('Under one id a message is stored once while it is there. Default: the message-id that the broker gives it.'),
     name: text("The message's name. Default: the queue or event that it is sent to."),
-    workspace: text('The tenant; left out for messages of none.'),
+    workspace: WORKSPACE,
     key: text('Messages of one key are handed out one at a time, in the order of publishing, where the queue is ordered.'),
     lane: text('Served strictly in this order.', { enum: LANES, default: 'normal' }),
-    traceparent: text('W3C Trace Context.', { pattern: TRACEPARENT.source }),
-    notBefore: text('When sent in: not handed out before; milliseconds since 1970.', { pattern: '^[0-9]+$' }),
-    time: text('When handed out: when it was published; milliseconds since 1970.', { pattern: '^[0-9]+$' }),
-    attempt: text('When handed out: 1 at the first try.', { pattern: '^[0-9]+$' }),
-    queue: text('When handed out: the queue.'),
-    hand: text('When handed out: what the answer names.'),
+    notBefore: text('Not handed out before; milliseconds since 1970.', { pattern: NUMBER }),
+    traceparent: TRACE,
+    persistent: text('Without it the broker loses the message when it stops.', { const: 'true' }),
+  },
+};
+
+/** JSON Schema (draft 7) of the headers of what workers are given. */
+export const WORK_HEADERS: Readonly<Record<string, unknown>> = {
+  type: 'object',
+  required: ['id', 'hand', 'queue', 'name', 'lane', 'attempt', 'time', 'traceparent'],
+  properties: {
+    id: ID,
+    hand: text('This handing out, and no other: what the answer names.'),
+    queue: text('The queue.'),
+    name: text("The event's or job's name."),
+    workspace: WORKSPACE,
+    key: text('What order is kept by; left out where there is none.'),
+    lane: text('How urgent it is.', { enum: LANES }),
+    attempt: text('1 at the first try.', { pattern: NUMBER }),
+    time: text('When it was published; milliseconds since 1970.', { pattern: NUMBER }),
+    traceparent: TRACE,
+  },
+};
+
+/** JSON Schema (draft 7) of the headers of answers. */
+export const ANSWER_HEADERS: Readonly<Record<string, unknown>> = {
+  type: 'object',
+  required: ['hand', 'outcome'],
+  properties: {
+    hand: text("The message's."),
+    outcome: text('done; retry: again after a pause; dead: to the error queue; working: not yet done, the time begins anew.', { enum: ['done', 'retry', 'dead', 'working'] }),
+    persistent: text('Without it the broker loses the answer when it stops.', { const: 'true' }),
+  },
+};
+
+/** JSON Schema (draft 7) of what is added to the headers of a message that could not be taken. */
+export const REFUSED_HEADERS: Readonly<Record<string, unknown>> = {
+  type: 'object',
+  required: ['reason', 'sent-to', 'sent-at'],
+  properties: {
+    reason: text('Why: code/reason: words.'),
+    'sent-to': text('The address that it was sent to.'),
+    'sent-at': text('When the broker got it; milliseconds since 1970.', { pattern: NUMBER }),
   },
 };
 

@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { AnyJson, hashOf } from '../../kernel/json-schema.ts';
 import { LANES } from '../../kernel/message.ts';
 import type { BusWire } from '../../ports/bus.ts';
+import { type Document, type JsonObject, ref } from './document.ts';
 import type { Flow } from './flows.ts';
-
-type JsonObject = Record<string, unknown>;
+import { addPrograms, type ForPrograms } from './programs.ts';
 
 const text = (description: string, more: JsonObject = {}): JsonObject => ({ type: 'string', description, ...more });
 const time = (description: string): JsonObject => ({ type: 'integer', description: `${description} Milliseconds since 1970.` });
@@ -29,22 +29,25 @@ const HEADERS: JsonObject = {
 
 /**
  * The AsyncAPI 3.0 document of these messages: a channel for each queue, and for each event the topic that it is
- * published to; an operation for each module that sends or receives. Without `wire` an address is the plain name.
+ * published to; an operation for each module that sends or receives. Where programs take part, how they do; else an
+ * address is the plain name.
  */
-export function asyncApiOf(flows: readonly Flow[], wire?: BusWire): JsonObject {
+export function asyncApiOf(flows: readonly Flow[], programs?: ForPrograms): JsonObject {
+  const wire = programs?.wire;
   const channels: JsonObject = {};
   const operations: JsonObject = {};
   for (const flow of flows) describe(flow, wire, channels, operations);
-  const components = {
+  const components: Document['components'] = {
     messages: Object.fromEntries(flows.map((flow) => [flow.message.name, messageOf(flow)])),
     schemas: { ...payloadSchemas(flows), Headers: wire?.headers ?? HEADERS },
   };
+  if (programs !== undefined) addPrograms(programs, { channels, operations, components });
   return {
     asyncapi: '3.0.0',
     info: {
       title: 'Multilith',
       version: '1',
-      description: 'The durable messages between the modules. An event goes to every subscriber, each with a queue of its own; a job to one worker. At least once on the wire: recognise a repeated message by its id.',
+      description: `The durable messages between the modules. An event goes to every subscriber, each with a queue of its own; a job to one worker. At least once on the wire: recognise a repeated message by its id.${wire === undefined ? '' : ' Programs may send to every channel of a queue or an event, and take messages from those that end in .work; header values are percent-encoded where they are not ASCII.'}`,
       'x-hash': hashOf({ channels, operations, components }),
     },
     defaultContentType: 'application/json',
@@ -93,8 +96,4 @@ function payloadSchemas(flows: readonly Flow[]): JsonObject {
     delete schema.$id;
   }
   return JSON.parse(JSON.stringify(named).replaceAll('#/components/schemas/__shared#/definitions/', '#/components/schemas/Shared-')) as JsonObject;
-}
-
-function ref(...path: readonly string[]): JsonObject {
-  return { $ref: `#/${path.map((part) => part.replaceAll('~', '~0').replaceAll('/', '~1')).join('/')}` };
 }

@@ -2,9 +2,9 @@ import type { Contract, Descriptor } from '../../kernel/contract.ts';
 import { jsonSchemaOf, sortKeys } from '../../kernel/json-schema.ts';
 import type { MessageDefinition } from '../../kernel/message.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
-import type { BusWire } from '../../ports/bus.ts';
 import { asyncApiOf } from './asyncapi.ts';
 import { byName, flowsOf } from './flows.ts';
+import type { ForPrograms } from './programs.ts';
 
 /** Ends every name in `messages/` and `operations/`. */
 export const SCHEMA_FILE = '.schema.json';
@@ -14,11 +14,11 @@ export const SCHEMA_FOLDERS = ['messages', 'operations'] as const;
  * What other programs need to know of these modules, by path: `asyncapi.json`, `contracts.json`, and a JSON Schema (draft
  * 2020-12) for each message's payload and each operation's request and answer. The same bytes for the same modules.
  */
-export function contractFiles(modules: readonly ModuleDefinition[], wire?: BusWire): ReadonlyMap<string, string> {
+export function contractFiles(modules: readonly ModuleDefinition[], programs?: ForPrograms): ReadonlyMap<string, string> {
   const flows = flowsOf(modules);
   const contracts = modules.map(({ contract }) => contract).sort(byName);
   const files: [string, object][] = [
-    ['asyncapi.json', asyncApiOf(flows, wire)],
+    ['asyncapi.json', asyncApiOf(flows, programs)],
     ['contracts.json', Object.fromEntries(contracts.map((contract) => [contract.name, summaryOf(contract)]))],
     ...flows.map(({ message }): [string, object] => [messageFile(message), payloadSchema(message)]),
     ...contracts.flatMap(({ name, operations }) => Object.entries(operations).flatMap(([method, descriptor]) => operationSchemas(name, method, descriptor))),

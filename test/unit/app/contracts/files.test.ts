@@ -6,6 +6,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { sendRequested } from '../../../../modules/notification/contract.ts';
 import { contractFiles } from '../../../../src/app/contracts/files.ts';
 import { flowsOf } from '../../../../src/app/contracts/flows.ts';
+import { workerQueues } from '../../../../src/app/config/worker-queues.ts';
 import { parts } from '../../../../src/app/parts.ts';
 import type { BusWire } from '../../../../src/ports/bus.ts';
 
@@ -92,8 +93,8 @@ describe('the exported contracts', () => {
   });
 
   it('say where messages lie on the wire of a bus that has one', () => {
-    const wire: BusWire = { protocol: 'stomp', host: '127.0.0.1:61613', queue: (name) => `/queue/m.${name}`, topic: (name) => `/topic/VirtualTopic.m.${name}`, headers: { type: 'object', properties: { persistent: { const: 'true' } } } };
-    const wired = JSON.parse(contractFiles(parts.modules, wire).get('asyncapi.json')!);
+    const wire: BusWire = { protocol: 'stomp', host: '127.0.0.1:61613', queue: (name) => `/queue/m.${name}`, topic: (name) => `/topic/VirtualTopic.m.${name}`, headers: { type: 'object', properties: { persistent: { const: 'true' } } }, work: { address: (name) => `/queue/w.${name}`, headers: {}, answers: { address: '/queue/answers', headers: {} }, refused: { address: '/queue/refused', headers: {} } } };
+    const wired = JSON.parse(contractFiles(parts.modules, { wire, workers: [] }).get('asyncapi.json')!);
     assert.deepEqual(problemsOf(wired), []);
     assert.deepEqual(wired.servers, { bus: { host: '127.0.0.1:61613', protocol: 'stomp' } });
     assert.equal(wired.channels['notification.send-requested'].address, '/queue/m.notification.send-requested');
@@ -103,15 +104,39 @@ describe('the exported contracts', () => {
     assert.notEqual(wired.info['x-hash'], document.info['x-hash']);
   });
 
-  it('name the addresses and headers that a program on an ActiveMQ bus needs', () => {
-    const { activemq } = parts.bus;
-    const wired = JSON.parse(contractFiles(parts.modules, activemq!.wire!(activemq!.settings.parse({ prefix: 'agency', port: 61_614 }))).get('asyncapi.json')!);
-    assert.deepEqual(problemsOf(wired), []);
-    assert.deepEqual(wired.servers, { bus: { host: '127.0.0.1:61614', protocol: 'stomp' } });
-    assert.equal(wired.channels['notification.send-requested'].address, '/queue/agency.in.notification.send-requested');
-    assert.equal(wired.channels['portal.event-recorded'].address, '/queue/agency.event.portal.event-recorded');
-    const headers = new Ajv(LOOSE).compile(wired.components.schemas.Headers);
-    assert.ok(headers({ id: 'a', lane: 'bulk', notBefore: '1700000000000', traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' }));
-    assert.ok(!headers({ lane: 'fast' }));
+  describe('for programs on an ActiveMQ bus', () => {
+    const activemq = { driver: 'activemq', settings: parts.bus.activemq!.settings.parse({ prefix: 'agency', port: 61_614, workers: { scores: { events: ['portal.event-recorded', 'worker.rated'], attempts: 5 }, letters: {} } }) };
+    const wired = JSON.parse(contractFiles(parts.modules, { wire: parts.bus.activemq!.wire!(activemq.settings), workers: workerQueues(activemq, parts) }).get('asyncapi.json')!);
+    const headersOf = (name: string) => new Ajv(LOOSE).compile(wired.components.schemas[name]);
+
+    it('name the addresses that they send to, and the headers', () => {
+      assert.deepEqual(problemsOf(wired), []);
+      assert.deepEqual(wired.servers, { bus: { host: '127.0.0.1:61614', protocol: 'stomp' } });
+      const addressOf = (channel: string) => wired.channels[channel].address;
+      assert.equal(addressOf('notification.send-requested'), '/queue/agency.in.notification.send-requested');
+      assert.equal(addressOf('portal.event-recorded'), '/queue/agency.event.portal.event-recorded');
+      assert.equal(addressOf('worker.rated'), '/queue/agency.event.worker.rated');
+      assert.equal(addressOf('worker.letters'), '/queue/agency.in.worker.letters');
+      const sent = headersOf('Headers');
+      assert.ok(sent({ id: 'a', lane: 'bulk', notBefore: '1700000000000', traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', persistent: 'true' }));
+      assert.ok(!sent({ lane: 'fast' }));
+    });
+
+    it('name the queues that are handed out, the messages in them, and how each is answered', () => {
+      const { address, messages, 'x-attempts': attempts } = wired.channels['worker.scores.work'];
+      assert.deepEqual([address, Object.keys(messages), attempts], ['/queue/agency.work.worker.scores', ['portal.event-recorded', 'worker.rated', 'worker.scores'], 5]);
+      const event = wired.components.messages['portal.event-recorded.work'];
+      assert.deepEqual([event.payload, event.headers], [{ $ref: '#/components/schemas/portal.event-recorded' }, { $ref: '#/components/schemas/WorkHeaders' }]);
+      assert.deepEqual(Object.keys(wired.channels['worker.letters.work'].messages), ['worker.letters']);
+      const { action, reply } = wired.operations['worker.scores.receive'];
+      assert.deepEqual([action, reply.channel.$ref, wired.channels.answers.address, wired.channels.refused.address], ['receive', '#/channels/answers', '/queue/agency.done', '/queue/agency.refused']);
+      const [answer, work] = [headersOf('AnswerHeaders'), headersOf('WorkHeaders')];
+      assert.deepEqual([answer({ hand: 'h', outcome: 'working' }), answer({ hand: 'h', outcome: 'maybe' }), answer({ outcome: 'done' })], [true, false, false]);
+      assert.equal(work({ id: 'a', hand: 'h' }), false);
+    });
+
+    it('refer only to what is there', () => {
+      for (const { $ref } of nodes(wired)) if (typeof $ref === 'string') assert.notEqual($ref.split('/').slice(1).reduce<any>((at, key) => at?.[key], wired), undefined, $ref);
+    });
   });
 });
