@@ -14,6 +14,7 @@ import { parts } from '../../src/app/parts.ts';
 import { bareEnvironment } from '../support/bare-environment.ts';
 import { blocksOf } from '../support/markdown.ts';
 import { Multilith } from '../support/multilith.ts';
+import { freePort } from '../support/server-process.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
 const root = join(import.meta.dirname, '..', '..', '..');
@@ -106,6 +107,30 @@ test('the commands of the guide to backups work as they stand', async () => {
   }
 });
 
+test('the guide to workers works as it stands: its topology, its worker, and the commands that look after it', async (t) => {
+  const folder = mkdtempSync(join(scratch, 'workers-'));
+  for (const name of ['config', 'docs']) symlinkSync(join(root, name), join(folder, name));
+  const guide = page('docs/workers.md');
+  writeFileSync(join(folder, 'my-workers.yaml'), blocksOf(guide, 'yaml')[0]!);
+  const [start] = blocksOf(guide, 'console');
+  assert.match(start!, /single-server -- --topology my-workers\.yaml/);
+  const port = await freePort();
+  const ports = ['--set', `bus.port=${port}`, '--set', `registry.servers=[127.0.0.1:${await freePort()}]`];
+  const server = Multilith.launch({ dataDir: join(folder, 'data'), args: ['--with-servers', '--topology', 'my-workers.yaml', ...ports], typed: { command: [process.execPath, join(root, 'dist/src/main.js'), 'start'], cwd: folder } });
+  t.after(() => server.dispose());
+  await server.untilReady();
+  const [work, look] = blocksOf(guide, 'sh');
+  const worker = spawn('bash', ['-c', `exec env ${work}`], { cwd: folder, env: { ...bareEnvironment(), PORT: String(port) }, stdio: 'inherit' });
+  t.after(() => worker.kill('SIGKILL'));
+  const workspace = await TestWorkspace.create(server);
+  for (const properties of [{ total: 70 }, { line: 'Auto' }]) await workspace.ask('POST', '/v1/track', { writeKey: workspace.key, userId: 'zoe', event: 'Order Placed', properties });
+  await workspace.until('/api/v1/queues/worker.scores', ({ dead, depth, inFlight }) => dead === 1 && depth + inFlight === 0);
+  const { code, out, error } = await run('bash', ['-euo', 'pipefail', '-c', `${NPM}\n${look}`], folder, { MULTILITH_DATA: server.dataDir });
+  assert.equal(code, 0, error);
+  assert.match(out, /^worker\.scores\n  status +idle[\s\S]*tries +1\n  reason +KeyError\('total'\)/);
+  assert.equal(await server.stop(), 0);
+});
+
 test('the examples of topologies have nothing wrong', () => {
   const blocks = ['docs/operating.md', 'docs/workers.md'].flatMap((name) => blocksOf(page(name), 'yaml'));
   assert.ok(blocks.length > 0);
@@ -145,7 +170,7 @@ test('the module and the adapter of the guide compile where they say they lie', 
 });
 
 test('links to other pages lead somewhere', () => {
-  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')], ['docs/moving-the-bus.md', join(root, 'docs')], ['docs/backup.md', join(root, 'docs')]] as const) {
+  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')], ['docs/moving-the-bus.md', join(root, 'docs')], ['docs/backup.md', join(root, 'docs')], ['docs/workers.md', join(root, 'docs')]] as const) {
     for (const [, target] of page(name).matchAll(/\]\((?!https?:)([^)#]+)\)/g)) assert.ok(existsSync(join(folder, target!)), `${name} → ${target}`);
   }
 });

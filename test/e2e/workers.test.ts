@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test, type TestContext as Test } from 'node:test';
+import { Ajv } from 'ajv';
 import { Connection, type Delivery } from '../../adapters/bus/activemq/connection.ts';
+import { WORK_HEADERS } from '../../adapters/bus/activemq/worker-wire.ts';
 import { busDrivers } from '../../adapters/bus/catalog.ts';
 import { busSharing } from '../../src/app/host/bus-sharing.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
@@ -86,6 +88,7 @@ describe('a worker in Python', () => {
     const { headers, body } = await new Promise<Delivery>((resolve) => audit.subscribe(`/queue/${prefix}.work.worker.audit`, { prefetch: 1 }, resolve));
     assert.equal(headers.name, 'worker.scored');
     assert.ok(headers.workspace);
+    assert.ok(new Ajv({ strict: false }).validate(WORK_HEADERS, headers), 'as the AsyncAPI document describes them');
     assert.deepEqual(JSON.parse(body.toString()), { score: 42 });
 
     await audit.deliver([{ destination: `/queue/${prefix}.in.notification.send-requested`, headers: { id: 'no-request' }, body: Buffer.from('{"to":"nobody"}') }]);
