@@ -41,7 +41,7 @@ export class TroubledHost {
   }
 
   #hostOf(name: string, sets: readonly string[]): Host {
-    const all = ['hosts.app.modules=[front, troubled]', 'calls.troubled.via=thread', 'threads.heapMb=64', 'http.listen=127.0.0.1:0', 'publicUrl=http://127.0.0.1', `data=${this.dataDir}`, ...sets];
+    const all = ['hosts.app.modules=[front, troubled, gate]', 'calls.troubled.via=thread', 'threads.heapMb=64', 'http.listen=127.0.0.1:0', 'publicUrl=http://127.0.0.1', `data=${this.dataDir}`, ...sets];
     const { config } = requireConfig({ topology: 'default', env: {}, cwd: root, sets: all }, troubledParts);
     const host = new Host(config, name, { ...troubledParts, thread: this.entry }, this.#log());
     running.push(host);

@@ -55,6 +55,14 @@ interface Front {
 const front = contract<Front>('front', { greet: query({ input: z.object({ name: z.string() }), output: z.object({ greeting: z.string() }), timeoutMs: 2_000 }) });
 
 const errand = job('front.errand', Nothing, { backoff: { firstMs: 50, mostMs: 200 } });
+/** What the module on the thread calls, and which calls nobody: it may be on any host. */
+interface Gate {
+  pass(request: Nothing, call: Call): Promise<object>;
+}
+/** What `gate.pass` may take. */
+export const PASS_MS = 300;
+const gate = contract<Gate>('gate', { pass: query({ input: Nothing, output: Nothing, timeoutMs: PASS_MS }) });
+
 /** Whoever greets itself so is called back. */
 const CALL_BACK = 'call me back';
 const mark = job('troubled.mark', z.object({ n: z.int() }), { backoff: { firstMs: 50, mostMs: 200 } });
@@ -72,6 +80,8 @@ const TroubledSettings = z.strictObject({
   stop: z.enum(STOPS).default('well'),
   /** Never done with a message. */
   handlesForEver: z.boolean().default(false),
+  /** Done with a message once it may pass the gate. */
+  passesGate: z.boolean().default(false),
   /** Done with a message once this file is there and the other module, which it calls then, has called back. */
   handlesOnce: z.string().optional(),
 });
@@ -132,23 +142,26 @@ class TroubledService implements Troubled {
 class MarkHandler implements TransactionalHandler<{ n: number }, Transaction<Tables>> {
   readonly #settings: z.infer<typeof TroubledSettings>;
   readonly #front: Front;
+  readonly #gate: Gate;
   readonly #log: Log;
 
-  constructor(@inject(Settings) settings: z.infer<typeof TroubledSettings>, @inject(front.id) callee: Front, @inject(Log) log: Log) {
+  constructor(@inject(Settings) settings: z.infer<typeof TroubledSettings>, @inject(front.id) callee: Front, @inject(gate.id) further: Gate, @inject(Log) log: Log) {
     this.#settings = settings;
     this.#front = callee;
+    this.#gate = further;
     this.#log = log;
   }
 
   async handle({ payload: { n } }: Received<{ n: number }>, tx: Transaction<Tables>): Promise<void> {
-    const { handlesForEver, handlesOnce } = this.#settings;
-    if (handlesForEver || handlesOnce !== undefined) this.#log.info({}, 'handling');
+    const { handlesForEver, handlesOnce, passesGate } = this.#settings;
+    this.#log.info({}, 'handling');
     if (handlesForEver) await new Promise(() => {});
+    if (passesGate) await this.#gate.pass({}, systemCall('mark', null, Date.now() + 30_000));
     if (handlesOnce !== undefined) {
       while (!existsSync(handlesOnce)) await new Promise((resolve) => setTimeout(resolve, 10));
       await this.#front.greet({ name: CALL_BACK }, systemCall('mark', null, Date.now() + 2_000));
-      this.#log.info({}, 'handled');
     }
+    this.#log.info({}, 'handled');
     await tx.db.insertInto('marks').values({ n, times: 1 }).onConflict((conflict) => conflict.column('n').doUpdateSet((eb) => ({ times: eb('marks.times', '+', 1) }))).execute();
   }
 }
@@ -254,7 +267,14 @@ class Surface implements HttpSurface {
   }
 }
 
-/** Two modules: one that shows pages, and one that gets into trouble. */
+@injectable()
+class GateService implements Gate {
+  async pass(): Promise<object> {
+    return {};
+  }
+}
+
+/** Three modules: one that shows pages, one that gets into trouble, and one that this one calls. */
 export const troubledParts: Parts = {
   modules: [
     defineModule({ name: 'front', contract: front, implementation: FrontService, calls: [troubled], migrations: [], subscriptions: [{ message: errand, concurrency: 1, transactional: ErrandHandler }], publishes: [errand, mark], settings: z.strictObject({}), parts: [], lifecycles: [], http: Surface }),
@@ -262,7 +282,7 @@ export const troubledParts: Parts = {
       name: 'troubled',
       contract: troubled,
       implementation: TroubledService,
-      calls: [front],
+      calls: [front, gate],
       migrations: [{ name: '0001-marks', up: (db: Kysely<Tables>) => db.schema.createTable('marks').addColumn('n', 'integer', (column) => column.primaryKey()).addColumn('times', 'integer', (column) => column.notNull()).execute() }],
       subscriptions: [{ message: mark, concurrency: 8, transactional: MarkHandler }],
       publishes: [],
@@ -270,6 +290,7 @@ export const troubledParts: Parts = {
       parts: [],
       lifecycles: [TroubledLifecycle],
     }),
+    defineModule({ name: 'gate', contract: gate, implementation: GateService, calls: [], migrations: [], subscriptions: [], publishes: [], settings: z.strictObject({}), parts: [], lifecycles: [] }),
   ],
   storage: storageDrivers,
   bus: busDrivers,

@@ -9,7 +9,7 @@ import { TroubledHost } from '../../../support/troubled-host.ts';
 /** Settings, and whether there is a second host, for each way of reaching the module that is called. */
 const ways = {
   'on a thread': async () => [],
-  'on another host': async () => ['calls.troubled.via=rpc', 'hosts.app.modules=[front]', `hosts.app.listen=127.0.0.1:${await freePort()}`, `hosts.other={ modules: [troubled], listen: "127.0.0.1:${await freePort()}" }`, 'bus.host=app'],
+  'on another host': async () => ['calls.troubled.via=rpc', 'hosts.app.modules=[front, gate]', `hosts.app.listen=127.0.0.1:${await freePort()}`, `hosts.other={ modules: [troubled], listen: "127.0.0.1:${await freePort()}" }`, 'bus.host=app'],
 };
 
 for (const [where, settings] of Object.entries(ways)) {

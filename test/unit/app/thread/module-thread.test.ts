@@ -9,7 +9,7 @@ test('a module on a thread is called, calls, stores, handles messages, logs and 
   assert.equal(status, 200);
   assert.deepEqual([body.threadId > 0, body.greeting], [true, 'hello thread']);
   const [{ modules, edges }] = body.system.hosts;
-  assert.deepEqual(modules.map(({ name, placement, restarts, problem }: any) => [name, placement, restarts, problem]), [['front', 'inline', 0, null], ['troubled', 'thread', 0, null]]);
+  assert.deepEqual(modules.map(({ name, placement, restarts, problem }: any) => [name, placement, restarts, problem]), [['front', 'inline', 0, null], ['gate', 'inline', 0, null], ['troubled', 'thread', 0, null]]);
   const shownEdges = (all: any[]) => all.map(({ from, to, via, replicas }) => [from, to, via, replicas[0].state, replicas[0].bytesSent > 0]);
   assert.deepEqual(shownEdges(edges)[0], [undefined, 'troubled', 'thread', 'open', true]);
   await it.get('publish?50');
@@ -18,11 +18,11 @@ test('a module on a thread is called, calls, stores, handles messages, logs and 
   for (const line of ['multilith_edge_calls_total{from="troubled",to="front",host="app",via="thread"} 1', 'multilith_edge_pending{from="troubled",to="bus",host="app",via="thread"} 1', 'troubled_asked_total 1', 'message_handling_seconds_count{queue="troubled.mark",outcome="done"} 50', 'multilith_thread_eventloop_lag_p99_seconds{module="troubled"}', 'process_start_time_seconds']) assert.ok(metrics.includes(line), line);
   let own: any[] = [];
   const edgeTo = (module: string) => own.find(({ to }) => to === module)!;
-  for (const end = Date.now() + 20_000; own.length < 2 || edgeTo('front').calls === 0; await new Promise((resolve) => setTimeout(resolve, 50))) {
+  for (const end = Date.now() + 20_000; own.length < 3 || edgeTo('front').calls === 0; await new Promise((resolve) => setTimeout(resolve, 50))) {
     assert.ok(Date.now() < end, JSON.stringify(own));
     own = (await it.ask('where')).body.system.hosts[0].edges.slice(1);
   }
-  assert.deepEqual(shownEdges(own).sort(), [['troubled', 'bus', 'thread', 'open', true], ['troubled', 'front', 'thread', 'open', true]]);
+  assert.deepEqual(shownEdges(own).sort(), [['troubled', 'bus', 'thread', 'open', true], ['troubled', 'front', 'thread', 'open', true], ['troubled', 'gate', 'thread', 'open', true]]);
   // What waits for messages is no latency, and what is asked for this test is no call of the module's.
   assert.ok(edgeTo('front').p99Ms < 1_000 && edgeTo('bus').p99Ms < 1_000 && edgeTo('bus').calls > 5, JSON.stringify(own));
   const asked = it.line('asked')!;
@@ -85,7 +85,7 @@ for (const [kind, reason] of [['throw', /nobody caught/], ['throw-nothing', /nob
     assert.deepEqual([restarts, pauseMs, module], [1, 1_000, 'troubled']);
     const { status, body } = await it.ask('where');
     assert.deepEqual([status, body.threadId > before], [200, true]);
-    assert.deepEqual(body.system.hosts[0].modules[1], { name: 'troubled', placement: 'thread', state: 'running', restarts: 1, problem: null });
+    assert.deepEqual(body.system.hosts[0].modules.at(-1), { name: 'troubled', placement: 'thread', state: 'running', restarts: 1, problem: null });
     assert.match((await it.get('metrics')).body, /^troubled_asked_total 2$/m);
   });
 }
