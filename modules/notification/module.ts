@@ -3,6 +3,7 @@ import { personChanged, portal, templatePublished } from '../portal/contract.ts'
 import { deliveryUpdated, notification, sendRequested, unsubscribed } from './contract.ts';
 import { DeliveryLog } from './deliveries/delivery-log.ts';
 import { DeliveryQueries } from './deliveries/delivery-queries.ts';
+import { AT_REST } from './deliveries/delivery.ts';
 import { Preparation } from './deliveries/preparation.ts';
 import { Recipients } from './deliveries/recipients.ts';
 import { SendHandler } from './deliveries/send-handler.ts';
@@ -36,6 +37,7 @@ export const notificationModule = defineModule({
     { message: personChanged, concurrency: 10, transactional: PersonChangedHandler },
     { message: erasePerson, concurrency: 1, effect: ErasureHandler },
   ],
+  retention: [{ name: 'deliveries', table: 'deliveries', key: ['workspace', 'created_at', 'id'], time: 'updated_at', only: { column: 'state', values: AT_REST } }],
   publishes: [sendRequested, erasePerson, deliveryUpdated, unsubscribed],
   settings: NotificationSettings,
   parts: [DeliveryLog, DeliveryQueries, Preparation, Recipients, Suppressions, OutboxReader, Templates, TemplateUses, TestMails],

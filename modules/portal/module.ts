@@ -67,6 +67,10 @@ export const portalModule = defineModule({
     { message: unsubscribed, concurrency: 8, transactional: UnsubscribedHandler },
     { message: deliveryUpdated, concurrency: 100, effect: TellDeliveries },
   ],
+  retention: [
+    { name: 'events', table: 'events', key: ['id'], time: 'received_at', oldestFirst: true },
+    { name: 'audit', table: 'audit_entries', key: ['id'], time: 'time', oldestFirst: true },
+  ],
   publishes: [ingestBatch, erasePerson, eventRecorded, personChanged, templatePublished],
   settings: PortalSettings,
   parts: [...access, ...people, Templates, Live, ...routes, ...web],

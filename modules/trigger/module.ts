@@ -26,6 +26,7 @@ export const triggerModule = defineModule({
     { message: eventRecorded, concurrency: 100, transactional: EventRecordedHandler },
     { message: personChanged, concurrency: 100, transactional: PersonChangedHandler },
   ],
+  retention: [{ name: 'entries', table: 'entries', key: ['workspace', 'person_id', 'automation_id', 'event_at', 'event_id'], time: 'event_at' }],
   publishes: [sendRequested],
   settings: TriggerSettings,
   parts: [RuleIndex, VersionRules, Firing, Agenda, Entering, Departures, Merges, EventRecordedHandler, PersonChangedHandler],

@@ -20,6 +20,7 @@ import { OutboxBacklog } from '../fabric/outbox-backlog.ts';
 import { OutboxRelay } from '../fabric/outbox-relay.ts';
 import { type Placement, placements } from '../fabric/placements.ts';
 import { BusPublisher } from '../fabric/publisher.ts';
+import { type KeptDays, Retention } from '../fabric/retention.ts';
 import { Subscriber } from '../fabric/subscriber.ts';
 import { fabricMigrations } from '../fabric/tables.ts';
 import { Target } from '../fabric/target.ts';
@@ -44,6 +45,8 @@ export interface CompositionOptions {
   /** Queues of modules that run elsewhere and consume from this bus: declared before anybody publishes, like those of the modules here. */
   readonly queuesElsewhere?: readonly QueueSettings[];
   readonly channels: Channels;
+  /** How long rows are kept; left out: the inbox's for a week, all others for good. */
+  readonly retention?: KeptDays;
   /** Left out: nothing is held. */
   readonly sending?: SendingHold;
   /** Each module's section of the configuration, parsed. */
@@ -83,6 +86,7 @@ interface Placed {
   readonly relay: OutboxRelay;
   readonly backlog: OutboxBacklog;
   readonly pruner: InboxPruner;
+  readonly retention: Retention;
   readonly lifecycles: readonly Lifecycle[];
   readonly subscribers: readonly Subscriber[];
 }
@@ -133,7 +137,7 @@ export function compose(options: CompositionOptions): Composition {
 }
 
 function place(definition: ModuleDefinition, options: CompositionOptions, stub: <T>(contract: Contract<T>) => T): Placed {
-  const { clock, metrics, bus } = options;
+  const { clock, metrics, bus, retention: keptDays = {} } = options;
   const log = options.log.child({ module: definition.name });
   const publishes = new Set(definition.publishes.map((message) => message.name));
   const strict = options.placementOf(definition.name) === 'inline-strict';
@@ -167,7 +171,8 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
     once,
     relay,
     backlog,
-    pruner: new InboxPruner(storage, clock, log),
+    pruner: new InboxPruner(storage, clock, log, keptDays['inbox'] ?? undefined),
+    retention: new Retention({ module: definition.name, tables: definition.retention ?? [], keptDays, storage, clock, log, metrics }),
     lifecycles: definition.lifecycles.map((part) => container.get<Lifecycle>(part as never)),
     subscribers: definition.subscriptions.map((s) => new Subscriber(context, s, container.get(('transactional' in s ? s.transactional : s.effect) as never))),
   };
@@ -197,9 +202,10 @@ async function start(placed: readonly Placed[], serve: (module: ModuleDefinition
     // Warm from here on: whoever calls before is told that the module is not running.
     serve(definition);
   }
-  for (const { relay, pruner } of placed) {
+  for (const { relay, pruner, retention } of placed) {
     await relay.start();
     await pruner.start();
+    await retention.start();
   }
   for (const subscriber of subscribers) {
     if (subscriber.sends && sending?.held !== undefined) sending.afterRelease(() => void subscriber.start().catch((err: unknown) => log.error({ err }, 'sending could not begin; start the host again')));
@@ -218,7 +224,7 @@ async function stop(placed: readonly Placed[], targets: ReadonlyMap<string, Targ
   const reversed = [...placed].reverse();
   await each(placed.flatMap((p) => p.subscribers));
   for (const { lifecycles } of reversed) for (const part of [...lifecycles].reverse()) await each([part]);
-  await each(placed.flatMap((p) => [p.relay, p.pruner]));
+  await each(placed.flatMap((p) => [p.relay, p.pruner, p.retention]));
   for (const target of targets.values()) target.withdraw();
   await each([bus]);
   await each(placed.map((p) => p.storage));

@@ -31,7 +31,8 @@ export async function handledBefore(tx: StorageTransaction<any>, queue: string, 
 }
 
 /** A repeat arrives within seconds, or after an outage; not after a week. */
-const KEEP_MS = 7 * 86_400_000;
+const KEPT_DAYS = 7;
+const DAY_MS = 86_400_000;
 const EVERY_MS = 600_000;
 const BATCH_ROWS = 1_000;
 
@@ -41,9 +42,9 @@ export class InboxPruner implements Lifecycle {
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
 
-  constructor(storage: Storage<FabricTables>, clock: Clock, log: Log) {
+  constructor(storage: Storage<FabricTables>, clock: Clock, log: Log, keptDays: number = KEPT_DAYS) {
     const round = async (): Promise<void> => {
-      const which = { before: clock.now() - KEEP_MS, limit: BATCH_ROWS };
+      const which = { before: clock.now() - keptDays * DAY_MS, limit: BATCH_ROWS };
       for (const statement of [prune, pruneCalls] as const) {
         let removed: number;
         do {

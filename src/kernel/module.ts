@@ -57,6 +57,21 @@ export interface OperatorCommand {
   run(request: Json, call: Call): Promise<Json>;
 }
 
+/** A table whose rows nobody needs for good: the configuration says how long they are kept. */
+export interface AgingTable {
+  /** As `retention.<name>Days` calls it. */
+  readonly name: string;
+  readonly table: string;
+  /** Columns with an index that find each row, in its order. */
+  readonly key: readonly string[];
+  /** The column with the time that counts, epoch ms. */
+  readonly time: string;
+  /** Older rows stand before younger ones in the order of the key, so that the first young ones end the search. */
+  readonly oldestFirst?: true;
+  /** Rows with other values stay, however old. */
+  readonly only?: { readonly column: string; readonly values: readonly string[] };
+}
+
 /** What a module needs and offers. Only src/app reads it. */
 export interface ModuleDefinition<T = any, S = any> {
   readonly name: string;
@@ -67,6 +82,8 @@ export interface ModuleDefinition<T = any, S = any> {
   /** The storage port's Migrations, in order. */
   readonly migrations: readonly { readonly name: string; up(db: any): Promise<void> }[];
   readonly subscriptions: readonly Subscription[];
+  /** Left out: everything is kept. */
+  readonly retention?: readonly AgingTable[];
   /** Every message that the module publishes. */
   readonly publishes: readonly MessageDefinition<any>[];
   /** The module's own section of the configuration, `modules.<name>`; injected by the token `Settings`. */

@@ -38,8 +38,11 @@ const MOST_ATTEMPTS = 120;
 const REPEATS_OF_UNCERTAIN = 1;
 const WAIT_FOR_CHANNEL_MS = 1_000;
 
+/** States that nothing follows. */
+export const AT_REST: readonly DeliveryState[] = ['sent', 'uncertain', 'suppressed', 'failed'];
+
 export function isAtRest(state: DeliveryState): boolean {
-  return state !== 'pending' && state !== 'sending';
+  return AT_REST.includes(state);
 }
 
 /**

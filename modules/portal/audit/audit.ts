@@ -42,8 +42,6 @@ export interface AuditFilter {
   readonly targetId?: string | undefined;
 }
 
-const KEPT_MS = 400 * 86_400_000;
-const FORGOTTEN_AT_ONCE = 50;
 /** What one turn of the event loop can bear. */
 const ROWS_AT_ONCE = 250;
 /** For one page. */
@@ -51,7 +49,7 @@ const MOST_READ = 5_000;
 
 /**
  * Who did what, when, to what, and from where. An entry is written before the deed and completed after it, so that
- * nothing is done unseen, not even across a crash. Kept for 400 days.
+ * nothing is done unseen, not even across a crash.
  */
 @injectable()
 export class Audit {
@@ -66,8 +64,6 @@ export class Audit {
   /** Answers the entry's id, for `complete`. */
   async begin(tx: StorageTransaction<Tables>, action: AuditedAction, outcome: AuditOutcome = 'begun'): Promise<string> {
     const now = this.#clock.now();
-    const old = tx.db.selectFrom('audit_entries').select('id').where('time', '<', now - KEPT_MS).limit(FORGOTTEN_AT_ONCE);
-    await tx.db.deleteFrom('audit_entries').where('id', 'in', old).execute();
     const row: AuditRow = {
       id: newId(),
       workspace_id: action.workspace,

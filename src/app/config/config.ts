@@ -44,6 +44,7 @@ export interface Config {
   readonly channels: Readonly<Record<string, Chosen>>;
   /** Each module's settings as its own schema parsed them. */
   readonly modules: Readonly<Record<string, unknown>>;
+  readonly retention: ConfigShape['retention'];
   readonly log: ConfigShape['log'];
   readonly outbox: ConfigShape['outbox'];
   readonly shutdown: ConfigShape['shutdown'];
@@ -101,7 +102,7 @@ function salvage(tree: Tree): ConfigShape {
 }
 
 function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts, checking: Checking): Config {
-  const { data, http, publicUrl, hosts, calls, peers, threads, outbox, log, shutdown } = shape;
+  const { data, http, publicUrl, hosts, calls, peers, threads, retention, outbox, log, shutdown } = shape;
   const listen = parseListen(http.listen)!;
   const before = checking.problems.filter(isError).length;
   const { host: keeper, ...busSection } = shape.bus;
@@ -126,6 +127,7 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
     bus: { ...bus, host: keeper ?? (Object.keys(hosts).length === 1 ? Object.keys(hosts)[0]! : null) },
     channels,
     modules: modulesOf(shape.modules, parts.modules, checking),
+    retention,
     log,
     outbox,
     shutdown,

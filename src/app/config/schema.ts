@@ -64,6 +64,21 @@ const Threads = z.strictObject({
   silentMs: z.int().min(2_000).max(3_600_000).default(30_000),
 });
 
+const KeptDays = z.int().min(7, 'must be 7 or more, since repeats may arrive for so long; or null').max(36_500).nullable();
+
+/** How long rows are kept, days; null: for good. */
+const Retention = z.strictObject({
+  /** Of the event log, by arrival. */
+  eventsDays: KeptDays.default(null),
+  /** Deliveries that have come to rest, by their last change. Their counts stay. */
+  deliveriesDays: KeptDays.default(null),
+  /** Who entered which automation when, by the event's time. A re-entry rule does not know what is gone. */
+  entriesDays: KeptDays.default(null),
+  auditDays: KeptDays.default(400),
+  /** Ids of messages and commands that were handled: how late a repeat of one may come and still have no second effect. */
+  inboxDays: z.int().min(1).max(365).default(7),
+});
+
 /**
  * The whole of a configuration but for what drivers and modules define themselves. An empty file is one process with
  * everything embedded.
@@ -95,6 +110,7 @@ export const ConfigSchema = z.strictObject({
   channels: z.record(Name, DriverSection).default({ email: { driver: 'outbox' } }),
   /** Each module's own settings. */
   modules: z.record(Name, z.record(z.string(), z.unknown())).default({}),
+  retention: Retention.prefault({}),
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
   /** How long a stop waits for what is under way. */
   shutdown: z.strictObject({ deadlineMs: z.int().min(0).max(600_000).default(20_000) }).prefault({}),

@@ -16,6 +16,7 @@ import { Backups } from '../backup/backups.ts';
 import { liveProblem } from '../backup/databases.ts';
 import { requireWhole } from '../backup/unfinished.ts';
 import type { Config } from '../config/config.ts';
+import { keptDays } from '../config/kept-days.ts';
 import { urlOf } from '../config/listen.ts';
 import type { Parts } from '../config/parts.ts';
 import { isAlone, isOnThread } from '../config/placement.ts';
@@ -260,6 +261,7 @@ export class Host implements Lifecycle {
       // An event that comes before its subscriber's host or thread has ever started would be kept by nobody.
       queuesElsewhere: config.bus.host === this.name || config.bus.host === null ? [...this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))), ...this.#workerQueues] : [],
       channels: this.#channels,
+      retention: keptDays(config),
       sending: this.#sending!,
       settings: config.modules,
     });

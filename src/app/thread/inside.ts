@@ -16,6 +16,7 @@ import { Replicas } from '../../fabric/replicas.ts';
 import { offerOf, Serving } from '../../fabric/serve.ts';
 import { rpcLinkOver, rpcWith } from '../../../adapters/transport/rpc/transport.ts';
 import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
+import { keptDays } from '../config/kept-days.ts';
 import type { Parts } from '../config/parts.ts';
 import { compose, type Composition } from '../container.ts';
 import { createChannel, createStorage } from '../host/drivers.ts';
@@ -206,6 +207,7 @@ class ThreadModule {
       bus: this.#bus,
       outbox: config.outbox,
       channels: this.#channels,
+      retention: keptDays(config),
       sending: this.#sending,
       settings: config.modules,
     });
