@@ -17,6 +17,7 @@ export const commands: Readonly<Record<string, Listed>> = {
   backup: { summary: 'Write everything that is durable to one file, while the host works.', load: async () => (await import('./backup.ts')).backup },
   restore: { summary: 'Make an installation of a backup, with sending held.', load: async () => (await import('./restore.ts')).restore },
   sending: { summary: 'See whether sending is held and what would go out, and let it go.', load: async () => (await import('./sending.ts')).sending },
+  storage: { summary: "Take the modules' data to other storages, compare both sides, or stay with the old ones.", load: async () => (await import('./storage.ts')).storage },
   contracts: { summary: 'Write down contracts and messages as JSON Schemas and AsyncAPI.', load: async () => (await import('./contracts.ts')).contracts },
   top: { summary: 'Watch the hosts live: modules, the calls between them, connections and queues.', load: async () => (await import('./top.ts')).top },
   demo: { summary: "Fill a workspace with an insurance agency's invented data, and keep events coming in.", load: async () => (await import('./demo.ts')).demo },

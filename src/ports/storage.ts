@@ -3,8 +3,9 @@ import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { MessageDefinition, PublishOptions } from '../kernel/message.ts';
 
 /*
- * Storage in two faces. `Storage` is what an adapter implements: one module's database, nobody else's.
+ * Storage in three faces. `Storage` is what an adapter implements: one module's database, nobody else's.
  * `Store` is what a module injects: the same database with the module's outbox inside its transactions.
+ * `StorageContents` is what a move to another adapter sees: tables and rows, whatever they mean.
  *
  * Portable data, the same on every adapter: ids and JSON are text, times are whole epoch milliseconds, yes and no
  * are 1 and 0, bytes are Uint8Array. Numbers come back as numbers (a value beyond 2^53 is a fault), never as strings.
@@ -83,6 +84,8 @@ export interface TableShape {
   readonly columns: readonly string[];
   /** The column that the database numbers by itself, rising; null when there is none. */
   readonly numbered: string | null;
+  /** Columns of the primary key, in its order; empty when there is none. */
+  readonly key: readonly string[];
 }
 
 /**
@@ -123,6 +126,38 @@ export interface Storage<DB = any> extends Reader<DB>, Lifecycle {
   snapshot(): Promise<Snapshot>;
   /** Applies what is missing. Refuses a database that has migrations which this build does not know. */
   migrate(migrations: readonly Migration[]): Promise<void>;
+  /** For taking everything to another adapter. */
+  readonly contents: StorageContents;
+}
+
+export type StoredValue = string | number | Uint8Array | null;
+export type StoredRow = Readonly<Record<string, StoredValue>>;
+
+/** An index that is no part of a constraint; `create` is the statement that makes it, in the adapter's own words. */
+export interface IndexDefinition {
+  readonly name: string;
+  readonly create: string;
+}
+
+/** The whole of a started database, whatever is in it. Faults as of Storage. */
+export interface StorageContents {
+  /** Where it lies, without secrets and also before the start. Two storages of one place are one database. */
+  readonly place: string;
+  /** About so much disk it takes. */
+  bytes(): Promise<number>;
+  /** What the disk under it has left; null where only the server could tell. */
+  freeBytes(): Promise<number | null>;
+  /** Connections of other processes to it just now; always 0 where there can be none. */
+  othersConnected(): Promise<number>;
+  indexes(): Promise<IndexDefinition[]>;
+  /** However long it takes; where it is there already, nothing. */
+  makeIndex(index: IndexDefinition): Promise<void>;
+  /** Work for a transaction that adds rows as they are, their own values in a numbered column. Takes what it needs of them at once. */
+  insertion(table: TableShape, rows: readonly StoredRow[]): (tx: StorageTransaction<any>) => Promise<void>;
+  /** The last number that a numbered table has given out; 0 before the first. */
+  lastNumber(table: TableShape): Promise<number>;
+  /** The next number will be the one after it. */
+  setLastNumber(tx: StorageTransaction<any>, table: TableShape, last: number): Promise<void>;
 }
 
 /** A transaction as a module sees it: state and the messages that tell of it commit together. */

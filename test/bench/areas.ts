@@ -16,4 +16,5 @@ export const areas = {
   'main-job': async () => (await import('./main-job.ts')).benchMainJob(),
   'main-job-activemq': async () => (await import('./main-job-activemq.ts')).benchMainJobOnActiveMq(),
   split: async () => (await import('./split.ts')).benchSplit(),
+  'storage-move': async () => (await import('./storage-move.ts')).benchStorageMove(),
 } as const satisfies Record<string, () => Promise<BenchRow[]>>;

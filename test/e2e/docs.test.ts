@@ -14,6 +14,7 @@ import { parts } from '../../src/app/parts.ts';
 import { bareEnvironment } from '../support/bare-environment.ts';
 import { blocksOf } from '../support/markdown.ts';
 import { Multilith } from '../support/multilith.ts';
+import { PostgresServer } from '../support/postgres.ts';
 import { freePort } from '../support/server-process.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
@@ -131,6 +132,28 @@ test('the guide to workers works as it stands: its topology, its worker, and the
   assert.equal(await server.stop(), 0);
 });
 
+test('the commands of the guide to storages work as they stand: moved, found to differ, called off, and moved again', async () => {
+  const postgres = await new PostgresServer().start();
+  const folder = mkdtempSync(join(scratch, 'storing-'));
+  const hosts: Multilith[] = [await Multilith.start()];
+  const [{ dataDir }] = hosts as [Multilith];
+  try {
+    await hosts[0]!.stop();
+    const env = { MULTILITH_DATA: dataDir, ...postgres.environment };
+    // The password, which the walk makes, for the start at its end.
+    const walk = `${blocksOf(page('docs/storage.md'), 'sh').join('\n')}\necho "password $MODULES_PASSWORD"`;
+    const { code, out, error } = await run('bash', ['-euo', 'pipefail', '-c', `${NPM}\n${walk}`], folder, env);
+    assert.equal(code, 0, `${out}\n${error}`);
+    assert.match(out, /The data is in the new storages[\s\S]*DIFFERS +setup_links[\s\S]*another row: secret_hash=sha256:[\s\S]*They differ\.[\s\S]*old storages count again for portal, trigger, notification[\s\S]*The data is in the new storages/);
+    const topology = join(folder, 'postgres.yaml');
+    hosts.push(await Multilith.start({ dataDir, args: ['--topology', topology], env: { MODULES_PASSWORD: /password (\S+)/.exec(out)![1]! } }));
+    assert.equal(postgres.query("select has_schema_privilege('multilith_trigger', 'portal', 'usage')", 'multilith'), 'f');
+  } finally {
+    for (const host of hosts) await host.dispose();
+    await postgres.remove();
+  }
+});
+
 test('the examples of topologies have nothing wrong', () => {
   const blocks = ['docs/operating.md', 'docs/workers.md'].flatMap((name) => blocksOf(page(name), 'yaml'));
   assert.ok(blocks.length > 0);
@@ -141,8 +164,8 @@ test('the examples of topologies have nothing wrong', () => {
   }
 });
 
-test("the operator's page names every setting, variable and command", () => {
-  const text = page('docs/operating.md');
+test("the operator's pages name every setting, variable and command", () => {
+  const text = `${page('docs/operating.md')}${page('docs/storage.md')}`;
   const drivers = [parts.storage, parts.bus, parts.channel].flatMap((catalog) => Object.values(catalog));
   const settings = [...keysAt(ConfigSchema, []), ...['http', 'log', 'shutdown', 'hosts.x', 'calls.x'].flatMap((path) => keysAt(ConfigSchema, path.split('.')))];
   const own = [...drivers.map(({ settings: schema }) => schema), ...parts.modules.map((module) => module.settings)].flatMap((schema) => keysAt(schema, []));
@@ -170,7 +193,7 @@ test('the module and the adapter of the guide compile where they say they lie', 
 });
 
 test('links to other pages lead somewhere', () => {
-  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')], ['docs/moving-the-bus.md', join(root, 'docs')], ['docs/backup.md', join(root, 'docs')], ['docs/workers.md', join(root, 'docs')]] as const) {
+  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')], ['docs/moving-the-bus.md', join(root, 'docs')], ['docs/backup.md', join(root, 'docs')], ['docs/workers.md', join(root, 'docs')], ['docs/storage.md', join(root, 'docs')]] as const) {
     for (const [, target] of page(name).matchAll(/\]\((?!https?:)([^)#]+)\)/g)) assert.ok(existsSync(join(folder, target!)), `${name} → ${target}`);
   }
 });

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, chownSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { freePort, ServerProcess } from './server-process.ts';
 
 const PROGRAMS = '/usr/lib/postgresql';
@@ -41,6 +41,16 @@ export class PostgresServer {
   /** For the storage driver; `name` tells schemas apart. */
   settings(name: string): object {
     return { port: this.port, database: 'postgres', user: 'app', schema: schemaFor(name) };
+  }
+
+  /** As an operator would with psql; answers what it prints, values alone. */
+  query(sql: string, database = 'postgres'): string {
+    return execFileSync(program('psql'), ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-d', database, '-c', sql], { encoding: 'utf8', env: this.environment, stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  }
+
+  /** Where psql and its like find it. */
+  get environment(): NodeJS.ProcessEnv {
+    return { PATH: [dirname(process.execPath), dirname(program('psql')), process.env.PATH].join(':'), PGHOST: '127.0.0.1', PGPORT: String(this.port), PGUSER: 'app', PGDATABASE: 'postgres' };
   }
 
   /** At once, as in a crash. */

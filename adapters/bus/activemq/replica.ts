@@ -67,6 +67,10 @@ export class Replica implements Storage {
     return this.#options.storage.db;
   }
 
+  get contents(): Storage['contents'] {
+    return this.#options.storage.contents;
+  }
+
   run<Params, Row>(one: Statement<Params, Row>, params: Params): Promise<Row[]> {
     return this.#options.storage.run(one, params);
   }

@@ -12,7 +12,8 @@ export const IDLE_IN_TRANSACTION_MS = 7_000;
 /** What a connection is for. A reader's refuses writes; a long read may rest as long as its consumer does. */
 export type Role = 'writer' | 'reader' | 'scan';
 
-export function clientConfig(settings: PostgresSettings, schema: string, role: Role): ClientConfig {
+/** `label` tells the connections of one storage from those of others to the same schema. */
+export function clientConfig(settings: PostgresSettings, schema: string, label: string, role: Role): ClientConfig {
   const { host, port, database, user, password, tls, ca, durability, connectTimeoutMs, answerTimeoutMs } = settings;
   const session: Record<string, string | number> = {
     search_path: `"${schema}"`,
@@ -32,7 +33,7 @@ export function clientConfig(settings: PostgresSettings, schema: string, role: R
     password: () => password ?? '',
     ssl: tls ? { ...(ca !== undefined && { ca }) } : false,
     client_encoding: 'UTF8',
-    application_name: `multilith ${schema}`,
+    application_name: `multilith ${label} ${schema}`,
     connectionTimeoutMillis: connectTimeoutMs,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,

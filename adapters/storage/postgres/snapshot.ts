@@ -7,8 +7,10 @@ import { readFault, type Readers } from './readers.ts';
 
 /** The first statement of the transaction: from here on it sees nothing else. */
 const COLUMNS = `
-  SELECT one.relname AS "table", field.attname AS "column", (field.attidentity <> '')::int AS "numbered"
+  SELECT one.relname AS "table", field.attname AS "column", (field.attidentity <> '')::int AS "numbered",
+    coalesce(array_position(main.indkey::int2[], field.attnum) + 1, 0) AS key_part
   FROM pg_class one JOIN pg_attribute field ON field.attrelid = one.oid
+  LEFT JOIN pg_index main ON main.indrelid = one.oid AND main.indisprimary
   WHERE one.relnamespace = $1::regnamespace AND one.relkind = 'r' AND field.attnum > 0 AND NOT field.attisdropped
   ORDER BY one.oid, field.attnum`;
 

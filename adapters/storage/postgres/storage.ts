@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Compilable, Kysely } from 'kysely';
 import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
@@ -9,6 +9,7 @@ import { stopped } from '../shared/faults.ts';
 import { groupTelemetry } from '../shared/group-telemetry.ts';
 import { batchRowsOf, MIGRATION_TIMEOUT_MS, timeoutOf } from '../shared/limits.ts';
 import { migrate } from '../shared/migrations.ts';
+import { PostgresContents } from './contents.ts';
 import { kyselyOver } from './dialect.ts';
 import type { PostgresSettings } from './driver.ts';
 import { postgresFault, SCHEMA_CHANGED } from './errors.ts';
@@ -42,8 +43,11 @@ interface Open {
 export class PostgresStorage implements Storage {
   readonly capabilities: StorageCapabilities = { shared: true, skipLocked: false };
   readonly db: Kysely<any>;
+  readonly contents: PostgresContents;
   readonly #options: PostgresStorageOptions;
   readonly #schema: string;
+  /** By which the server tells its connections from those of other processes. */
+  readonly #label = randomBytes(4).toString('hex');
   readonly #statements: Statements;
   readonly #lifecycle: StartStop;
   #open: Open | undefined;
@@ -60,6 +64,7 @@ export class PostgresStorage implements Storage {
       return resultOf(await readers.query(queryOf(sql, parameters)));
     });
     this.#statements = new Statements(this.db);
+    this.contents = new PostgresContents(this.db, options.settings, this.#schema, (work) => this.#change(work));
   }
 
   start(): Promise<void> {
@@ -111,13 +116,16 @@ export class PostgresStorage implements Storage {
   }
 
   async migrate(migrations: readonly Migration[]): Promise<void> {
-    const { commits } = this.#opened();
-    const transaction = (work: (db: Kysely<any>) => Promise<void>) => commits.run((turn) => work(new PostgresTransaction(turn, this.#statements).db), MIGRATION_TIMEOUT_MS);
     try {
-      await migrate(migrations, migrationStatements, transaction, this.#options.clock);
+      await migrate(migrations, migrationStatements, (work) => this.#change(work), this.#options.clock);
     } finally {
       this.#statements.forget();
     }
+  }
+
+  /** A transaction with room for a long change. */
+  async #change(work: (db: Kysely<any>) => Promise<void>): Promise<void> {
+    await this.#opened().commits.run((turn) => work(new PostgresTransaction(turn, this.#statements).db), MIGRATION_TIMEOUT_MS);
   }
 
   #opened(): Open {
@@ -152,7 +160,7 @@ export class PostgresStorage implements Storage {
   }
 
   #config(role: Role): ReturnType<typeof clientConfig> {
-    return clientConfig(this.#options.settings, this.#schema, role);
+    return clientConfig(this.#options.settings, this.#schema, this.#label, role);
   }
 
   /** Over a connection of its own: those of the readers may all be busy. */

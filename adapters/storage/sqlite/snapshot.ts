@@ -6,7 +6,7 @@ import { scan, type ScanRequest } from './scan.ts';
 import { sideThread } from './side-thread.ts';
 
 const COLUMNS = `
-  SELECT one.name AS "table", field.name AS "column", one.sql LIKE '%autoincrement%' AND field.pk = 1 AS "numbered"
+  SELECT one.name AS "table", field.name AS "column", one.sql LIKE '%autoincrement%' AND field.pk = 1 AS "numbered", field.pk AS key_part
   FROM sqlite_schema one JOIN pragma_table_info(one.name) field
   WHERE one.type = 'table' AND one.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
   ORDER BY one.rowid, field.cid`;

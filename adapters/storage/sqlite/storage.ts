@@ -11,6 +11,7 @@ import { migrate } from '../shared/migrations.ts';
 import { atMost } from './at-most.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Connection } from './connection.ts';
+import { SqliteContents } from './contents.ts';
 import { kyselyOver } from './dialect.ts';
 import { DurableLog } from './durable-log.ts';
 import type { SqliteSettings } from './driver.ts';
@@ -50,6 +51,7 @@ interface Open {
 export class SqliteStorage implements Storage {
   readonly capabilities: StorageCapabilities = { shared: false, skipLocked: false };
   readonly db: Kysely<any>;
+  readonly contents: SqliteContents;
   readonly #options: SqliteStorageOptions;
   readonly #lifecycle: StartStop;
   #open: Open | undefined;
@@ -65,6 +67,7 @@ export class SqliteStorage implements Storage {
       await log.whenDurable();
       return this.#opened().reader.execute(sql, parameters);
     });
+    this.contents = new SqliteContents(this.db, options.path, (work) => this.#change(work));
   }
 
   start(): Promise<void> {
@@ -108,13 +111,18 @@ export class SqliteStorage implements Storage {
   }
 
   async migrate(migrations: readonly Migration[]): Promise<void> {
-    const { commits, writer, reader } = this.#opened();
-    const transaction = (work: (db: Kysely<any>) => Promise<void>) => commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db).db), MIGRATION_TIMEOUT_MS);
+    const { reader } = this.#opened();
     try {
-      await migrate(migrations, migrationStatements, transaction, this.#options.clock);
+      await migrate(migrations, migrationStatements, (work) => this.#change(work), this.#options.clock);
     } finally {
       reader.forget();
     }
+  }
+
+  /** A transaction with room for a long change. */
+  async #change(work: (db: Kysely<any>) => Promise<void>): Promise<void> {
+    const { commits, writer } = this.#opened();
+    await commits.run((turn) => work(new SqliteTransaction(writer, turn, this.db).db), MIGRATION_TIMEOUT_MS);
   }
 
   #opened(): Open {

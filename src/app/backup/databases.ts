@@ -6,6 +6,7 @@ import { probe, type Parts } from '../config/parts.ts';
 import { isAlone, isOnThread } from '../config/placement.ts';
 import { BootProblem } from '../host/boot-problem.ts';
 import { busDatabase, createBus, createChannel, createStorage, ownDatabase } from '../host/drivers.ts';
+import { requireStorage } from '../host/storage-move-file.ts';
 
 const STOP_MS = 10_000;
 
@@ -34,7 +35,7 @@ export function liveProblem(config: Config): BootProblem | undefined {
 /** Every database of an installation that does not run, by name. Makes those of the drivers where they are missing. */
 export async function closedDatabases(config: Config, parts: Parts, context: DriverContext = probe(config.dataDir)): Promise<Map<string, ClosedDatabase>> {
   const found = new Map<string, ClosedDatabase>();
-  for (const { name } of parts.modules) found.set(name, { module: name, open: () => createStorage(name, config.storage[name]!, parts, context) });
+  for (const { name } of parts.modules) found.set(name, { module: name, open: () => moduleStorage(name, config, parts, context) });
   const note = (name: string, make: () => Storage): Storage => {
     found.set(name, { module: null, open: make });
     return make();
@@ -47,6 +48,13 @@ export async function closedDatabases(config: Config, parts: Parts, context: Dri
     }
   }
   return found;
+}
+
+/** @throws BootProblem when the module's data has been moved elsewhere. */
+function moduleStorage(name: string, config: Config, parts: Parts, context: DriverContext): Storage {
+  const storage = createStorage(name, config.storage[name]!, parts, context);
+  requireStorage(config.dataDir, name, storage.contents.place);
+  return storage;
 }
 
 /** @throws BootProblem when something of the installation lies elsewhere, or in databases that others may be writing to. */

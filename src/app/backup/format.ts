@@ -1,4 +1,4 @@
-import { createHash, hash, type Hash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { z } from 'zod';
 import type { TableShape } from '../../ports/storage.ts';
 
@@ -41,35 +41,9 @@ export function keptColumns({ columns, numbered }: TableShape): string[] {
   return columns.filter((column) => column !== numbered);
 }
 
-/** A row as its line. */
-export function rowLine(row: Readonly<Record<string, unknown>>, columns: readonly string[]): string {
-  return JSON.stringify(columns.map((column) => encoded(row[column])));
-}
-
 /** The values of a line's row. */
 export function valuesOf(row: readonly unknown[]): unknown[] {
   return row.map((value) => (value !== null && typeof value === 'object' ? Buffer.from((value as { base64: string }).base64, 'base64') : value));
-}
-
-function encoded(value: unknown): unknown {
-  return ArrayBuffer.isView(value) ? { base64: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') } : value;
-}
-
-/** How many rows a table has and what they hold, in whatever order they come. */
-export class RowSum {
-  rows = 0;
-  readonly #lanes = new BigUint64Array(4);
-
-  /** The row's line. */
-  add(line: string): void {
-    this.rows++;
-    const digest = hash('sha256', line, 'buffer');
-    for (let lane = 0; lane < 4; lane++) this.#lanes[lane]! += digest.readBigUInt64LE(lane * 8);
-  }
-
-  get hash(): string {
-    return Buffer.from(this.#lanes.buffer).toString('hex');
-  }
 }
 
 /** The hash of all lines so far. */

@@ -1,7 +1,8 @@
 import { createReadStream } from 'node:fs';
 import { createGunzip } from 'node:zlib';
 import { BootProblem } from '../host/boot-problem.ts';
-import { FORMAT, Header, lineHash, RowSum, TableHead, type TableSum, Trailer } from './format.ts';
+import { RowSum } from '../../fabric/row-sum.ts';
+import { FORMAT, Header, lineHash, TableHead, type TableSum, Trailer } from './format.ts';
 
 const BATCH_ROWS = 500;
 

@@ -6,15 +6,15 @@ import { createGzip } from 'node:zlib';
 import { Fault } from '../../kernel/fault.ts';
 import type { Snapshot, TableShape } from '../../ports/storage.ts';
 import { syncFolder } from '../host/durable-file.ts';
-import { FORMAT, type Header, keptColumns, lineHash, rowLine, RowSum, type TableHead, type TableSum, type Trailer } from './format.ts';
+import { rowLine, RowSum } from '../../fabric/row-sum.ts';
+import { MIGRATIONS, migrationsIn } from '../../fabric/storage-tables.ts';
+import { FORMAT, type Header, keptColumns, lineHash, type TableHead, type TableSum, type Trailer } from './format.ts';
 
 /** Few enough that turning them into text does not hold up the event loop. */
 const BATCH_ROWS = 200;
 /** Where most of the time goes; the levels above it save little. */
 const GZIP_LEVEL = 3;
 const LOOK_BYTES = 16 * 1024 * 1024;
-/** Every module's and driver's database has it. */
-const MIGRATIONS = 'migrations';
 
 export interface BackupJob {
   /** Absolute; it must not be there yet. */
@@ -114,15 +114,6 @@ class Lines {
     this.#hash.update(line);
     return line;
   }
-}
-
-/** In the order in which they were applied. */
-export async function migrationsIn(snapshot: Snapshot): Promise<string[]> {
-  const table = snapshot.tables.find(({ name }) => name === MIGRATIONS);
-  if (table === undefined) return [];
-  const applied: { name: string; applied: number }[] = [];
-  for await (const rows of snapshot.rows(table)) applied.push(...(rows as typeof applied));
-  return applied.sort((a, b) => a.applied - b.applied).map(({ name }) => name);
 }
 
 async function requireFree({ file, minFreeBytes }: BackupJob): Promise<void> {

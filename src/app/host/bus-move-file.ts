@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { MoveLedger } from '../../fabric/bus-move.ts';
-import { BootProblem } from './boot-problem.ts';
-import { replaceDurably } from './durable-file.ts';
+import { readRecord, replaceDurably } from './durable-file.ts';
 
 const FILE = 'bus-move.json';
 const MoveRecord = z.strictObject({
@@ -21,18 +19,7 @@ export type MoveRecord = z.infer<typeof MoveRecord>;
 
 /** What the data directory says of a move of the messages that was begun there; undefined when none ever was. @throws BootProblem when it cannot be read. */
 export function readMove(dataDir: string): MoveRecord | undefined {
-  const path = join(dataDir, FILE);
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return undefined;
-    throw new BootProblem(`${path} cannot be read (${code}).`, 'Give this user the right to read it.', error);
-  }
-  const record = MoveRecord.safeParse(parsed(text));
-  if (record.success) return record.data;
-  throw new BootProblem(`${path} is damaged. It says in which bus the messages are.`, 'Restore it from a backup of the data directory.');
+  return readRecord(join(dataDir, FILE), MoveRecord, 'It says in which bus the messages are.');
 }
 
 /** Keeps the record of a move in the data directory; each note is on disk, whole, before the next step. */
@@ -54,12 +41,4 @@ export function moveFile(dataDir: string, move: Pick<MoveRecord, 'from' | 'to' |
       return write(() => ({ moved: [], isOver }));
     },
   };
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -38,6 +38,7 @@ import { createMetrics } from './metrics.ts';
 import type { Peers } from './peers.ts';
 import { fingerprintOf } from './same-installation.ts';
 import { holdText, SendingHold } from './sending-hold.ts';
+import { enterStorage } from './storage-move-file.ts';
 import { takenDatabase } from './taken-database.ts';
 import { plainly, type Trouble } from './trouble.ts';
 
@@ -153,6 +154,7 @@ export class Host implements Lifecycle {
     prepareDataDir(dataDir);
     requireWhole(dataDir);
     this.#control = await takeDataDir(dataDir, this.name);
+    for (const { name } of this.#parts.modules) await enterStorage(dataDir, name, createStorage(name, this.#config.storage[name]!, this.#parts, this.#context).contents.place);
     this.#sending = new SendingHold(dataDir, systemClock);
     const secret = installationSecret(dataDir);
     this.#fingerprint = fingerprintOf(secret);

@@ -49,7 +49,7 @@ onEachStorage('snapshots', ({ open, create, place, migration }) => {
     });
     const snapshot = await storage.snapshot();
     assert.deepEqual(snapshot.tables.map(({ name }) => name), ['migrations', 'notes', 'counters', 'people', 'orders', 'numbered']);
-    assert.deepEqual(snapshot.tables.find(({ name }) => name === 'orders'), { name: 'orders', columns: ['id', 'person', 'amount'], numbered: null });
+    assert.deepEqual(snapshot.tables.find(({ name }) => name === 'orders'), { name: 'orders', columns: ['id', 'person', 'amount'], numbered: null, key: ['id'] });
     assert.equal(snapshot.tables.at(-1)!.numbered, 'seq');
     assert.deepEqual((await all(snapshot, 'numbered', 2)).map(({ text }) => text), ['a', 'b', 'c']);
     await snapshot.close();

@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test, type TestContext } from 'node:test';
+import { BootProblem } from '../../src/app/host/boot-problem.ts';
+import { enterStorage } from '../../src/app/host/storage-move-file.ts';
+import type { ModuleComparison } from '../../src/app/host/storage-mover.ts';
+import { type Io, parse, UsageError } from '../../src/cli/command.ts';
+import { storage } from '../../src/cli/storage.ts';
+import type { CliResult } from '../support/cli.ts';
+import { MailTraffic } from '../support/mail-traffic.ts';
+import { Multilith } from '../support/multilith.ts';
+import { PostgresServer } from '../support/postgres.ts';
+import { MailServer } from '../support/smtp-server.ts';
+import { freePort } from '../support/server-process.ts';
+
+const MODULES = ['portal', 'trigger', 'notification'];
+const postgres = new PostgresServer();
+const mails = MailServer.start();
+before(() => postgres.start());
+after(async () => {
+  await (await mails).stop();
+  await postgres.remove();
+});
+
+interface Installation {
+  readonly dataDir: string;
+  /** Absolute: the topology that stores in PostgreSQL, under a schema for each module that begins with a prefix. */
+  readonly target: string;
+  readonly prefix: string;
+  start(topology?: string): Promise<Multilith>;
+  /** `multilith storage` in this process. */
+  command(...args: string[]): Promise<CliResult>;
+}
+
+async function installation(t: TestContext): Promise<Installation> {
+  const folder = mkdtempSync(join(tmpdir(), 'multilith-'));
+  const [dataDir, target] = [join(folder, 'data'), join(folder, 'target.yaml')];
+  const prefix = `s${folder.slice(-6).toLowerCase().replaceAll(/[^a-z0-9]/g, '')}`;
+  const section = postgres.section;
+  writeFileSync(target, JSON.stringify({ extends: 'default', storage: Object.fromEntries(MODULES.map((name) => [name, { ...section, schema: `${prefix}-${name}` }])) }));
+  const listen = `127.0.0.1:${await freePort()}`;
+  const running: Multilith[] = [];
+  t.after(async () => {
+    for (const one of running) await one.dispose();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return {
+    dataDir, target, prefix,
+    async start(topology) {
+      const multilith = await Multilith.start({ dataDir, env: { MULTILITH_SMTP_URL: (await mails).url, MULTILITH_HTTP_LISTEN: listen }, ...(topology !== undefined && { args: ['--topology', topology] }) });
+      running.push(multilith);
+      return multilith;
+    },
+    command: (...args) => run(args, { MULTILITH_DATA: dataDir }, folder),
+  };
+}
+
+async function run(argv: readonly string[], env: NodeJS.ProcessEnv, cwd: string): Promise<CliResult> {
+  const said = { out: '', error: '' };
+  const io: Io = { env, cwd, out: (text) => void (said.out += `${text}\n`), error: (text) => void (said.error += `${text}\n`) };
+  try {
+    return { code: await storage.run(parse(storage, argv), io), ...said };
+  } catch (thrown) {
+    if (thrown instanceof UsageError) return { code: 2, ...said, error: thrown.message };
+    if (thrown instanceof BootProblem) return { code: 1, ...said, error: `${thrown.message}\n${thrown.remedy}` };
+    throw thrown;
+  }
+}
+
+function comparisons({ code, out, error }: CliResult, expected = 0): ModuleComparison[] {
+  assert.equal(code, expected, `${out}\n${error}`);
+  return JSON.parse(out) as ModuleComparison[];
+}
+
+test('an installation goes to PostgreSQL with everything in it, and only the storage that has the data can be started with', { timeout: 180_000 }, async (t) => {
+  const { target, prefix, start, command } = await installation(t);
+  let host = await start();
+  const traffic = await MailTraffic.over(host, await mails);
+  await traffic.post(20);
+  await traffic.mail();
+  const running = await command('move', '--to', target);
+  assert.deepEqual([running.code, /runs: app \(process \d+\)/.test(running.error)], [1, true], running.error);
+  assert.equal(await host.stop(), 0);
+
+  const moved = comparisons(await command('move', '--to', target, '--json'));
+  assert.deepEqual(moved.map(({ module, from, to }) => [module, from, to]), MODULES.map((name) => [name, `sqlite, ${name}.sqlite`, `postgres, 127.0.0.1:${postgres.port}/postgres, schema ${prefix}-${name}`]));
+  assert.ok(moved.every(({ isSame, tables }) => isSame && tables.some(({ from }) => from.rows > 0)));
+  await assert.rejects(start(), /has been moved to another storage[\s\S]*--topology \S*target\.yaml/);
+
+  host = await start(target);
+  await traffic.mail();
+  await traffic.addsUp();
+  assert.equal(await host.stop(), 0);
+  const late = await command('back', '--to', target);
+  assert.deepEqual([late.code, /lacks what came in since[\s\S]*take the data back/.test(late.error)], [1, true], late.error);
+});
+
+test('a copy that differs is not switched to, and a move can be called off and repeated until a host has worked with the new storage', { timeout: 120_000 }, async (t) => {
+  const { dataDir, target, prefix, start, command } = await installation(t);
+  await (await start()).stop();
+  const record = join(dataDir, 'storage-move-portal.json');
+  const stateOf = () => (JSON.parse(readFileSync(record, 'utf8')) as { state: string }).state;
+  const only = ['--to', target, '--module', 'portal'];
+  comparisons(await command('move', ...only, '--json'));
+  assert.equal(stateOf(), 'moved');
+  for (let twice = 0; twice < 2; twice++) assert.equal((await command('back', ...only)).code, 0);
+  assert.ok(!existsSync(record));
+
+  const inTheWay = await command('move', ...only);
+  assert.deepEqual([inTheWay.code, /holds something already[\s\S]*drop schema/.test(inTheWay.error)], [1, true], inTheWay.error);
+  postgres.query(`drop schema "${prefix}-portal" cascade`);
+  comparisons(await command('move', ...only, '--json'));
+  postgres.query(`update "${prefix}-portal".setup_links set expires_at = expires_at + 1`);
+  const [differs] = comparisons(await command('compare', ...only, '--json'), 1);
+  assert.deepEqual(differs!.tables.filter(({ isSame }) => !isSame).map(({ table, differences }) => [table, differences.map(({ what }) => what)]), [['setup_links', ['differs']]]);
+  assert.equal(stateOf(), 'moved');
+  const refused = await command('move', ...only);
+  assert.deepEqual([refused.code, /DIFFERS +setup_links[\s\S]*another row: secret_hash=sha256:[0-9a-f]{16}[\s\S]*nothing was switched/.test(refused.out)], [1, true], refused.out);
+  assert.equal(stateOf(), 'begun');
+
+  const again = await command('move', ...only);
+  assert.deepEqual([again.code, /same +setup_links +1 row +[0-9a-f]{16}[\s\S]*The data is in the new storages/.test(again.out)], [0, true], again.out);
+  assert.match(again.error, /portal\.setup_links: copying, 1 row/, 'copied anew');
+  assert.deepEqual(postgres.query(`select count(*) from pg_indexes where schemaname = '${prefix}-portal' and indexname = 'events_by_person'`), '1');
+
+  // The way back needs a file that nobody has kept anything in.
+  const back = ['--to', 'default', '--topology', target, '--module', 'portal'];
+  await enterStorage(dataDir, 'portal', `postgres, 127.0.0.1:${postgres.port}/postgres, schema ${prefix}-portal`);
+  const occupied = await command('move', ...back);
+  assert.deepEqual([occupied.code, /holds something already/.test(occupied.error)], [1, true], occupied.error);
+  for (const end of ['', '-wal', '-shm', '-lock']) rmSync(join(dataDir, `portal.sqlite${end}`), { force: true });
+  assert.ok(comparisons(await command('move', ...back, '--json')).every(({ isSame }) => isSame));
+  await (await start()).stop();
+  assert.equal(stateOf(), 'used');
+});
+
+test('wrong use of the command is named', async (t) => {
+  const { target, command } = await installation(t);
+  for (const [args, said] of [
+    [[], /needs to know what to do/],
+    [['mvoe', '--to', target], /Did you mean "move"/],
+    [['move'], /--to FILE/],
+    [['move', '--to', 'default'], /same storage for every module/],
+    [['move', '--to', target, '--module', 'portl'], /no module portl/],
+  ] as const) {
+    const { code, error } = await command(...args);
+    assert.deepEqual([code, said.test(error)], [2, true], error);
+  }
+  const nothing = await command('move', '--to', target);
+  assert.deepEqual([nothing.code, /no data directory/.test(nothing.error)], [1, true], nothing.error);
+});
