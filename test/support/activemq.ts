@@ -1,21 +1,28 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
 import { type BrokerOptions, brokerCommand } from '../../src/app/servers/broker.ts';
+import type { TlsMaterial } from '../../src/ports/transport.ts';
 import { freePort } from './server-process.ts';
 
 const START_MS = 60_000;
 
-type Options = Omit<BrokerOptions, 'port' | 'directory'>;
+interface Options extends Omit<BrokerOptions, 'port' | 'directory'> {
+  /** Changes the configuration that is shipped. */
+  readonly edit?: (xml: string) => string;
+  /** What it speaks TLS with. */
+  readonly tls?: TlsMaterial;
+}
 
 /** A real ActiveMQ broker, as the product starts it, that speaks STOMP on a port of loopback, which it keeps over restarts, with a data directory of its own. */
 export class ActiveMqServer {
   readonly port: number;
-  readonly #options: Options;
+  #options: Options;
   readonly #directory = mkdtempSync(join(tmpdir(), 'multilith-activemq-'));
   #process: ChildProcess | undefined;
   #output = '';
@@ -31,9 +38,10 @@ export class ActiveMqServer {
     return server;
   }
 
-  /** Starts it, again after `kill` with the data that it had; resolves when a client can connect. */
-  async up(): Promise<void> {
-    const { command, env } = brokerCommand({ port: this.port, directory: this.#directory, ...this.#options });
+  /** Starts it, again after `kill` with the data that it had and `changes` to how it was started before; resolves when a client can connect. */
+  async up(changes: Options = {}): Promise<void> {
+    this.#options = { ...this.#options, ...changes };
+    const { command, env } = this.#command();
     // Goes with the test's process, also where that is killed.
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (this.#output = (this.#output + text.toString()).slice(-4_000)));
@@ -66,12 +74,22 @@ export class ActiveMqServer {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
+  #command(): ReturnType<typeof brokerCommand> {
+    const { edit, ...options } = this.#options;
+    const { command, env } = brokerCommand({ port: this.port, directory: this.#directory, ...options });
+    if (edit === undefined) return { command, env };
+    const config = join(this.#directory, 'edited.xml');
+    writeFileSync(config, edit(readFileSync(command.at(-1)!.replace('xbean:file:', ''), 'utf8')));
+    return { command: [...command.slice(0, -1), `xbean:file:${config}`], env };
+  }
+
   /** It takes connections before it serves them: only an answer to a handshake shows that it does. */
   #answers(): Promise<boolean> {
     return new Promise((resolve) => {
-      const { user } = this.#options;
+      const { user, tls } = this.#options;
       const login = user === undefined ? '' : `login:${user.name}\npasscode:${user.password}\n`;
-      const socket = connect(this.port, '127.0.0.1', () => socket.write(`CONNECT\naccept-version:1.2\nhost:localhost\n${login}\n\0`));
+      const open = (connected: () => void): Socket => (tls === undefined ? connect(this.port, '127.0.0.1', connected) : connectTls({ port: this.port, host: '127.0.0.1', ...tls }, connected));
+      const socket = open(() => socket.write(`CONNECT\naccept-version:1.2\nhost:localhost\n${login}\n\0`));
       const answer = (yes: boolean) => {
         socket.destroy();
         resolve(yes);

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { DriverContext } from '../../../src/kernel/driver.ts';
-import { Fault } from '../../../src/kernel/fault.ts';
+import { Fault, toFault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Bus, BusCapabilities, BusContents, Consumer, Handler, HintListener, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import type { BusSharing, ServedBus } from '../../../src/ports/bus-sharing.ts';
@@ -59,7 +59,7 @@ export class ActiveMqBus implements Bus {
   #role: Keeping | Visiting | undefined;
   #connection: Connection | undefined;
   #running: Promise<void> | undefined;
-  #awaySince: number | undefined;
+  #trouble: { readonly since: number; fault: Fault } | undefined;
   #waiters: (() => void)[] = [];
 
   constructor(options: ActiveMqBusOptions) {
@@ -73,7 +73,7 @@ export class ActiveMqBus implements Bus {
   }
 
   get problem(): string | undefined {
-    if (this.#awaySince !== undefined) return `The broker of the bus has been away for ${Math.round((performance.now() - this.#awaySince) / 1_000)} s; what is published waits where it was.`;
+    if (this.#trouble !== undefined) return wordsFor(this.#trouble.fault, Math.round((performance.now() - this.#trouble.since) / 1_000));
     return this.#role === undefined ? 'No process keeps the messages of the bus yet.' : undefined;
   }
 
@@ -293,16 +293,27 @@ export class ActiveMqBus implements Bus {
     throw new Fault('unavailable', 'The bus is not running.', { reason: 'stopped', origin: 'unsent' });
   }
 
-  /** Said once, until it is back. */
+  /** Said once, until it is back, and again when it is something else. */
   #away(thrown: unknown): void {
-    if (this.#awaySince !== undefined) return;
-    this.#awaySince = performance.now();
-    this.#options.log.error({ err: thrown, reason: Fault.is(thrown) ? thrown.reason : 'internal' }, 'the bus cannot reach its broker; it goes on trying');
+    const fault = toFault(thrown);
+    const { since = performance.now(), fault: before } = this.#trouble ?? {};
+    this.#trouble = { since, fault };
+    if (before?.reason === fault.reason) return;
+    const { remedy } = fault.details;
+    this.#options.log.error({ err: thrown, reason: fault.reason, ...(remedy !== undefined && { remedy }) }, 'the bus cannot work with its broker; it goes on trying');
   }
 
   #back(): void {
-    if (this.#awaySince === undefined) return;
-    this.#options.log.info({ awayMs: Math.round(performance.now() - this.#awaySince) }, 'the bus has its broker back');
-    this.#awaySince = undefined;
+    if (this.#trouble === undefined) return;
+    this.#options.log.info({ awayMs: Math.round(performance.now() - this.#trouble.since) }, 'the bus has its broker back');
+    this.#trouble = undefined;
   }
+}
+
+/** For people, without addresses. */
+function wordsFor({ code, reason, message, details: { remedy } }: Fault, forS: number): string {
+  const kept = 'what is published waits where it was.';
+  if (code === 'exhausted') return `${message} It has taken nothing for ${forS} s; ${kept} ${String(remedy)}`;
+  if (reason === 'broker_refused') return `The bus has had no broker for ${forS} s; ${kept} ${message}`;
+  return `The broker of the bus has been away for ${forS} s; ${kept}`;
 }

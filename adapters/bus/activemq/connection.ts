@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
+import { createSecureContext } from 'node:tls';
 import type stompit from 'stompit';
 import type { Clock, Timer } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
+import { away, failure, foreign, refusal, unreadable } from './broker-faults.ts';
 import type { ActiveMqSettings } from './driver.ts';
 
 /** When the first connection is made: few installations have a use for it, and each start would wait for it. */
@@ -89,12 +91,14 @@ export class Connection {
 
   /** Faults: `unavailable` (`broker_away`, or `broker_refused` when the broker says no), `cancelled`; all unsent. */
   static open(settings: ActiveMqSettings, clock: Clock, signal?: AbortSignal): Promise<Connection> {
-    const { host, port, username, tls, ca, connectTimeoutMs, heartbeatMs } = settings;
+    const { host, port, username, connectTimeoutMs, heartbeatMs } = settings;
     let password: string | undefined;
+    let security: object;
     try {
       password = passwordOf(settings);
-    } catch (error) {
-      return Promise.reject(new Fault('unavailable', 'The file with the password for the broker (bus.passwordFile) cannot be read; "multilith servers" makes it when it starts the broker.', { reason: 'broker_refused', origin: 'unsent', cause: error }));
+      security = securityOf(settings);
+    } catch (fault) {
+      return Promise.reject(fault as Fault);
     }
     return new Promise((resolve, reject) => {
       let settled = false;
@@ -111,12 +115,12 @@ export class Connection {
         reject(fault);
       };
       const cancel = (): void => fail(new Fault('cancelled', 'The bus is stopping.', { origin: 'unsent' }));
-      const timer = clock.at(clock.now() + connectTimeoutMs, () => fail(away(`The broker did not answer within ${connectTimeoutMs} ms.`, 'unsent')));
+      const timer = clock.at(clock.now() + connectTimeoutMs, () => fail(away(`The broker did not answer within ${connectTimeoutMs} ms; if it is there, check bus.port and whether it speaks TLS at it (bus.tls).`, 'unsent')));
       const { connect } = load('stompit') as typeof stompit;
       const client = connect(
         {
-          host, port, noDelay: true, timeout: connectTimeoutMs, maxLineLength: LINE_BYTES, maxHeaders: MOST_HEADERS, heartbeatDelayMargin: HEART_MARGIN_MS,
-          ...(tls ? { ssl: true, servername: host, ...(ca === undefined ? {} : { ca }) } : {}),
+          host, port, noDelay: true, timeout: 0, maxLineLength: LINE_BYTES, maxHeaders: MOST_HEADERS, heartbeatDelayMargin: HEART_MARGIN_MS,
+          ...security,
           connectHeaders: { 'accept-version': '1.2', 'heart-beat': `${heartbeatMs},${heartbeatMs}`, ...(username === undefined ? {} : { login: username }), ...(password === undefined ? {} : { passcode: password }) },
         } as stompit.connect.ConnectOptions,
         (error) => {
@@ -261,29 +265,21 @@ export class Connection {
 }
 
 function passwordOf({ password, passwordFile }: ActiveMqSettings): string | undefined {
-  return password ?? (passwordFile === undefined ? undefined : readFileSync(passwordFile, 'utf8').trim());
-}
-
-function away(message: string, origin: 'unsent' | 'lost', cause?: unknown): Fault {
-  return new Fault('unavailable', message, { reason: 'broker_away', origin, cause });
-}
-
-/** The broker would answer with an error that ends the connection and everything under way on it. */
-function foreign(): Fault {
-  return new Fault('internal', 'It came by another connection, and cannot be acknowledged here.', { origin: 'unsent' });
-}
-
-function refusal(error: Error): Fault {
-  const said = (error as { isApplicationError?: () => boolean }).isApplicationError?.() === true;
-  if (!said) return away('The broker cannot be reached.', 'unsent', error);
-  return new Fault('unavailable', 'The broker refuses the connection; look at its user, its password and its log.', { reason: 'broker_refused', origin: 'unsent', cause: error });
-}
-
-/** An ERROR frame ends the connection, and with it everything under way, of which the one that it speaks of is not told apart. */
-function failure(error: Error): Fault {
-  const { message } = error;
-  if (/usage.*(limit|full)|no space|is full|SystemUsage|Usage Manager/i.test(message)) {
-    return new Fault('exhausted', 'The broker has no space left.', { reason: 'disk_full', details: { retryAfterMs: 5_000 }, origin: 'lost', cause: error });
+  try {
+    return password ?? (passwordFile === undefined ? undefined : readFileSync(passwordFile, 'utf8').trim());
+  } catch (error) {
+    throw unreadable('The file with the password for the broker (bus.passwordFile) cannot be read; "multilith servers" makes it when it starts the broker.', error);
   }
-  return away('The connection to the broker has failed.', 'lost', error);
+}
+
+function securityOf({ tls, host, ca, cert, key, servername }: ActiveMqSettings): object {
+  if (!tls) return {};
+  const name = servername ?? host;
+  try {
+    const secureContext = createSecureContext({ ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert }), ...(key === undefined ? {} : { key }) });
+    // RFC 6066: an address is no server name.
+    return { ssl: true, secureContext, ...(isIP(name) === 0 ? { servername: name } : {}) };
+  } catch (error) {
+    throw unreadable('bus.ca, bus.cert or bus.key cannot be read: each holds a PEM text, and key is the one of cert.', error);
+  }
 }

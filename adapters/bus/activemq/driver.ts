@@ -49,6 +49,11 @@ export const ActiveMqSettings = z.strictObject({
   tls: z.boolean().default(false),
   /** PEM of the authority that signed the broker's certificate; left out: those that Node trusts. */
   ca: z.string().min(1).optional(),
+  /** PEM of this host's certificate and its key, for a broker that asks for one. */
+  cert: z.string().min(1).optional(),
+  key: z.string().min(1).optional(),
+  /** The name that the broker's certificate must have, where that is not `host`. */
+  servername: z.string().min(1).max(253).optional(),
   /** Before the name of every destination, so that several deployments may use one broker. */
   prefix: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, 'must be letters, digits, hyphens and underscores, 64 at most').default('multilith'),
   /** The most that opening a connection may take, the broker's answer to the handshake included. */

@@ -6,7 +6,7 @@ import { isTree, mapTree, type Tree, type Value } from './tree.ts';
 
 export const REDACTED = '[redacted]';
 /** Names of settings whose values are never shown, wherever they come from. */
-const SECRET_NAME = /pass(word|phrase)?$|secret|token|credential|private|api_?key/i;
+const SECRET_NAME = /pass(word|phrase)?$|secret|token|credential|private|api_?key|^key$/i;
 
 export interface Secrets {
   /** Paths of secrets that could not be fetched, each a problem already. Empty text stands there instead. */
