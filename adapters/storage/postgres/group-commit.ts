@@ -2,7 +2,7 @@ import { Fault, type FaultOrigin } from '../../../src/kernel/fault.ts';
 import type { GroupTelemetry } from '../shared/group-telemetry.ts';
 import { type Job, type Outcome, TransactionQueue } from '../shared/transaction-queue.ts';
 import { postgresFault } from './errors.ts';
-import { IDLE_IN_TRANSACTION_MS, type Session } from './session.ts';
+import { IDLE_IN_TRANSACTION_MS, type Mark, type Session } from './session.ts';
 import { Turn } from './turn.ts';
 
 /** A group closes when nobody waits, or at the first of these. */
@@ -15,8 +15,15 @@ const CANCEL_MS = 2_000;
 /** What a stop leaves for a commit under way, beyond its deadline; and the server for saying that a lock is taken. */
 const GRACE_MS = 1_000;
 
+/** Behind a transaction that stands so far, and behind one that is undone. */
+const NEXT: Mark = { normally: ['RELEASE one', 'SAVEPOINT one'], afterFailure: ['ROLLBACK TO one'] };
+const NEXT_INSTEAD: Mark = { normally: NEXT.afterFailure, afterFailure: NEXT.afterFailure };
+const END: Mark = { normally: ['COMMIT'], afterFailure: ['ROLLBACK TO one', 'COMMIT'] };
+const END_INSTEAD: Mark = { normally: END.afterFailure, afterFailure: END.afterFailure };
+
 interface Done {
   readonly job: Job<Turn>;
+  readonly turn: Turn;
   readonly outcome: Outcome;
 }
 
@@ -25,6 +32,8 @@ export interface GroupOptions {
   readonly connect: () => Promise<Session>;
   /** Ends the statement that a connection is at. */
   readonly cancel: (processId: number) => Promise<void>;
+  /** Told when another process has changed the tables: statements must be prepared anew. */
+  readonly schemaChanged: () => void;
   /** Held by the one process, of all that share the schema, whose turn it is to write. */
   readonly lock: bigint;
   /** Transactions that may wait; one more is refused. */
@@ -84,7 +93,7 @@ export class GroupCommit {
     let session: Session | undefined;
     try {
       session = await this.#connected();
-      await session.controlWithin(`BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(${lock}); SAVEPOINT one`, answerTimeoutMs + GRACE_MS);
+      await session.within(answerTimeoutMs + GRACE_MS, session.control(`BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(${lock}); SAVEPOINT one`));
     } catch (error) {
       session?.control('ROLLBACK').catch(() => {});
       this.#fail(this.#queue.takeMany(GROUP_TRANSACTIONS), error, 'unsent');
@@ -92,13 +101,11 @@ export class GroupCommit {
     }
     const started = performance.now();
     const done: Done[] = [];
-    let next = '';
     while (session.usable) {
       const job = this.#queue.take();
       if (job === undefined) break;
-      const outcome = await this.#attempt(job, session, next);
-      done.push({ job, outcome });
-      next = outcome.failure === undefined ? 'RELEASE one; SAVEPOINT one' : 'ROLLBACK TO one';
+      if (done.length > 0) session.mark(isUndone(done) ? NEXT_INSTEAD : NEXT).catch(() => {});
+      done.push(await this.#attempt(job, session));
       if (done.length === GROUP_TRANSACTIONS || performance.now() - started >= GROUP_MS) break;
     }
     await this.#commit(done, session);
@@ -106,22 +113,21 @@ export class GroupCommit {
 
   async #commit(done: readonly Done[], session: Session): Promise<void> {
     const started = performance.now();
-    const undo = done.length === 0 || done.at(-1)!.outcome.failure !== undefined;
     let origin: FaultOrigin = 'unsent';
     try {
       if (!session.usable) throw new Fault('unavailable', 'The connection to the database broke; the transaction is rolled back.', { reason: 'storage', origin });
       origin = 'lost';
-      const tag = await session.controlWithin(undo ? 'ROLLBACK TO one; COMMIT' : 'COMMIT', this.#options.answerTimeoutMs);
+      const { command } = await session.within(this.#options.answerTimeoutMs, session.mark(isUndone(done) ? END_INSTEAD : END));
       origin = 'unsent';
       // What the server answers to the COMMIT of a transaction that it has given up.
-      if (tag !== 'COMMIT') throw new Fault('unavailable', 'The database rolled the transaction back.', { reason: 'storage', origin });
+      if (command !== 'COMMIT') throw new Fault('unavailable', 'The database rolled the transaction back.', { reason: 'storage', origin });
     } catch (error) {
-      session.control('ROLLBACK').catch(() => {});
+      session.destroy();
       this.#fail(done.map(({ job }) => job), error, origin);
       return;
     }
     this.#telemetry.committed(done.length, (performance.now() - started) / 1_000);
-    for (const { outcome } of done) outcome.tell();
+    for (const one of done) finalOf(one).tell();
   }
 
   /** All of the group are told the same: their own outcomes stood on ground that is gone. */
@@ -131,17 +137,17 @@ export class GroupCommit {
     this.#telemetry.failed(fault, jobs.length);
   }
 
-  /** `between` sets this one apart from the one before it; nothing waits for its answer, since statements keep their order. */
-  async #attempt(job: Job<Turn>, session: Session, between: string): Promise<Outcome> {
-    const patience = job.timeoutMs > IDLE_IN_TRANSACTION_MS ? `SET LOCAL idle_in_transaction_session_timeout = ${job.timeoutMs + GRACE_MS}` : '';
-    const before = [between, patience].filter((text) => text !== '').join('; ');
-    if (before !== '') session.control(before).catch(() => {});
-    const turn = new Turn(session);
+  /**
+   * Answers when the work is done, though its last writes may still be on their way: the next one begins meanwhile. Should
+   * one of them fail, the session takes back this transaction alone and sends again what stands behind it.
+   */
+  async #attempt(job: Job<Turn>, session: Session): Promise<Done> {
+    const turn = new Turn(session, this.#options.schemaChanged);
+    if (job.timeoutMs > IDLE_IN_TRANSACTION_MS) await turn.write({ text: `SET LOCAL idle_in_transaction_session_timeout = ${job.timeoutMs + GRACE_MS}`, values: [] });
     const outcome = await this.#queue.settle(job, turn);
     if (turn.isWaiting && outcome.failure !== undefined) await this.#end(session, turn);
-    await turn.answered();
-    // Work that has caught the error of a statement has not made it undone.
-    return turn.failure !== undefined && outcome.failure === undefined ? job.failed(turn.failure) : outcome;
+    if (turn.isFull) await turn.answered();
+    return { job, turn, outcome };
   }
 
   async #end(session: Session, turn: Turn): Promise<void> {
@@ -151,6 +157,17 @@ export class GroupCommit {
     await turn.answered();
     clearTimeout(timer);
   }
+}
+
+/** True when the last one is to be taken back. */
+function isUndone(done: readonly Done[]): boolean {
+  return done.length === 0 || done.at(-1)!.outcome.failure !== undefined;
+}
+
+/** Work that has caught the error of a statement, or has not waited for it, has not made it undone. */
+function finalOf({ job, turn, outcome }: Done): Outcome {
+  const failure = outcome.failure === undefined ? turn.failure : turn.unseenFailure;
+  return failure === undefined ? outcome : job.failed(failure);
 }
 
 async function answersWithin(ms: number, turn: Turn): Promise<boolean> {

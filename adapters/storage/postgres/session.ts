@@ -1,6 +1,8 @@
 import { createRequire } from 'node:module';
-import type { Client, ClientConfig, QueryConfig, QueryResult } from 'pg';
+import type { Client, ClientConfig, QueryResult, Submittable } from 'pg';
+import { type Answer, type Breach, Burst, Prepared, type Step } from './burst.ts';
 import type { PostgresSettings } from './driver.ts';
+import { isAnswer } from './errors.ts';
 import { types } from './values.ts';
 
 /** When the first connection is made: few installations have a use for it, and each start would wait for it. */
@@ -42,9 +44,36 @@ export function clientConfig(settings: PostgresSettings, schema: string, label: 
   };
 }
 
-/** One connection of the storage's own. Statements may be sent before those ahead of them are answered. */
+/** One statement, and who is told of its answer, or of the failure of one before it. */
+export interface Entry extends Step {
+  failed(error: unknown): void;
+}
+
+/** What sets two transactions of a group apart, or ends the group. Which statements do so hangs on whether one has failed before. */
+export interface Mark {
+  readonly normally: readonly string[];
+  /** In place of `normally`. Takes back the failed transaction, so that those behind it go on. */
+  readonly afterFailure: readonly string[];
+}
+
+interface MarkEntry {
+  readonly mark: Mark;
+  done(answer: Answer): void;
+  failed(error: unknown): void;
+}
+
+/**
+ * One connection of the storage's own. Statements may be sent before those ahead of them are answered: what is sent
+ * while others are on their way goes as one burst when these are back. When a statement fails, those behind it fail
+ * like it up to the next mark; the server has skipped what is behind that, so that it is sent again.
+ */
 export class Session {
   readonly #client: Client;
+  readonly #prepared = new Prepared();
+  #waiting: (Entry | MarkEntry)[] = [];
+  #isUnderWay = false;
+  /** A statement has failed since the last mark. */
+  #hasFailed = false;
   #broken = false;
 
   private constructor(client: Client) {
@@ -56,7 +85,7 @@ export class Session {
   /** Throws what pg throws. */
   static async open(config: ClientConfig): Promise<Session> {
     const { Client: Connection } = load('pg') as typeof import('pg');
-    const session = new Session(new Connection({ ...config, pipeline: true }));
+    const session = new Session(new Connection(config));
     try {
       await session.#client.connect();
       return session;
@@ -75,21 +104,26 @@ export class Session {
     return (this.#client as unknown as { processID: number }).processID;
   }
 
-  query(config: QueryConfig): Promise<QueryResult> {
-    return this.#client.query(config);
+  send(entry: Entry): void {
+    this.#enqueue(entry);
   }
 
-  /** Statements of the storage's own in one trip. Resolves with the tag of the last. */
-  async control(sql: string): Promise<string> {
+  /** Resolves with the answer to the last statement of the mark. One that fails breaks the connection. */
+  mark(mark: Mark): Promise<Answer> {
+    return new Promise((done, failed) => this.#enqueue({ mark, done, failed }));
+  }
+
+  /** Statements of the storage's own in one trip, while nothing else is on its way. Resolves with the rows of the last. */
+  async control(sql: string): Promise<Record<string, unknown>[]> {
     const results = (await this.#client.query(sql)) as QueryResult | QueryResult[];
-    return (Array.isArray(results) ? results.at(-1)! : results).command;
+    return (Array.isArray(results) ? results.at(-1)! : results).rows;
   }
 
-  /** The same, cutting the connection when the server has not answered by then. */
-  async controlWithin(sql: string, timeoutMs: number): Promise<string> {
+  /** What the promise is of, cutting the connection when the server has not answered by then. */
+  async within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
     const timer = setTimeout(() => this.destroy(), timeoutMs);
     try {
-      return await this.control(sql);
+      return await answer;
     } finally {
       clearTimeout(timer);
     }
@@ -105,5 +139,57 @@ export class Session {
   destroy(): void {
     this.#broken = true;
     (this.#client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+  }
+
+  #enqueue(entry: Entry | MarkEntry): void {
+    this.#waiting.push(entry);
+    this.#depart();
+  }
+
+  /** What the answers just in have to say next is of the party. */
+  #depart(): void {
+    if (this.#isUnderWay || this.#waiting.length === 0) return;
+    this.#isUnderWay = true;
+    queueMicrotask(() => process.nextTick(() => this.#send()));
+  }
+
+  #send(): void {
+    const entries = this.#waiting;
+    this.#waiting = [];
+    const steps: Step[] = [];
+    const entryOf: number[] = [];
+    entries.forEach((entry, i) => {
+      const own = 'mark' in entry ? this.#stepsOf(entry) : [entry];
+      steps.push(...own);
+      for (const _ of own) entryOf.push(i);
+    });
+    const burst = new Burst(steps, this.#prepared, (breach) => {
+      this.#isUnderWay = false;
+      if (breach !== undefined) this.#failed(entries.slice(entryOf[breach.at]), breach);
+      this.#depart();
+    });
+    this.#client.query(burst as Submittable);
+  }
+
+  #stepsOf({ mark, done, failed }: MarkEntry): Step[] {
+    const texts = this.#hasFailed ? mark.afterFailure : mark.normally;
+    this.#hasFailed = false;
+    return texts.map((text, i) => ({ query: { name: text, text, values: [] }, done: i === texts.length - 1 ? done : () => {}, unreadable: failed }));
+  }
+
+  /** `unanswered` begins with the one that failed. */
+  #failed(unanswered: readonly (Entry | MarkEntry)[], { error }: Breach): void {
+    const rest = [...unanswered, ...this.#waiting];
+    this.#waiting = [];
+    this.#hasFailed = true;
+    if (!isAnswer(error) || 'mark' in rest[0]!) {
+      this.destroy();
+      for (const entry of rest) entry.failed(error);
+      return;
+    }
+    const next = rest.findIndex((entry) => 'mark' in entry);
+    const lost = next < 0 ? rest.length : next;
+    this.#waiting = rest.slice(lost);
+    for (const entry of rest.slice(0, lost)) entry.failed(error);
   }
 }

@@ -1,5 +1,5 @@
 import { DeleteQueryNode, InsertQueryNode, type Kysely, type QueryResult, type RootOperationNode, UpdateQueryNode } from 'kysely';
-import type { QueryConfig, QueryResult as Answer } from 'pg';
+import type { Answer } from './burst.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { Parameter, type Statement } from '../../../src/ports/storage.ts';
 import { type Bindable, bindable } from './values.ts';
@@ -7,8 +7,14 @@ import { type Bindable, bindable } from './values.ts';
 /** What belongs to the storage itself: a module's own would end the transaction that its neighbours share. */
 const RESERVED = /^\s*(?:begin|start|commit|end|abort|rollback|savepoint|release|prepare|set|reset|discard|listen|lock|attach|detach|pragma|vacuum)\b/i;
 
-/** The extended protocol takes one statement at a time. */
-type Query = QueryConfig & { readonly queryMode?: 'extended' };
+/** One statement with its values, as it goes to the server. The extended protocol takes no more than one at a time. */
+export interface Query {
+  /** Prepared once under it by each connection; left out: each time. */
+  readonly name?: string;
+  readonly text: string;
+  readonly values: Bindable[];
+  readonly queryMode?: 'extended';
+}
 
 interface Bound {
   /** A write that answers no rows, whatever it finds. */
@@ -63,7 +69,7 @@ export function queryOf(sql: string, parameters: readonly unknown[]): Query {
   return { text: allowed(sql), values: parameters.map((value, i) => bindable(value, `parameter ${i + 1}`)), queryMode: 'extended' };
 }
 
-export function resultOf({ command, rowCount, rows }: Answer): QueryResult<any> {
+export function resultOf({ command, rowCount, rows }: Pick<Answer, 'command' | 'rows'> & { readonly rowCount: number | null }): QueryResult<any> {
   const changes = command === 'INSERT' || command === 'UPDATE' || command === 'DELETE' || command === 'MERGE';
   return changes ? { rows, numAffectedRows: BigInt(rowCount ?? 0) } : { rows };
 }

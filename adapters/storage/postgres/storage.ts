@@ -12,7 +12,7 @@ import { migrate } from '../shared/migrations.ts';
 import { PostgresContents } from './contents.ts';
 import { kyselyOver } from './dialect.ts';
 import type { PostgresSettings } from './driver.ts';
-import { postgresFault, SCHEMA_CHANGED } from './errors.ts';
+import { postgresFault } from './errors.ts';
 import { GroupCommit } from './group-commit.ts';
 import { migrationStatements } from './migrations.ts';
 import { Readers } from './readers.ts';
@@ -83,20 +83,7 @@ export class PostgresStorage implements Storage {
   async transaction<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     const { commits } = this.#opened();
     if (this.#lifecycle.state === 'stopping') throw stopped(`Storage ${this.#options.name} is stopping.`);
-    return commits.run((turn) => this.#carryOut(work, turn), timeoutOf(options));
-  }
-
-  async #carryOut<T>(work: (tx: StorageTransaction<any>) => Promise<T>, turn: Turn): Promise<T> {
-    try {
-      try {
-        return await work(new PostgresTransaction(turn, this.#statements));
-      } finally {
-        await turn.written();
-      }
-    } catch (error) {
-      if (Fault.is(error) && error.reason === SCHEMA_CHANGED) this.#statements.forget();
-      throw error;
-    }
+    return commits.run((turn) => work(new PostgresTransaction(turn, this.#statements)), timeoutOf(options));
   }
 
   scan<Row>(query: Compilable<Row>, options: { readonly batchRows?: number; readonly signal?: AbortSignal } = {}): AsyncIterable<Row[]> {
@@ -144,7 +131,7 @@ export class PostgresStorage implements Storage {
         await session.close(1_000);
       }
       const commits = new GroupCommit(
-        { connect: () => Session.open(this.#config('writer')), cancel: (processId) => this.#cancel(processId), lock, maxWaiting, answerTimeoutMs },
+        { connect: () => Session.open(this.#config('writer')), cancel: (processId) => this.#cancel(processId), schemaChanged: () => this.#statements.forget(), lock, maxWaiting, answerTimeoutMs },
         groupTelemetry(this.#options),
       );
       await commits.open();
@@ -187,13 +174,13 @@ export class PostgresStorage implements Storage {
 
 /** Makes the schema, one process at a time; refuses a server that would keep text in another way. */
 async function prepare(session: Session, schema: string, lock: bigint, answerTimeoutMs: number): Promise<void> {
-  const { rows } = await session.query({ text: 'SELECT current_setting(\'server_encoding\') AS encoding, to_regnamespace($1) IS NOT NULL AS there', values: [`"${schema}"`] });
+  const rows = await session.control(`SELECT current_setting('server_encoding') AS encoding, to_regnamespace('"${schema}"') IS NOT NULL AS there`);
   const [{ encoding, there }] = rows as [{ encoding: string; there: 0 | 1 }];
   if (encoding !== 'UTF8') {
     throw new Fault('unavailable', `The database keeps text in ${encoding}.`, { reason: 'storage', details: { remedy: 'Make the database with encoding UTF8.' }, origin: 'unsent' });
   }
   if (there === 1) return;
-  await session.controlWithin(`BEGIN; SELECT pg_advisory_xact_lock(${lock}); CREATE SCHEMA IF NOT EXISTS "${schema}"; COMMIT`, answerTimeoutMs);
+  await session.within(answerTimeoutMs, session.control(`BEGIN; SELECT pg_advisory_xact_lock(${lock}); CREATE SCHEMA IF NOT EXISTS "${schema}"; COMMIT`));
 }
 
 /** The server knows locks by number. */

@@ -1,7 +1,8 @@
-import type { QueryConfig, QueryResult } from 'pg';
 import { Fault } from '../../../src/kernel/fault.ts';
-import { postgresFault } from './errors.ts';
+import type { Answer } from './burst.ts';
+import { postgresFault, SCHEMA_CHANGED } from './errors.ts';
 import type { Session } from './session.ts';
+import type { Query } from './statements.ts';
 
 /** Writes that may be on their way unanswered; the next waits for all of them. */
 const MOST_UNANSWERED = 64;
@@ -9,14 +10,17 @@ const MOST_UNANSWERED = 64;
 /** What a transaction under way may use; closed for good when it has settled. */
 export class Turn {
   readonly #session: Session;
+  readonly #schemaChanged: () => void;
   #over: Fault | undefined;
   #failure: Fault | undefined;
-  #last: Promise<unknown> = Promise.resolve();
-  #pending = 0;
   #isUnseen = false;
+  #pending = 0;
+  #waiters: (() => void)[] = [];
 
-  constructor(session: Session) {
+  /** `schemaChanged` is told of a statement that must be prepared anew. */
+  constructor(session: Session, schemaChanged: () => void) {
     this.#session = session;
+    this.#schemaChanged = schemaChanged;
   }
 
   /** The first statement that failed: PostgreSQL takes none after it, and keeps none before it. */
@@ -24,41 +28,42 @@ export class Turn {
     return this.#failure;
   }
 
+  /** The same, when the work has not been told of it. */
+  get unseenFailure(): Fault | undefined {
+    return this.#isUnseen ? this.#failure : undefined;
+  }
+
   get isWaiting(): boolean {
     return this.#pending > 0;
   }
 
-  async execute(query: QueryConfig): Promise<QueryResult> {
+  /** So much is on its way that nothing more should follow before it is answered. */
+  get isFull(): boolean {
+    return this.#pending >= MOST_UNANSWERED;
+  }
+
+  execute(query: Query): Promise<Answer> {
     this.#check();
-    const answer = this.#answerTo(query);
-    this.#last = answer.catch(() => {});
-    try {
-      return await answer;
-    } catch (error) {
-      if (error === this.#failure) this.#isUnseen = false;
-      throw error;
-    }
+    return new Promise((resolve, reject) => {
+      const refuse = (fault: unknown): void => {
+        this.#isUnseen = false;
+        reject(fault);
+      };
+      this.#send(query, resolve, refuse, reject);
+    });
   }
 
   /**
    * A write that answers no rows is sent and not waited for: the trip to the server is most of what a statement costs.
-   * When it fails, so does the next statement, or `written`.
+   * When it fails, so does the next statement, or the transaction.
    */
-  async write(query: QueryConfig): Promise<void> {
+  async write(query: Query): Promise<void> {
     this.#check();
-    this.#last = this.#answerTo(query).then(
-      () => {},
-      () => void (this.#isUnseen = true),
-    );
-    if (this.#pending >= MOST_UNANSWERED) await this.written();
-  }
-
-  /** Resolves when every write has been done. Throws the failure of one that the work has not been told of. */
-  async written(): Promise<void> {
+    const unseen = (): void => void (this.#isUnseen = true);
+    this.#send(query, () => {}, unseen, unseen);
+    if (!this.isFull) return;
     await this.answered();
-    if (!this.#isUnseen) return;
-    this.#isUnseen = false;
-    throw this.#failure;
+    this.#check();
   }
 
   #check(): void {
@@ -68,17 +73,30 @@ export class Turn {
     throw refusal;
   }
 
-  async #answerTo(query: QueryConfig): Promise<QueryResult> {
+  #send(query: Query, done: (answer: Answer) => void, failed: (fault: Fault) => void, unreadable: (error: unknown) => void): void {
     this.#pending++;
-    try {
-      return await this.#session.query(query);
-    } catch (error) {
-      // A value that cannot be told exactly: the server is none the wiser.
-      if (Fault.is(error)) throw error;
-      throw (this.#failure ??= postgresFault(error, 'unsent'));
-    } finally {
-      this.#pending--;
-    }
+    this.#session.send({
+      query,
+      done: (answer) => {
+        done(answer);
+        this.#answered();
+      },
+      unreadable: (error) => {
+        unreadable(error);
+        this.#answered();
+      },
+      failed: (error) => {
+        this.#failure ??= postgresFault(error, 'unsent');
+        if (this.#failure.reason === SCHEMA_CHANGED) this.#schemaChanged();
+        failed(this.#failure);
+        this.#answered();
+      },
+    });
+  }
+
+  #answered(): void {
+    if (--this.#pending > 0) return;
+    for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
   close(fault: Fault): void {
@@ -86,7 +104,7 @@ export class Turn {
   }
 
   /** Resolves when the server has answered all that was asked, also what nobody waits for. */
-  async answered(): Promise<void> {
-    await this.#last;
+  answered(): Promise<void> {
+    return this.#pending === 0 ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
   }
 }

@@ -125,6 +125,58 @@ describe('postgres', () => {
     assert.deepEqual(await storage.run(counter, { id: 'b' }), []);
   });
 
+  test('a last write that fails takes back its own transaction, and neighbours that were begun meanwhile go on, each run once', async (t) => {
+    const storage = await open(t);
+    await storage.transaction((tx) => tx.run(insert, { id: 'sum', n: 0 }));
+    let works = 0;
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 300 }, (_, i) =>
+        storage.transaction(async (tx) => {
+          works++;
+          // A turn that only writes is over before the server has heard of it.
+          if (i % 5 === 4) return tx.run(insert, { id: `w${i}`, n: i }).then(() => i);
+          const [row] = await tx.run(counter, { id: 'sum' });
+          await tx.run(add, { id: 'sum', n: row!.n + 1 });
+          if (i % 5 === 0) await tx.run(insert, { id: 'sum', n: i });
+          if (i % 5 === 1) throw new Error('the work changes its mind');
+          return row!.n;
+        }),
+      ),
+    );
+    assert.equal(works, 300);
+    const failed = outcomes.map((one, i) => (one.status === 'rejected' ? i % 5 : -1)).filter((kind) => kind >= 0);
+    assert.equal(failed.length, 120);
+    assert.deepEqual([...new Set(failed)], [0, 1]);
+    for (const [i, one] of outcomes.entries()) if (i % 5 === 0 && one.status === 'rejected') assert.equal(one.reason.reason, 'unique');
+    assert.deepEqual(await storage.run(counter, { id: 'sum' }), [{ n: 120 }]);
+    const seen = outcomes.flatMap((one, i) => (one.status === 'fulfilled' && i % 5 !== 4 ? [one.value] : []));
+    assert.deepEqual(seen, Array.from({ length: 120 }, (_, i) => i), 'each saw what those before it had kept, and nothing else');
+    assert.equal((await storage.db.selectFrom('counters').select('id').where('id', 'like', 'w%').execute()).length, 60);
+  });
+
+  test('a statement whose first use failed is prepared as often as it must be', async (t) => {
+    const storage = await open(t);
+    const late = statement<{ later: { id: string } }, { id: string }>()((db, p) => db.insertInto('later').values({ id: p('id') }).returning('id'));
+    const write = (id: string) => storage.transaction((tx) => tx.run(late, { id }));
+    await rejectsWith('internal', write('a'), 'statement');
+    await storage.transaction((tx) => sql`create table later (id text primary key)`.execute(tx.db));
+    await storage.transaction((tx) => sql`insert into later values ('a')`.execute(tx.db));
+    // Prepared this time, and refused for its row.
+    await rejectsWith('conflict', write('a'), 'unique');
+    assert.deepEqual(await Promise.all([write('b'), write('c')]), [[{ id: 'b' }], [{ id: 'c' }]]);
+  });
+
+  test('a number that cannot be told exactly fails its statement, and its connection goes on', async (t) => {
+    const storage = await open(t);
+    await storage.transaction((tx) => tx.run(insert, { id: 'a', n: 1 }));
+    const huge = sql`select 9007199254740993 as n from counters`;
+    await storage.transaction(async (tx) => {
+      await rejectsWith('internal', huge.execute(tx.db), 'unsafe_integer');
+      await tx.run(add, { id: 'a', n: 2 });
+    });
+    assert.deepEqual(await storage.run(counter, { id: 'a' }), [{ n: 2 }]);
+  });
+
   test('what nobody waits for still belongs to its transaction', async (t) => {
     const storage = await open(t);
     await storage.transaction(async (tx) => void tx.run(insert, { id: 'a', n: 1 }));
