@@ -40,11 +40,14 @@ export class DeliveryLog {
    * changed meanwhile.
    */
   async begin(delivery: StoredDelivery & { readonly to: string }, before: StoredDelivery | null, job: Pick<SendJob, 'personId' | 'trace'>): Promise<StoredDelivery> {
+    const sending: StoredDelivery = { ...delivery, state: 'sending' };
     const decided = await this.#store.transaction(async (tx) => {
-      const reason = await suppressedFor(tx, delivery, job.personId);
-      const next: StoredDelivery = reason === null ? { ...delivery, state: 'sending' } : { ...delivery, state: 'suppressed', reason };
-      await write(tx, next, before, job.trace);
-      return next;
+      // Most go: the look at the list and the row are on their way to the database together.
+      const [reason] = await Promise.all([suppressedFor(tx, delivery, job.personId), write(tx, sending, before, job.trace)]);
+      if (reason === null) return sending;
+      const suppressed: StoredDelivery = { ...delivery, state: 'suppressed', reason };
+      await write(tx, suppressed, sending, job.trace);
+      return suppressed;
     });
     this.#count(decided);
     return decided;

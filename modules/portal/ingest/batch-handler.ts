@@ -52,6 +52,7 @@ export class IngestBatchHandler implements TransactionalHandler<IngestBatch, Tra
       else items.push(item);
     }
     items.sort((a, b) => a.time - b.time);
+    await run.expect(items);
     for (const item of items) {
       const outcome = await run.take(item);
       this.#items.add(1, { outcome });

@@ -7,10 +7,10 @@ import { eventRecorded } from '../contract.ts';
 import { insertEvent } from '../events/event-rows.ts';
 import { type GroupTraits, withGroupTraits } from '../people/groups.ts';
 import type { IdentityHashes } from '../people/identity-hashes.ts';
-import { alias, TooManyMerged, whoIs, whoIsTogether } from '../people/naming.ts';
+import { alias, nameOf, TooManyMerged, whoIs, whoIsTogether } from '../people/naming.ts';
 import { type PersonState, stampOf, toPerson } from '../people/person-state.ts';
 import { withTraits } from '../people/traits.ts';
-import { Erased, WorkingSet } from '../people/working-set.ts';
+import { Erased, type Identity, WorkingSet } from '../people/working-set.ts';
 import type { Tables } from '../tables.ts';
 import { groupById, putGroup, seeMessage } from './ingest-rows.ts';
 import type { AliasItem, EventItem, GroupItem, IdentifyItem, WireItem } from './wire-item.ts';
@@ -33,12 +33,16 @@ export interface BatchContext {
   readonly hashes: IdentityHashes;
 }
 
+/** A database within the process answers them all in one turn of the event loop. */
+const EXPECTED_AT_ONCE = 50;
+
 /** One batch inside its transaction. */
 export class BatchRun {
   readonly problems: Problem[] = [];
   readonly #tx: Transaction<Tables>;
   readonly #context: BatchContext;
   readonly #people: WorkingSet;
+  readonly #repeated = new Set<WireItem>();
 
   constructor(tx: Transaction<Tables>, context: BatchContext) {
     this.#tx = tx;
@@ -47,11 +51,23 @@ export class BatchRun {
   }
 
   /**
-   * Takes one item, unless a message with its id was taken before: the first one counts, whatever the second says. An
-   * item that cannot be taken becomes a problem and leaves the others alone; an outage is thrown, for all of them.
+   * Notes the messages as seen and reads whom they are about, all on their way to the database together. Once, before
+   * the first item is taken.
+   */
+  async expect(items: readonly WireItem[]): Promise<void> {
+    for (let at = 0; at < items.length; at += EXPECTED_AT_ONCE) {
+      const some = items.slice(at, at + EXPECTED_AT_ONCE);
+      await Promise.all(some.map((item) => this.#see(item)));
+      await this.#people.expect(some.filter((item) => !this.#repeated.has(item)).flatMap(namesOf));
+    }
+  }
+
+  /**
+   * Takes one expected item, unless a message with its id was taken before: the first one counts, whatever the second
+   * says. An item that cannot be taken becomes a problem and leaves the others alone; an outage is thrown, for all of them.
    */
   async take(item: WireItem): Promise<ItemOutcome> {
-    if (item.messageId !== null && !(await this.#isFirst(item.messageId))) return 'duplicate';
+    if (this.#repeated.has(item)) return 'duplicate';
     try {
       await this.#apply(item);
       return 'recorded';
@@ -69,9 +85,11 @@ export class BatchRun {
     return this.#people.flush();
   }
 
-  async #isFirst(message: string): Promise<boolean> {
+  async #see(item: WireItem): Promise<void> {
+    if (item.messageId === null) return;
     const { workspace, now } = this.#context;
-    return (await this.#tx.run(seeMessage, { workspace, message, now })).length > 0;
+    const seen = await this.#tx.run(seeMessage, { workspace, message: item.messageId, now });
+    if (seen.length === 0) this.#repeated.add(item);
   }
 
   #apply(item: WireItem): Promise<void> {
@@ -137,6 +155,11 @@ export class BatchRun {
   #problem(item: WireItem, reason: string, detail: string): void {
     this.problems.push({ messageId: item.messageId, type: item.type, reason, detail });
   }
+}
+
+/** Whom nearly every item is about; what else an alias or a pair of names asks for is read when it is needed. */
+function namesOf(item: WireItem): Identity[] {
+  return item.type === 'alias' ? [] : [nameOf(item)];
 }
 
 /** What trying the whole batch again may help against. */

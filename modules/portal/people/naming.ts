@@ -16,10 +16,15 @@ export class TooManyMerged extends Error {
   }
 }
 
-/** Whom an event is about: the user id counts before the anonymous one. Made when nobody knows her. @throws Erased */
-export async function whoIs(people: WorkingSet, { userId, anonymousId, receivedAt }: Names): Promise<PersonState> {
-  const name: Identity = userId === null ? { kind: 'anonymous', value: anonymousId! } : { kind: 'user', value: userId };
-  return (await people.byIdentity(name, receivedAt)) ?? named(people, name);
+/** The user id counts before the anonymous one. */
+export function nameOf({ userId, anonymousId }: Pick<Names, 'userId' | 'anonymousId'>): Identity {
+  return userId === null ? { kind: 'anonymous', value: anonymousId! } : { kind: 'user', value: userId };
+}
+
+/** Whom an event is about. Made when nobody knows her. @throws Erased */
+export async function whoIs(people: WorkingSet, names: Names): Promise<PersonState> {
+  const name = nameOf(names);
+  return (await people.byIdentity(name, names.receivedAt)) ?? named(people, name);
 }
 
 /**

@@ -41,6 +41,7 @@ export class WorkingSet {
   readonly #published: PublishOptions;
   readonly #people = new Map<string, Held>();
   readonly #named = new Map<string, string>();
+  readonly #expected = new Map<string, PersonRow | undefined>();
 
   constructor(tx: Transaction<Tables>, options: { readonly workspace: string; readonly now: EpochMs; readonly hashes: IdentityHashes; readonly trace?: Trace }) {
     this.#tx = tx;
@@ -56,12 +57,22 @@ export class WorkingSet {
     return held === undefined || held.state.gone ? null : held.state;
   }
 
+  /** Reads whom these names stand for, all on their way to the database together, so that asking for them costs nothing more. */
+  async expect(names: readonly Identity[]): Promise<void> {
+    const distinct = new Map(names.map((name) => [name.kind + name.value, name]));
+    await Promise.all(
+      [...distinct].map(async ([key, { kind, value }]) => {
+        const [row] = await this.#tx.run(personByIdentity, { workspace: this.#workspace, kind, value });
+        this.#expected.set(key, row);
+      }),
+    );
+  }
+
   /** Whom a sender means by a name; null when nobody. @throws Erased */
   async byIdentity({ kind, value }: Identity, receivedAt: EpochMs): Promise<PersonState | null> {
     const known = this.#named.get(kind + value);
     if (known !== undefined) return this.byId(known);
-    const workspace = this.#workspace;
-    const [row] = await this.#tx.run(personByIdentity, { workspace, kind, value });
+    const row = await this.#personCalled({ kind, value });
     const held = row === undefined ? undefined : await this.#follow(this.#hold(row).state.id);
     if (held === undefined || held.state.gone) {
       await this.#requireLaterThanErasure({ kind, value }, held, receivedAt);
@@ -137,6 +148,13 @@ export class WorkingSet {
       await this.#write(held);
       if (held.state.version > held.told) await this.#tx.publish(personChanged, { person: toPerson(held.state), mergedFrom: [] }, this.#published);
     }
+  }
+
+  /** As the tables have it: a name that this transaction gives is known before it comes to this. */
+  async #personCalled({ kind, value }: Identity): Promise<PersonRow | undefined> {
+    if (this.#expected.has(kind + value)) return this.#expected.get(kind + value);
+    const [row] = await this.#tx.run(personByIdentity, { workspace: this.#workspace, kind, value });
+    return row;
   }
 
   async #follow(id: string): Promise<Held | undefined> {
