@@ -99,7 +99,7 @@ export class ActiveMqBus implements Bus {
   }
 
   async declare(settings: QueueSettings): Promise<void> {
-    await this.#attachments.declare(await this.#bus(), settings);
+    await this.#lasting((bus) => this.#attachments.declare(bus, settings));
     if (this.#role?.kind === 'keeper') await this.#role.workers.handOut();
   }
 
@@ -108,7 +108,7 @@ export class ActiveMqBus implements Bus {
   }
 
   async consume(queue: string, { concurrency }: { readonly concurrency: number }, handler: Handler): Promise<Consumer> {
-    return this.#attachments.consume(await this.#bus(), queue, concurrency, handler);
+    return this.#lasting((bus) => this.#attachments.consume(bus, queue, concurrency, handler));
   }
 
   async inspect(which?: QueueFilter): Promise<QueueState[]> {
@@ -160,6 +160,8 @@ export class ActiveMqBus implements Bus {
     this.#wake();
     this.#connection?.close();
     await Promise.race([this.#running, pause(Math.max(100, end - performance.now()), undefined, { ref: false })]);
+    // It may have come to another one in this moment.
+    if (this.#role !== role) await this.#leave();
     this.#finder.close();
   }
 
@@ -202,6 +204,11 @@ export class ActiveMqBus implements Bus {
     }
   }
 
+  /** Not when this process has the office meanwhile, or is about to. */
+  get #mayVisit(): boolean {
+    return this.#role === undefined && this.#finder.onKeeper !== undefined && !this.#stopping.signal.aborted;
+  }
+
   /** Somebody else keeps the messages. */
   async #visit(): Promise<void> {
     if (this.#role?.kind === 'keeper') await this.#leave();
@@ -209,7 +216,8 @@ export class ActiveMqBus implements Bus {
     if (this.#role !== undefined) return this.#back();
     const bus = await this.#options.sharing.reach(() => this.#finder.connect());
     await bus.start();
-    await this.#become({ kind: 'guest', bus });
+    if (this.#mayVisit) await this.#become({ kind: 'guest', bus });
+    else await bus.stop(0);
   }
 
   async #keep(office: Office): Promise<void> {
@@ -250,6 +258,21 @@ export class ActiveMqBus implements Bus {
       await role.served.stop(0);
     }
     await role?.bus.stop(0);
+  }
+
+  /** What is asked for good outlives the role in which it was asked. */
+  async #lasting<T>(ask: (bus: Bus) => Promise<T>): Promise<T> {
+    for (;;) {
+      const bus = await this.#bus();
+      try {
+        const answer = await ask(bus);
+        // Where that fails, whatever this process is next takes it along.
+        if (this.#role !== undefined && this.#role.bus !== bus) await this.#attachments.moveTo(this.#role.bus).catch(() => {});
+        return answer;
+      } catch (thrown) {
+        if (this.#role?.bus === bus || this.#stopping.signal.aborted) throw thrown;
+      }
+    }
   }
 
   #busNow(): Bus {

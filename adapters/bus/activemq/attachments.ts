@@ -22,6 +22,8 @@ export class Attachments {
   readonly #declared = new Map<string, { readonly settings: QueueSettings; bus: Bus | undefined }>();
   readonly #consuming = new Set<Consuming>();
   readonly #watching = new Set<Watching>();
+  /** One after the other: two at a time would open a consumer twice. */
+  #moving: Promise<unknown> = Promise.resolve();
 
   constructor(log: Log) {
     this.#log = log;
@@ -55,7 +57,24 @@ export class Attachments {
   }
 
   /** Moves to this bus whatever is not on it yet. Rejects with the first fault; what was moved stays moved. */
-  async moveTo(bus: Bus): Promise<void> {
+  moveTo(bus: Bus): Promise<void> {
+    const moved = this.#moving.then(() => this.#moveAll(bus));
+    this.#moving = moved.catch(() => {});
+    return moved;
+  }
+
+  /** Every listener may have missed something. */
+  tellGap(): void {
+    for (const { listener } of this.#watching) {
+      try {
+        listener.gap();
+      } catch (err) {
+        this.#log.error({ err }, 'a listener to events threw');
+      }
+    }
+  }
+
+  async #moveAll(bus: Bus): Promise<void> {
     for (const one of this.#watching) if (one.bus !== bus) watchOn(bus, one);
     for (const one of this.#declared.values()) {
       if (one.bus === bus) continue;
@@ -68,17 +87,6 @@ export class Attachments {
       // It may have been stopped meanwhile.
       if (!this.#consuming.has(one)) await consumer.stop(0);
       [one.bus, one.consumer] = [bus, consumer];
-    }
-  }
-
-  /** Every listener may have missed something. */
-  tellGap(): void {
-    for (const { listener } of this.#watching) {
-      try {
-        listener.gap();
-      } catch (err) {
-        this.#log.error({ err }, 'a listener to events threw');
-      }
     }
   }
 }

@@ -1,26 +1,29 @@
+import { z } from 'zod';
 import type { Clock, Timer } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import type { Connection, Delivery } from './connection.ts';
-
-/** What stands in the token: whose copy of the messages is complete, and which log tells the others how to get one. */
-export interface Charge {
-  /** The copy of the database that has everything. */
-  readonly keeper: string;
-  /** The log that has everything. */
-  readonly log: string;
-  /** The last segment of what it began with. */
-  readonly base: number;
-  readonly waste: Waste | null;
-}
+import { Addresses, refusedFrame } from './worker-wire.ts';
 
 /** A log that is worth nothing: replaced, or not yet whole, and then nobody knows where it ends. */
-export interface Waste {
-  readonly log: string;
+const Waste = z.object({
+  log: z.string(),
   /** The last segments. */
-  readonly base: number | null;
-  readonly tail: number | null;
-}
+  base: z.int().nullable(),
+  tail: z.int().nullable(),
+});
+
+/** What stands in the token: whose copy of the messages is complete, and which log tells the others how to get one. */
+const Charge = z.object({
+  /** The copy of the database that has everything. */
+  keeper: z.string(),
+  /** The log that has everything. */
+  log: z.string(),
+  /** The last segment of what it began with. */
+  base: z.int(),
+  waste: Waste.nullable(),
+});
+export type Charge = Readonly<z.infer<typeof Charge>>;
 
 const NUDGE_MS = 1_000;
 const PREFETCH = 100;
@@ -37,19 +40,21 @@ const PREFETCH = 100;
  */
 export class Office {
   readonly connection: Connection;
+  readonly #addresses: Addresses;
   readonly #destination: string;
   #token: Delivery | undefined;
   #charge: Charge | undefined;
   #arrived: (() => void) | undefined;
 
-  private constructor(connection: Connection, destination: string) {
+  private constructor(connection: Connection, prefix: string) {
     this.connection = connection;
-    this.#destination = destination;
+    this.#addresses = new Addresses(prefix);
+    this.#destination = `/queue/${prefix}.keeper`;
   }
 
   /** Resolves when the office is held, however long another holds it. Rejects when the connection ends or with `cancelled`. */
   static async seek(connection: Connection, prefix: string, clock: Clock, signal: AbortSignal): Promise<Office> {
-    const office = new Office(connection, `/queue/${prefix}.keeper`);
+    const office = new Office(connection, prefix);
     const held = Promise.withResolvers<void>();
     const last = newId();
     let turn = false;
@@ -95,12 +100,28 @@ export class Office {
     this.#arrived = resolve;
     const body = Buffer.from(JSON.stringify(charge));
     await this.connection.deliver([{ destination: this.#destination, body }], this.#token === undefined ? [] : [this.#token]);
-    await this.connection.unlessLost(came);
+    await this.connection.soon(came);
   }
 
   #take(delivery: Delivery): void {
+    const charge = chargeOf(delivery);
+    if (charge === undefined) return this.#refuse(delivery);
     this.#token = delivery;
-    this.#charge = JSON.parse(delivery.body.toString()) as Charge;
+    this.#charge = charge;
     this.#arrived?.();
+  }
+
+  /** Whoever put it here has no business here; it must not stand in the token's way. */
+  #refuse(delivery: Delivery): void {
+    const fault = new Fault('invalid', 'It is no token.', { reason: 'token_invalid' });
+    this.connection.deliver([refusedFrame(delivery, fault, this.#addresses)]).then(() => this.connection.acknowledge([delivery])).catch(() => {});
+  }
+}
+
+function chargeOf({ body }: Delivery): Charge | undefined {
+  try {
+    return Charge.parse(JSON.parse(body.toString()));
+  } catch {
+    return undefined;
   }
 }

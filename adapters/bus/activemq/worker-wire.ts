@@ -6,6 +6,9 @@ import type { Incoming, Outgoing } from '../../../src/ports/bus.ts';
 import type { Delivery, Frame } from './connection.ts';
 
 const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/;
+/** The broker refuses a header of 10 KB by ending the connection, and a character may take three bytes, or nine when it is written as in a URL. */
+const HEADER_CHARACTERS = 3_000;
+const REASON_CHARACTERS = 1_000;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /** Where programs of other languages meet a deployment (docs/workers.md). */
@@ -133,13 +136,16 @@ export function workFrame(message: Incoming, hand: string, addresses: Addresses)
   };
 }
 
-/** What was sent in and cannot be taken, as it came, with the reason. */
+/** What was sent in and cannot be taken, as it came but for long headers, which are cut, with the reason. */
 export function refusedFrame({ headers, body }: Delivery, { code, reason, message }: Fault, addresses: Addresses): Frame {
   const { destination, id, name, workspace, key, lane, timestamp, traceparent, notBefore } = headers;
   const kept = Object.entries({ id, name, workspace, key, lane, traceparent, notBefore, 'sent-to': destination, 'sent-at': timestamp });
   return {
     destination: addresses.refused,
-    headers: { ...Object.fromEntries(kept.filter((entry): entry is [string, string] => entry[1] !== undefined)), reason: encoded(`${code}/${reason}: ${message}`) },
+    headers: {
+      ...Object.fromEntries(kept.flatMap(([header, value]) => (value === undefined ? [] : [[header, value.slice(0, HEADER_CHARACTERS)]]))),
+      reason: encoded(`${code}/${reason}: ${message}`.slice(0, REASON_CHARACTERS)),
+    },
     body,
   };
 }

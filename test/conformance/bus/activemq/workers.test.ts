@@ -273,6 +273,17 @@ describe('programs of other languages on an activemq bus', () => {
     assert.deepEqual(sender.given.find(({ headers }) => headers.id === 'bytes')!.body, Buffer.from([0x22, 0xff, 0x22]));
   });
 
+  test('are told so, too, where what is refused has headers that grow on their way', async (t) => {
+    const { bus: open, program } = deployment(t);
+    const bus = await open();
+    const sender = (await program()).reads('refused');
+    const long = { colons: { key: ':'.repeat(5_000) }, quotes: { lane: '"'.repeat(6_000) }, letters: { lane: 'ü'.repeat(4_000) } };
+    for (const [id, headers] of Object.entries(long)) await sender.send(`in.${QUEUE}`, '{}', { id, ...headers });
+    await sender.nth(3);
+    assert.deepEqual(sender.given.map(({ headers: { id } }) => id), Object.keys(long));
+    assert.equal(bus.problem, undefined);
+  });
+
   test('are not refused while the bus has no room: what they send waits, and keeps its order', async (t) => {
     const { bus: open, program } = deployment(t, {}, { maxBacklog: 2 });
     const bus = await open();
