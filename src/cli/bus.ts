@@ -24,14 +24,16 @@ const STOP_MS = 10_000;
 /** A move, wherever it happens. */
 interface Mover {
   begin(topology: string): Promise<MoveProgress>;
+  turnBack(): Promise<MoveProgress>;
   look(): Promise<MoveProgress>;
 }
 
 export const bus: Command = {
   name: 'bus',
-  usage: 'move --to FILE [options]',
+  usage: 'move --to FILE | --cancel [options]',
   words: 1,
-  details: `  move              take all messages to the bus that another topology names, with nothing lost or repeated
+  details: `  move --to FILE    take all messages to the bus that another topology names, with nothing lost or repeated
+  move --cancel     take back what a move has taken there that is not over, and end it
 
 Of the topology that --to names only the section "bus" counts. A running host moves the messages itself, one
 queue after the other, while it takes in events and works: it is asked through the socket in its data directory.
@@ -40,16 +42,18 @@ Without a running host the command does it. What is done is said on standard err
 It may be broken off and repeated at any time, the host killed and started again with its old configuration: the
 move goes on. When it has ended, the next start needs the new bus; one that names the old bus is refused.
 
-Exit codes: 0 all messages are there · 1 it has stopped; every queue works where it is · 2 wrong option or configuration.`,
+Exit codes: 0 all messages are there (back, with --cancel) · 1 it has stopped; every queue works where it is · 2 wrong option or configuration.`,
   options: {
     ...CONFIG_OPTIONS,
     to: { value: 'FILE', help: 'The topology whose bus the messages go to: a file, or the name of one in ./config.' },
+    cancel: { help: 'Turn a move back that is under way or has stopped.' },
     json: { help: 'JSON for programs.' },
   },
   async run(args, io) {
     const [name] = args.words;
     if (name !== 'move') throw new UsageError(`${name === undefined ? 'bus needs to know what to do' : `There is no "bus ${name}".${didYouMean(name, ['move'])}`} There is: move.`);
-    const topology = targetOf(args, io);
+    const topology = args.flag('cancel') ? undefined : targetOf(args, io);
+    if (topology === undefined && args.text('to') !== undefined) throw new UsageError('bus move takes --to or --cancel.');
     const config = loadConfig(args, io, parts);
     const ended = await withMover(config, io, (mover) => follow(mover, topology, args, io));
     return report(ended, topology, args, io);
@@ -59,7 +63,7 @@ Exit codes: 0 all messages are there · 1 it has stopped; every queue works wher
 /** @throws UsageError, ConfigError with all that is wrong with it. */
 function targetOf(args: Args, { env, cwd }: Io): string {
   const to = args.text('to');
-  if (to === undefined) throw new UsageError('bus move needs to know where to: --to FILE, a topology with another bus.');
+  if (to === undefined) throw new UsageError('bus move needs to know where to: --to FILE, a topology with another bus; or --cancel, to turn back a move that is not over.');
   const topology = topologyFile(to, cwd);
   requireConfig({ topology: topology ?? to, topologyOption: '--to', env, cwd }, parts);
   return topology!;
@@ -72,6 +76,7 @@ async function withMover(config: Config, { env, cwd }: Io, work: (mover: Mover) 
   if (await isRunning(dataDir, keeper)) {
     return work({
       begin: (topology) => askHost(dataDir, keeper, 'POST', '/bus-move', { topology }) as Promise<MoveProgress>,
+      turnBack: () => askHost(dataDir, keeper, 'POST', '/bus-move/back', {}) as Promise<MoveProgress>,
       look: () => askHost(dataDir, keeper, 'GET', '/bus-move') as Promise<MoveProgress>,
     });
   }
@@ -82,7 +87,7 @@ async function withMover(config: Config, { env, cwd }: Io, work: (mover: Mover) 
     const kept = new KeptBus({ config, host: keeper, parts, context: probe(dataDir), readTopology: readTopologyWith(parts, { env, cwd }) });
     await kept.bus.start();
     try {
-      return await work({ begin: (topology) => kept.move(topology), look: async () => kept.progress! });
+      return await work({ begin: (topology) => kept.move(topology), turnBack: () => kept.turnBack(), look: async () => kept.progress! });
     } finally {
       await kept.bus.stop(STOP_MS);
     }
@@ -92,9 +97,9 @@ async function withMover(config: Config, { env, cwd }: Io, work: (mover: Mover) 
 }
 
 /** Until it has ended or stopped. */
-async function follow({ begin, look }: Mover, topology: string, args: Args, io: Io): Promise<MoveProgress> {
+async function follow({ begin, turnBack, look }: Mover, topology: string | undefined, args: Args, io: Io): Promise<MoveProgress> {
   const tell = teller(args, io);
-  let progress = await begin(topology).catch(wentAway);
+  let progress = await (topology === undefined ? turnBack() : begin(topology)).catch(wentAway);
   for (tell(progress); progress.state === 'moving'; tell(progress)) {
     await pause(LOOK_MS);
     progress = await look().catch(wentAway);
@@ -121,12 +126,12 @@ function teller(args: Args, io: Io): (progress: MoveProgress) => void {
   };
 }
 
-function report(progress: MoveProgress, topology: string, args: Args, io: Io): number {
+function report(progress: MoveProgress, topology: string | undefined, args: Args, io: Io): number {
   const { state, to, queues, longestHoldMs, problem } = progress;
   if (args.flag('json')) io.out(JSON.stringify(progress, undefined, 2));
   else if (state === 'done') {
-    io.out(`All messages are in the new bus (${to}): ${count(queues.length, 'queue')}, publishing held back for ${longestHoldMs} ms at most.`);
-    io.out(`From the next start on: --topology ${topology}, or its section "bus" in your own.`);
+    io.out(`All messages are ${topology === undefined ? 'back in the bus from before' : 'in the new bus'} (${to}): ${count(queues.length, 'queue')}, publishing held back for ${longestHoldMs} ms at most.`);
+    if (topology !== undefined) io.out(`From the next start on: --topology ${topology}, or its section "bus" in your own.`);
   } else io.error(`The move has stopped: ${problem} Every queue works where it is; the same command goes on.`);
   return state === 'done' ? EXIT.ok : EXIT.failed;
 }

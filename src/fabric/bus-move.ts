@@ -95,6 +95,11 @@ export class BusMove {
     return this.#running ?? Promise.resolve();
   }
 
+  /** Whether its last queue has changed sides is not known: only a restart finds out. */
+  get isUndecided(): boolean {
+    return this.#running === undefined && this.#current !== undefined;
+  }
+
   /** It is this queue's turn: nobody takes from it or tends it. */
   holds(queue: string): boolean {
     return this.#current?.queue === queue;
@@ -105,6 +110,7 @@ export class BusMove {
     if (this.#running !== undefined || this.#state === 'done') return;
     this.#state = 'moving';
     this.#problem = null;
+    this.#isAbandoned = false;
     this.#running = this.#moveAll()
       .then(
         () => (this.#state = 'done'),
@@ -113,7 +119,7 @@ export class BusMove {
       .then(() => (this.#running = undefined));
   }
 
-  /** Stops at the next step; the next process goes on. */
+  /** Stops at the next step; the next process goes on, or whoever has it run again. */
   abandon(): void {
     this.#isAbandoned = true;
   }
@@ -260,7 +266,7 @@ export class BusMove {
   }
 
   #goOn(): void {
-    if (this.#isAbandoned) throw new Fault('cancelled', 'The host is stopping; its next start goes on.', { reason: 'stopped' });
+    if (this.#isAbandoned) throw new Fault('cancelled', 'It was told to stop.', { reason: 'stopped' });
   }
 
   #fail(thrown: unknown): void {

@@ -17,6 +17,13 @@ export class BusSides {
     this.#moved = new Set(moved);
   }
 
+  /** The same two the other way round, each queue where it is. */
+  get turned(): BusSides {
+    const turned = new BusSides(this.to, this.from, this.unmoved);
+    for (const settings of this.#settings.values()) turned.learn(settings);
+    return turned;
+  }
+
   /** Those that lie in the new bus. */
   get moved(): readonly string[] {
     return [...this.#moved];

@@ -16,12 +16,16 @@ export interface MoveTarget {
   readonly ledger: MoveLedger;
   /** The queues that lie there already, as the ledger was told before; undefined for a move that begins. */
   readonly moved?: readonly string[];
+  /** They have been there and are on their way back: `moved` are those that are back. */
+  readonly isBack?: boolean;
 }
 
 /** For a bus that is closed again since nothing comes of the move. */
 const CLOSING_MS = 1_000;
 /** What is under way when a move begins. */
 const BEGIN_MS = 10_000;
+/** The longest that a queue's turn lasts once it shall end: draining, a page, and publishing held back. */
+const TURNING_MS = 30_000;
 /** Of the time of a stop, what the step gets in which a move is. */
 const SETTLING_SHARE = 0.4;
 
@@ -69,7 +73,7 @@ export class MovableBus implements Bus {
   }
 
   get problem(): string | undefined {
-    return this.#current.problem ?? (this.#isOver ? undefined : this.#sides?.to.problem);
+    return this.#current.problem ?? (this.#isOver ? undefined : this.#other?.problem);
   }
 
   /** How far the move is that was asked for last; undefined before. */
@@ -104,6 +108,33 @@ export class MovableBus implements Bus {
     this.#move!.run();
   }
 
+  /**
+   * Takes what has been moved back to where it was; resolves when that is under way, which `ledger` remembers from then
+   * on. Where no move has got under way, there is nothing to take back. Faults: `unavailable` (the queue whose turn it is
+   * does not come to an end), those of the ledger; then the move has stopped and may go on.
+   */
+  async turnBack(ledger: MoveLedger): Promise<void> {
+    await this.#beginning;
+    const sides = this.#sides;
+    if (sides === undefined) return ledger.close();
+    const begun = Promise.withResolvers<void>();
+    this.#beginning = begun.promise;
+    try {
+      this.#move!.abandon();
+      await inTime(this.#move!.settled, TURNING_MS, this.#clock, 'The queue whose turn it is does not come to an end; try again.');
+      if (this.#isOver) throw new Fault('conflict', 'The move is over.', { reason: 'no_move' });
+      if (this.#move!.isUndecided) throw new Fault('unavailable', 'Whether a queue lies in the new bus could not be written down; restart the host.', { reason: 'move_undecided' });
+      await this.#gate.empty(BEGIN_MS);
+      const turned = sides.turned;
+      await ledger.note(turned.moved);
+      this.#follow(turned, ledger);
+    } finally {
+      this.#beginning = undefined;
+      begun.resolve();
+    }
+    this.#move!.run();
+  }
+
   /** Has a move that has stopped go on. */
   goOn(): void {
     this.#move?.run();
@@ -113,10 +144,12 @@ export class MovableBus implements Bus {
     await this.#beginning;
     const sides = this.#sides;
     if (sides === undefined || this.#isOver) return this.#gate.pass(() => this.#current.declare(settings));
-    await sides.to.declare(settings);
-    if (sides.knows(settings.name)) await sides.from.declare(settings);
-    else await this.#addMoved(sides, settings.name);
-    sides.learn(settings);
+    await this.#gate.pass(async () => {
+      await sides.to.declare(settings);
+      if (sides.knows(settings.name)) await sides.from.declare(settings);
+      else await this.#addMoved(sides, settings.name);
+      sides.learn(settings);
+    });
   }
 
   async publish(messages: readonly Outgoing[]): Promise<void> {
@@ -176,12 +209,18 @@ export class MovableBus implements Bus {
 
   watch(topics: readonly string[], listener: HintListener): () => void {
     const watch: Watch = { topics, listener, ends: [this.#from.watch(topics, listener), this.#listeners.add(topics, listener)] };
-    if (this.#sides !== undefined) watch.ends.push(this.#sides.to.watch(topics, listener));
+    if (this.#other !== undefined) watch.ends.push(this.#other.watch(topics, listener));
     this.#watches.add(watch);
     return () => {
       this.#watches.delete(watch);
       for (const end of watch.ends) end();
     };
+  }
+
+  /** The bus that this one has beside its own during a move. */
+  get #other(): FullBus | undefined {
+    const sides = this.#sides;
+    return sides?.to === this.#from ? sides.from : sides?.to;
   }
 
   get #current(): FullBus {
@@ -207,7 +246,7 @@ export class MovableBus implements Bus {
     } catch (thrown) {
       await target.bus.stop(CLOSING_MS);
       // While everything lies in the old bus, work can go on without the new one.
-      if (target.moved === undefined || target.moved.length > 0) throw thrown;
+      if (target.moved === undefined || target.moved.length > 0 || target.isBack === true) throw thrown;
       this.#log.error({ err: thrown }, 'the bus that the messages are to be moved to cannot be opened; they stay where they are');
       return;
     }
@@ -220,7 +259,7 @@ export class MovableBus implements Bus {
     this.#gate.close(stopping());
     if (this.#move !== undefined) await inTime(this.#move.settled, deadlineMs * SETTLING_SHARE, this.#clock, 'The move does not settle.').catch(() => {});
     const leftMs = Math.max(end - this.#clock.now(), 0);
-    await Promise.all([this.#from.stop(leftMs), this.#sides?.to.stop(leftMs)]);
+    await Promise.all([this.#from.stop(leftMs), this.#other?.stop(leftMs)]);
   }
 
   async #open(target: MoveTarget): Promise<void> {
@@ -239,17 +278,22 @@ export class MovableBus implements Bus {
     }
   }
 
-  async #begin({ bus: to, ledger, moved }: MoveTarget): Promise<void> {
-    if (moved === undefined) await this.#requireFit(to);
-    const sides = new BusSides(this.#from, to, moved ?? []);
-    for (const settings of await this.#from.contents.queues()) {
+  async #begin({ bus: other, ledger, moved, isBack = false }: MoveTarget): Promise<void> {
+    if (moved === undefined) await this.#requireFit(other);
+    const [from, to] = isBack ? [other, this.#from] : [this.#from, other];
+    const sides = new BusSides(from, to, moved ?? []);
+    for (const settings of await from.contents.queues()) {
       await to.declare(settings);
       sides.learn(settings);
     }
     // One that first came up during the move is known to the new bus alone.
     for (const settings of await to.contents.queues()) if (sides.hasMoved(settings.name)) sides.learn(settings);
     if (moved === undefined) await ledger.note([]);
-    for (const { topics, listener, ends } of this.#watches) ends.push(to.watch(topics, listener));
+    for (const { topics, listener, ends } of this.#watches) ends.push(other.watch(topics, listener));
+    this.#follow(sides, ledger);
+  }
+
+  #follow(sides: BusSides, ledger: MoveLedger): void {
     this.#ledger = ledger;
     this.#sides = sides;
     this.#move = new BusMove({ sides, ledger, gate: this.#gate, consumersOf: (queue) => [...this.#consumers].filter((one) => one.queue === queue), clock: this.#clock, log: this.#log, over: () => (this.#isOver = true) });

@@ -81,6 +81,14 @@ function ingesting(traffic: MailTraffic): () => Promise<number> {
   };
 }
 
+/** While no host runs. */
+async function crowd(dataDir: string): Promise<void> {
+  const bus = createBus({ driver: 'embedded', settings: parts.bus.embedded!.settings.parse({}) }, parts, probe(dataDir));
+  await bus.start();
+  await withDeadLetters(bus, 'suite.crowded', Array.from({ length: CROWD }, (_, i) => ({ id: `m${i}`, workspace: `w${i % 3}`, reason: 'mailbox full' })));
+  await bus.stop(10_000);
+}
+
 function isOver(dataDir: string): boolean {
   const file = join(dataDir, 'bus-move.json');
   return existsSync(file) && (JSON.parse(readFileSync(file, 'utf8')) as { isOver: boolean }).isOver;
@@ -133,10 +141,7 @@ for (const [driver, sectionOf] of Object.entries(TARGETS)) {
       const traffic = await MailTraffic.over(host, server);
       await traffic.mail();
       await host.stop();
-      const bus = createBus({ driver: 'embedded', settings: parts.bus.embedded!.settings.parse({}) }, parts, probe(dataDir));
-      await bus.start();
-      await withDeadLetters(bus, 'suite.crowded', Array.from({ length: CROWD }, (_, i) => ({ id: `m${i}`, workspace: `w${i % 3}`, reason: 'mailbox full' })));
-      await bus.stop(10_000);
+      await crowd(dataDir);
       const there = await cli('bus', 'move', '--to', target, '--json');
       assert.equal(there.code, 0, there.error);
       assert.equal((JSON.parse(there.out) as MoveProgress).queues.find(({ queue }) => queue === 'suite.crowded')!.copied, CROWD);
@@ -167,6 +172,32 @@ for (const [driver, sectionOf] of Object.entries(TARGETS)) {
     });
   });
 }
+
+it('a move under load is turned back, killed in the middle of that, and every message is where it was', { timeout: 180_000 }, async (t) => {
+  const { target, server, start, cli, dataDir } = await installation(t, TARGETS.embedded);
+  let host = await start();
+  const traffic = await MailTraffic.over(host, server);
+  assert.match((await cli('bus', 'move', '--cancel')).error, /No move/);
+  await host.stop();
+  await crowd(dataDir);
+  host = await start();
+  const stopLoad = traffic.load();
+  const record = () => JSON.parse(readFileSync(join(dataDir, 'bus-move.json'), 'utf8')) as { moved: string[]; back: string | null };
+  const asked = cli('bus', 'move', '--to', target);
+  while (!existsSync(join(dataDir, 'bus-move.json')) || record().moved.length === 0) await pause(5);
+  const cancelled = cli('bus', 'move', '--cancel');
+  while (record().back === null) await pause(5);
+  await host.kill();
+  await Promise.all([asked, cancelled]);
+  await start();
+  const { code, out, error } = await cli('bus', 'move', '--cancel');
+  assert.equal(code, 0, error);
+  assert.match(out, /All messages are back/);
+  await traffic.mail();
+  await stopLoad();
+  await traffic.addsUp();
+  assert.equal((JSON.parse((await cli('queues', 'inspect', 'suite.crowded', '--json')).out) as { dead: number }).dead, CROWD);
+});
 
 it('the messages of hosts that go through the one that keeps them go to another bus of that one', { timeout: 180_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'multilith-'));

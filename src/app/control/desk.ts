@@ -18,7 +18,7 @@ const COMMAND_MS = 60_000;
 export interface Desk {
   readonly bus: Bus;
   /** Where this host keeps the messages. */
-  readonly keptBus?: Pick<KeptBus, 'move' | 'progress'> | undefined;
+  readonly keptBus?: Pick<KeptBus, 'move' | 'turnBack' | 'progress'> | undefined;
   readonly backups: Pick<Backups, 'begin' | 'progress'>;
   readonly log: Log;
   status(): object;
@@ -29,7 +29,7 @@ export interface Desk {
 }
 
 /**
- * `GET /status`, `GET /system`, `GET` and `POST /bus-move` and `/backup`, `POST /bus/<operation>`, `POST /operator/<module>/<command>`: JSON both ways, a fault's record with
+ * `GET /status`, `GET /system`, `GET` and `POST /bus-move` and `/backup`, `POST /bus-move/back`, `POST /bus/<operation>`, `POST /operator/<module>/<command>`: JSON both ways, a fault's record with
  * its HTTP status when it did not work.
  */
 export function controlListener(desk: Desk): RequestListener {
@@ -54,7 +54,7 @@ async function answer(request: IncomingMessage, desk: Desk): Promise<unknown> {
   if (request.method === 'GET' && part === 'backup') return desk.backups.progress;
   const input = await readJson(request);
   if (request.method === 'POST' && part === 'backup') return desk.backups.begin(pathIn(input, 'path'));
-  if (request.method === 'POST' && part === 'bus-move') return desk.keptBus!.move(pathIn(input, 'topology'));
+  if (request.method === 'POST' && part === 'bus-move') return rest[0] === 'back' ? desk.keptBus!.turnBack() : desk.keptBus!.move(pathIn(input, 'topology'));
   if (request.method === 'POST' && part === 'bus' && rest.length === 1) return runBusOperation(desk.bus, rest[0]!, input);
   const command = request.method === 'POST' && part === 'operator' && rest.length === 2 ? desk.operator(rest[0]!, rest[1]!) : undefined;
   if (command === undefined) throw new Fault('not_found', `There is no control command ${request.method} ${request.url}.`, { reason: 'command_not_found' });

@@ -12,6 +12,8 @@ const MoveRecord = z.strictObject({
   topology: z.string(),
   /** Queues that lie there already. */
   moved: z.array(z.string()),
+  /** The topology of `from`, absolute, where the messages had been on their way there and are taken back; else null. */
+  back: z.string().nullable().default(null),
   /** All of them do: no start with another bus than `to`. */
   isOver: z.boolean(),
 });
@@ -23,7 +25,7 @@ export function readMove(dataDir: string): MoveRecord | undefined {
 }
 
 /** Keeps the record of a move in the data directory; each note is on disk, whole, before the next step. */
-export function moveFile(dataDir: string, move: Pick<MoveRecord, 'from' | 'to' | 'topology'>): MoveLedger {
+export function moveFile(dataDir: string, move: Pick<MoveRecord, 'from' | 'to' | 'topology' | 'back'>): MoveLedger {
   const path = join(dataDir, FILE);
   let isOver = false;
   let writing: Promise<void> = Promise.resolve();

@@ -70,6 +70,25 @@ export class KeptBus {
     return movable.progress!;
   }
 
+  /**
+   * Has a move that is not over turned back, or goes on with that; answers how far it is. Faults: `conflict` (there is no
+   * such move), those of the buses.
+   */
+  async turnBack(): Promise<MoveProgress> {
+    const { config } = this.#options;
+    const record = readMove(config.dataDir);
+    if (record === undefined) throw new Fault('conflict', 'No move is under way.', { reason: 'no_move' });
+    const { from, to, topology, back, isOver } = record;
+    if (isOver && back === null) throw new Fault('conflict', `The move to ${to} is over. To take the messages back, start with that bus and move them: bus move --to <the topology from before>.`, { reason: 'no_move' });
+    const movable = this.#movable!;
+    if (back !== null) {
+      movable.goOn();
+      return movable.progress ?? turnedBack(from, to);
+    }
+    await movable.turnBack(moveFile(config.dataDir, { from: to, to: from, topology: config.topology, back: topology }));
+    return movable.progress ?? turnedBack(to, from);
+  }
+
   async #begin(movable: MovableBus, target: FullBus, topology: string): Promise<void> {
     const { config } = this.#options;
     const from = this.#place!;
@@ -78,7 +97,7 @@ export class KeptBus {
     if (movable.capabilities.spansHosts && isShared(config)) throw new Fault('conflict', 'Several hosts publish to this bus by themselves; a move needs all of them to stop but one. Run this host alone, with a topology that has one host.', { reason: 'bus_shared' });
     const record = readMove(config.dataDir);
     const unfinished = record?.isOver === false && record.to === to ? { moved: record.moved } : {};
-    await movable.move({ bus: target, ledger: moveFile(config.dataDir, { from, to, topology }), ...unfinished });
+    await movable.move({ bus: target, ledger: moveFile(config.dataDir, { from, to, topology, back: null }), ...unfinished });
   }
 
   #requireSame(place: string): void {
@@ -90,20 +109,21 @@ export class KeptBus {
 
   /** What an earlier process has left of a move; undefined when it is over and the configuration names the new bus. */
   #standing(record: MoveRecord, bus: FullBus) {
-    const { from, to, topology, moved, isOver } = record;
+    const { from, to, topology, back, moved, isOver } = record;
     const { place } = bus.contents;
     if (isOver && place === to) return undefined;
     if (isOver) throw new BootProblem(`The messages of this installation have been moved to another bus (${to}), and this configuration names ${place}.`, `Start with --topology ${topology}, or take its section "bus" over into your own. To take them back, start with it and run: multilith bus move --to <this topology>`);
-    if (place !== from) throw new BootProblem(`Messages of this installation are on their way from one bus (${from}) to another (${to}), and this configuration names ${place}.`, 'Start with the configuration from before; the move then goes on by itself. Change the configuration when it has ended.');
+    const isBack = back !== null && place === to;
+    if (place !== from && !isBack) throw new BootProblem(`Messages of this installation are on their way from one bus (${from}) to another (${to}), and this configuration names ${place}.`, 'Start with the configuration from before; the move then goes on by itself. Change the configuration when it has ended.');
     if (bus.capabilities.spansHosts && isShared(this.#options.config)) throw new BootProblem(`Messages of this installation are on their way to another bus (${to}), and this topology has several hosts or replicas.`, 'Start one host that runs all modules; the move then goes on by itself. Start the others when it has ended.');
     try {
-      return { bus: this.#target(topology), ledger: moveFile(this.#options.config.dataDir, { from, to, topology }), moved };
+      return { bus: this.#target(isBack ? back : topology), ledger: moveFile(this.#options.config.dataDir, { from, to, topology, back }), moved, isBack };
     } catch (error) {
-      if (moved.length === 0) {
+      if (moved.length === 0 && !isBack) {
         this.#options.context.log.error({ err: error }, 'the bus that the messages are to be moved to cannot be opened; they stay where they are');
         return undefined;
       }
-      throw new BootProblem(`Messages of this installation are on their way to another bus (${to}), which cannot be opened: ${(error as Error).message}`, `Put ${topology} right; it says where that bus is.`, error);
+      throw new BootProblem(`Messages of this installation are on their way ${isBack ? 'back from' : 'to'} another bus (${isBack ? from : to}), which cannot be opened: ${(error as Error).message}`, `Put ${isBack ? back : topology} right; it says where that bus is.`, error);
     }
   }
 
@@ -131,6 +151,10 @@ export function readTopologyWith(parts: Parts, { env, cwd }: { readonly env: Nod
     if (config === undefined) throw new Fault('invalid', problems.filter(({ severity }) => severity === 'error').map(formatProblem).join('\n'), { reason: 'topology_invalid' });
     return config;
   };
+}
+
+function turnedBack(from: string, to: string): MoveProgress {
+  return { state: 'done', from, to, queues: [], longestHoldMs: 0, problem: null };
 }
 
 function hasContents(bus: Bus): bus is FullBus {

@@ -35,6 +35,30 @@ onEachPairOfBuses('a move in trouble', (pair) => {
     assert.equal(arrivals.messages.length, 4);
   });
 
+  test('that has stopped halfway is turned back: every queue is where it was, with what came meanwhile, and the new bus is empty', async (t) => {
+    const { movable, old, target, ledger, move } = await moveUnderTest(t, pair);
+    for (const name of ['first', 'second']) await movable.declare(queueOf(name));
+    await movable.publish([messageTo('first', { notBefore: Date.now() + HOUR_MS }), messageTo('first', { key: 'k', id: 'a' }), messageTo('second')]);
+    await move(brittleBus(target, { add: (queue) => queue === 'second' }));
+    await untilState(movable, 'failed');
+    const arrivals = new Arrivals();
+    await movable.consume('first', { concurrency: 1 }, arrivals.handler);
+    await arrivals.count(1);
+    await movable.publish([messageTo('first', { key: 'k', id: 'b' }), messageTo('second')]);
+    const back: string[][] = [];
+    await movable.turnBack({ note: async (moved) => void back.push([...moved]), close: async () => void back.push(['over']) });
+    await movable.declare(queueOf('third'));
+    await untilDone(movable);
+    await movable.publish([messageTo('first', { key: 'k', id: 'c' }), messageTo('third')]);
+    await arrivals.count(3);
+    assert.deepEqual(arrivals.messages.map(({ id }) => id), ['a', 'b', 'c']);
+    await untilQueue(old, 'first', ({ waiting, ready, inFlight }) => waiting === 1 && ready.normal + inFlight === 0);
+    assert.deepEqual([await stateOf(old, 'second'), await stateOf(old, 'third')].map(({ ready }) => ready.normal), [2, 1]);
+    assert.ok((await target.inspect()).every(isEmpty));
+    assert.deepEqual([back[0], back.at(-1)], [['second'], ['over']]);
+    await rejectsWith('conflict', movable.turnBack(ledger), 'no_move');
+  });
+
   test('in whose last moment the new bus hangs holds publishers back for seconds at most, and leaves the queue where it is', async (t) => {
     const { movable, old, target, move } = await moveUnderTest(t, pair);
     await movable.declare(queueOf('q'));

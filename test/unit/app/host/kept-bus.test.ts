@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Config, requireConfig } from '../../../../src/app/config/config.ts';
@@ -28,7 +28,7 @@ function installation(t: TestContext) {
     return new KeptBus({ config, host: 'app', parts, context, readTopology: readTopologyWith(parts, { env: {}, cwd: dataDir }) });
   };
   const other = topology({ driver: 'embedded', directory: 'other' });
-  return { dataDir, topology, kept, other, ledger: moveFile(dataDir, { ...ENDS, topology: other }), here: { driver: 'embedded' }, there: { driver: 'embedded', directory: 'other' } };
+  return { dataDir, topology, kept, other, ledger: moveFile(dataDir, { ...ENDS, topology: other, back: null }), here: { driver: 'embedded' }, there: { driver: 'embedded', directory: 'other' } };
 }
 
 /** The problem of a start, with its remedy. */
@@ -46,9 +46,9 @@ test('the record of a move is read as it was written, and a queue that is noted 
   const { dataDir, ledger, other } = installation(t);
   assert.equal(readMove(dataDir), undefined);
   await Promise.all([ledger.note([]), ledger.note(['a']), ledger.note(['a', 'b'])]);
-  assert.deepEqual(readMove(dataDir), { ...ENDS, topology: other, moved: ['a', 'b'], isOver: false });
+  assert.deepEqual(readMove(dataDir), { ...ENDS, topology: other, back: null, moved: ['a', 'b'], isOver: false });
   await Promise.all([ledger.close(), ledger.note(['a', 'b', 'c'])]);
-  assert.deepEqual(readMove(dataDir), { ...ENDS, topology: other, moved: [], isOver: true });
+  assert.deepEqual(readMove(dataDir), { ...ENDS, topology: other, back: null, moved: [], isOver: true });
 });
 
 test('a record that is damaged is not guessed at', (t) => {
@@ -74,6 +74,33 @@ test('in the middle of one the host starts with the configuration from before al
   assert.match(refusal(() => kept(here)), /cannot be opened[\s\S]*pigeon/);
   await ledger.note([]);
   kept(here);
+});
+
+test('while messages are taken back the host starts with the configuration from before, and only with the bus that they come from', async (t) => {
+  const { dataDir, kept, here, there, other } = installation(t);
+  const ledger = moveFile(dataDir, { from: THERE, to: HERE, topology: 'default', back: other });
+  await ledger.note([]);
+  kept(here);
+  writeFileSync(other, 'bus: { driver: pigeon }');
+  assert.match(refusal(() => kept(here)), /on their way back[\s\S]*cannot be opened[\s\S]*pigeon/);
+  await ledger.close();
+  kept(here);
+  assert.match(refusal(() => kept(there)), /have been moved/);
+});
+
+test('a move that never got to the new bus is called off without it, and one that is over is not turned back', async (t) => {
+  const { dataDir, kept, ledger, here, there, other } = installation(t);
+  await rejectsWith('conflict', kept(here).turnBack(), 'no_move');
+  await ledger.note([]);
+  const written = readFileSync(other);
+  writeFileSync(other, 'bus: { driver: pigeon }');
+  assert.deepEqual((await kept(here).turnBack()).state, 'done');
+  assert.deepEqual((await kept(here).turnBack()).state, 'done', 'once more');
+  assert.deepEqual(readMove(dataDir)!.isOver, true);
+  assert.match(refusal(() => kept(there)), /have been moved/);
+  writeFileSync(other, written);
+  await ledger.close();
+  await rejectsWith('conflict', kept(there).turnBack(), 'no_move');
 });
 
 test('messages go to another bus of the same host alone', async (t) => {
