@@ -174,7 +174,7 @@ export class Host implements Lifecycle {
     for (const channel of this.#channels.values()) await channel.start();
     await this.#composition.start();
     await this.#threads?.start();
-    this.#peers?.watch(this.#bus);
+    this.#peers?.busRuns(this.#bus);
     if (this.#peers?.remoteBus === undefined) this.#metrics.watchQueues(this.#bus);
     if (this.#http !== undefined) this.#http.surfaces = [this.#health, ...this.#composition.http];
     this.#health.phase = 'ready';

@@ -58,6 +58,7 @@ export class Peers {
   #telling: NodeJS.Timeout | undefined;
   #toldLoad = 0;
   #busService: BusService | undefined;
+  readonly #messages = new Target(busContract);
   /** The messages, where another host keeps them. */
   readonly remoteBus: Bus | undefined;
 
@@ -107,9 +108,7 @@ export class Peers {
     const served = [...targets, desk];
     if (config.bus.host === host) {
       this.#busService = new BusService({ bus, clock: context.clock, log: context.log });
-      const messages = new Target(busContract);
-      messages.serve(this.#busService);
-      served.push(messages);
+      served.push(this.#messages);
     }
     const serving = new Serving(served, context.log);
     this.#serving = serving;
@@ -124,8 +123,9 @@ export class Peers {
     this.#telling = setInterval(() => this.#tellLoad(), TELL_LOAD_MS).unref();
   }
 
-  /** Once the bus runs. */
-  watch(bus: Bus): void {
+  /** Once the bus runs and all queues are declared: who consumes from here is held back until then, as callers of a module that starts are. */
+  busRuns(bus: Bus): void {
+    if (this.#busService !== undefined) this.#messages.serve(this.#busService);
     this.#network.watch(bus);
   }
 
