@@ -15,7 +15,7 @@ import { OutboxReader } from './outbox/outbox-reader.ts';
 import { Renderer } from './render/renderer.ts';
 import { NotificationSettings } from './settings.ts';
 import { Suppressions } from './suppressions/suppressions.ts';
-import { TemplatePublishedHandler } from './templates/template-published-handler.ts';
+import { TemplateNews } from './templates/template-news.ts';
 import { TemplateUses } from './templates/template-uses.ts';
 import { Templates } from './templates/templates.ts';
 import { TestMails } from './templates/test-mails.ts';
@@ -33,15 +33,15 @@ export const notificationModule = defineModule({
   migrations,
   subscriptions: [
     { message: sendRequested, concurrency: SENDS_AT_ONCE, effect: SendHandler, sends: true },
-    { message: templatePublished, concurrency: 4, transactional: TemplatePublishedHandler },
     { message: personChanged, concurrency: 10, transactional: PersonChangedHandler },
     { message: erasePerson, concurrency: 1, effect: ErasureHandler },
   ],
+  hears: [templatePublished],
   retention: [{ name: 'deliveries', table: 'deliveries', key: ['workspace', 'created_at', 'id'], time: 'updated_at', only: { column: 'state', values: AT_REST } }],
   publishes: [sendRequested, erasePerson, deliveryUpdated, unsubscribed],
   settings: NotificationSettings,
-  parts: [DeliveryLog, DeliveryQueries, Preparation, Recipients, Suppressions, OutboxReader, Templates, TemplateUses, TestMails],
-  lifecycles: [Renderer, WarmUp],
+  parts: [DeliveryLog, DeliveryQueries, Preparation, Recipients, Suppressions, OutboxReader, Templates, TemplateNews, TemplateUses, TestMails],
+  lifecycles: [Renderer, TemplateNews, WarmUp],
   usesChannels: true,
   replicable: true,
 });

@@ -1,5 +1,5 @@
 import type { Migration } from '../../src/ports/storage.ts';
-import { accessMigration, loginNetworksMigration, operatorsMigration } from './access/migration.ts';
+import { accessMigration, loginFailuresMigration, loginNetworksMigration, operatorsMigration } from './access/migration.ts';
 import { auditFiltersMigration, auditMigration } from './audit/migration.ts';
 import { eventsByWorkspaceMigration, eventsMigration } from './events/migration.ts';
 import { idempotencyMigration } from './http/migration.ts';
@@ -21,4 +21,5 @@ export const portalMigrations: readonly Migration[] = [
   peopleByStayingMigration,
   loginNetworksMigration,
   operatorsMigration,
+  loginFailuresMigration,
 ];

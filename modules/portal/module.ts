@@ -35,7 +35,6 @@ import { Forgetting } from './ingest/forgetting.ts';
 import { IngestProblems } from './ingest/ingest-problems.ts';
 import { IngestSurface } from './ingest/ingest-surface.ts';
 import { ingestBatch } from './ingest/job.ts';
-import { TellDeliveries } from './live/deliveries.ts';
 import { Live } from './live/live.ts';
 import { portalMigrations } from './migrations.ts';
 import { PublicPages } from './pages/public-pages.ts';
@@ -65,8 +64,8 @@ export const portalModule = defineModule({
     { message: ingestBatch, concurrency: 32, transactional: IngestBatchHandler },
     { message: erasePerson, concurrency: 1, transactional: ErasureHandler },
     { message: unsubscribed, concurrency: 8, transactional: UnsubscribedHandler },
-    { message: deliveryUpdated, concurrency: 100, effect: TellDeliveries },
   ],
+  hears: [eventRecorded, personChanged, deliveryUpdated],
   retention: [
     { name: 'events', table: 'events', key: ['id'], time: 'received_at', oldestFirst: true },
     { name: 'audit', table: 'audit_entries', key: ['id'], time: 'time', oldestFirst: true },
@@ -75,6 +74,7 @@ export const portalModule = defineModule({
   settings: PortalSettings,
   parts: [...access, ...people, Templates, Live, ...routes, ...web],
   lifecycles: [Forgetting, Live],
+  replicable: true,
   http: PortalSurface,
   greeting: Setup,
   operator: { 'demo-key': DemoKey },

@@ -9,6 +9,7 @@ export interface Tables {
   memberships: MembershipRow;
   sessions: SessionRow;
   login_networks: LoginNetworkRow;
+  login_failures: LoginFailureRow;
   setup_links: SetupLinkRow;
   api_keys: ApiKeyRow;
   audit_entries: AuditRow;
@@ -63,6 +64,16 @@ export interface LoginNetworkRow {
   /** An IPv4 address, or the /64 of an IPv6 address. */
   network: string;
   seen_at: number;
+}
+
+/** Failed logins of late. */
+export interface LoginFailureRow {
+  /** What is counted by, e.g. `address`. */
+  kind: string;
+  /** SHA-256 of the account or network. */
+  key: string;
+  count: number;
+  last_at: number;
 }
 
 export interface SetupLinkRow {

@@ -10,6 +10,7 @@ import { Log, Metrics } from '../kernel/telemetry.ts';
 import type { Bus, QueueSettings } from '../ports/bus.ts';
 import { Channels } from '../ports/channel.ts';
 import { DeadLetters } from '../ports/dead-letters.ts';
+import { Hints } from '../ports/hints.ts';
 import { Queues } from '../ports/queues.ts';
 import { Store, type Storage } from '../ports/storage.ts';
 import { BusDeadLetters } from '../fabric/dead-letters.ts';
@@ -159,6 +160,7 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
   container.bind(Publisher).toConstantValue(new BusPublisher({ module: definition.name, publishes, bus, outbox: store, clock }));
   // Queues hold messages of every module: only one that shows them to people has them.
   if (definition.http !== undefined) container.bind(Queues).toConstantValue(bus);
+  if (definition.hears !== undefined) container.bind(Hints).toConstantValue(bus);
   container.bind(DeadLetters).toConstantValue(new BusDeadLetters(definition.name, bus));
   for (const contract of definition.calls) container.bind(contract.id).toConstantValue(stub(contract));
   for (const part of classesOf(definition)) container.bind(part as never).toSelf();

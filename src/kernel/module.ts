@@ -84,6 +84,8 @@ export interface ModuleDefinition<T = any, S = any> {
   readonly subscriptions: readonly Subscription[];
   /** Left out: everything is kept. */
   readonly retention?: readonly AgingTable[];
+  /** Events that its classes watch through `Hints`, in every process that runs the module. */
+  readonly hears?: readonly MessageDefinition<any>[];
   /** Every message that the module publishes. */
   readonly publishes: readonly MessageDefinition<any>[];
   /** The module's own section of the configuration, `modules.<name>`; injected by the token `Settings`. */

@@ -4,7 +4,6 @@ import { IngestProblems } from '../../modules/portal/ingest/ingest-problems.ts';
 import type { Refused } from '../../modules/portal/ingest/job.ts';
 import { ErasureHandler, erasePerson } from '../../modules/portal/people/erasure.ts';
 import { IdentityHashes } from '../../modules/portal/people/identity-hashes.ts';
-import { Live } from '../../modules/portal/live/live.ts';
 import { People, type PersonRecord } from '../../modules/portal/people/people.ts';
 import { personByIdentity } from '../../modules/portal/people/people-rows.ts';
 import { Recipients } from '../../modules/portal/people/recipients.ts';
@@ -24,12 +23,11 @@ export async function openPeople(clock: FakeClock) {
   const { store } = portal;
   const hashes = new IdentityHashes({ publicUrl: 'http://127.0.0.1', secret: new Uint8Array(32).fill(7) });
   const problems = new IngestProblems(store, clock);
-  const live = new Live(clock, silentLog, noMetrics);
-  const batches = new IngestBatchHandler(clock, silentLog, noMetrics, hashes, problems, live);
+  const batches = new IngestBatchHandler(clock, silentLog, noMetrics, hashes, problems);
   const erasures = new ErasureHandler(hashes);
   const unsubscriptions = new UnsubscribedHandler(clock, hashes);
   const received = <P>(payload: P, workspace: string): Received<P> => ({ id: newId(), name: 'test', workspace, payload, time: clock.now(), trace: newTrace(), attempt: 1, last: false });
-  const people = new People(store, clock, hashes, live);
+  const people = new People(store, clock, hashes);
   const call = (workspace = WORKSPACE, idempotencyKey?: string) =>
     new Call({ workspace, actor: { kind: 'api_key', id: 'k1' }, deadline: clock.now() + 10_000, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) });
   return {

@@ -16,9 +16,9 @@ export interface PortalStore {
   close(): Promise<void>;
 }
 
-/** Portal's own database with its outbox, real and empty, in a folder of its own. */
-export async function openPortalStore(clock: Clock): Promise<PortalStore> {
-  const context = testContext({ clock });
+/** Portal's own database with its outbox, real and empty, in a folder of its own, or as another process of `dataDir` sees it. */
+export async function openPortalStore(clock: Clock, dataDir?: string): Promise<PortalStore> {
+  const context = testContext({ clock, ...(dataDir === undefined ? {} : { dataDir }) });
   const storage: Storage<Tables> = moduleStorage(context, 'portal');
   await storage.start();
   await storage.migrate([...fabricMigrations, ...portalMigrations]);

@@ -5,7 +5,7 @@ import { portal, type Portal, type PublishedTemplate } from '../../portal/contra
 import { TemplateUses } from './template-uses.ts';
 
 const CALL_MS = 5_000;
-/** An event drops a template when a new version is published; this is for events that are late. */
+/** A hint drops a template when a new version is published; this is for hints that are lost. */
 const TTL_MS = 60_000;
 const MOST_TEMPLATES = 500;
 /** Of all templates together; one alone may be of some 3 million. */
@@ -74,6 +74,12 @@ export class Templates {
     this.#newest.delete(key);
     this.#newest.set(key, heard);
     if (this.#newest.size > MOST_TEMPLATES) this.#newest.delete(this.#newest.keys().next().value!);
+  }
+
+  /** New versions may have been missed. */
+  dropAll(): void {
+    this.#kept.clear();
+    this.#chars = 0;
   }
 
   /** A cache in between may answer with the version before the one that was just published; versions themselves never change. */

@@ -32,7 +32,7 @@ export interface ApiKey {
 const SECRET_FORM = /^ml_[A-Za-z0-9_-]{43}$/;
 const SHOWN_CHARACTERS = 10;
 const MOST_CACHED = 1_000;
-/** How long another process of the same portal may go on taking a key that was revoked here. */
+/** A key is looked up again after this, whoever else may have changed the database. */
 const CACHED_MS = 5_000;
 const USE_NOTED_EVERY_MS = 60_000;
 const MOST_KEYS = 200;
@@ -65,10 +65,14 @@ export class ApiKeys {
     this.#log = log;
   }
 
-  /** Whom the secret speaks for; null when it is malformed, unknown or revoked. Cached; made for hot paths. */
+  /**
+   * Whom the secret speaks for; null when it is malformed, unknown or revoked. Made for hot paths: cached, but where
+   * other processes may revoke keys each use reads the key.
+   */
   async authenticate(secret: string): Promise<KeyHolder | null> {
     if (!SECRET_FORM.test(secret)) return null;
     const hash = hashOfSecret(secret);
+    if (this.#store.capabilities.shared) return this.#ask(hash);
     const known = this.#known.get(hash);
     const now = this.#clock.now();
     if (known !== undefined && now < known.until) {
@@ -160,7 +164,7 @@ export class ApiKeys {
     }
     const holder: KeyHolder = { workspace: row.workspace_id, keyId: row.id, scopes: new Set(parseScopes(row.scopes_json)) };
     const now = this.#clock.now();
-    const known = { holder, until: now + CACHED_MS, notedAt: row.last_used_at ?? 0 };
+    const known = { holder, until: now + CACHED_MS, notedAt: Math.max(row.last_used_at ?? 0, this.#known.get(hash)?.notedAt ?? 0) };
     if (before === this.#revocations) this.#keep(hash, known);
     this.#noteUse(known, now);
     return holder;

@@ -71,3 +71,19 @@ export const operatorsMigration: Migration = {
     await db.updateTable('users').set({ operator: 1 }).execute();
   },
 };
+
+/** Logins that failed, by what throttles them; keys are hashes. */
+export const loginFailuresMigration: Migration = {
+  name: '0018-login-failures',
+  async up(db) {
+    await db.schema
+      .createTable('login_failures')
+      .addColumn('kind', 'text', (c) => c.notNull())
+      .addColumn('key', 'text', (c) => c.notNull())
+      .addColumn('count', 'integer', (c) => c.notNull())
+      .addColumn('last_at', 'bigint', (c) => c.notNull())
+      .addPrimaryKeyConstraint('login_failures_pk', ['kind', 'key'])
+      .execute();
+    await db.schema.createIndex('login_failures_by_time').on('login_failures').columns(['kind', 'last_at']).execute();
+  },
+};

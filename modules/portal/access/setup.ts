@@ -19,7 +19,8 @@ const VALID_MS = 24 * 3_600_000;
 /**
  * The first start: whoever can read the program's standard output makes the first owner, who is an operator, by a link
  * that works once.
- * While there is no owner each start makes a new link, and the one before stops working.
+ * While there is no owner each start makes a new link, and the one before stops working; where several processes start, each
+ * one's works.
  */
 @injectable()
 export class Setup implements Greeting {
@@ -55,11 +56,12 @@ export class Setup implements Greeting {
     return ['Make the first owner and workspace with this link (it works once, within 24 hours; a restart makes another):', `  ${link}`];
   }
 
-  /** A new link, or null when there is an owner. Earlier links stop working. */
+  /** A new link, or null when there is an owner. Earlier links stop working, but for those of other processes. */
   async pendingLink(): Promise<string | null> {
     const secret = newSecret();
     const pending = await this.#store.transaction(async (tx) => {
-      await tx.db.deleteFrom('setup_links').execute();
+      const outdated = tx.db.deleteFrom('setup_links');
+      await (this.#store.capabilities.shared ? outdated.where('expires_at', '<=', this.#clock.now()) : outdated).execute();
       if (await hasOwner(tx)) return false;
       await tx.db.insertInto('setup_links').values({ secret_hash: hashOfSecret(secret), expires_at: this.#clock.now() + VALID_MS }).execute();
       return true;

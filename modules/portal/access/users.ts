@@ -1,5 +1,5 @@
 import { inject, injectable } from 'inversify';
-import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
+import { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
@@ -30,10 +30,10 @@ export class Users {
   readonly #clock: Clock;
   readonly #passwords: Passwords;
   readonly #sessions: Sessions;
-  readonly #byAccount = new LoginThrottle(BY_ACCOUNT);
+  readonly #byAccount = new LoginThrottle('account', BY_ACCOUNT);
   /** By account and a network that it has been logged in from. */
-  readonly #byOwnNetwork = new LoginThrottle(BY_ACCOUNT);
-  readonly #byAddress = new LoginThrottle(BY_ADDRESS);
+  readonly #byOwnNetwork = new LoginThrottle('own network', BY_ACCOUNT);
+  readonly #byAddress = new LoginThrottle('address', BY_ADDRESS);
 
   constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock, @inject(Passwords) passwords: Passwords, @inject(Sessions) sessions: Sessions) {
     this.#store = store;
@@ -53,8 +53,8 @@ export class Users {
     const row = await this.#store.db.selectFrom('users').selectAll().where('email_key', '=', account).executeTakeFirst();
     const right = await this.#passwords.matches(password, row?.password_hash ?? null);
     if (!right || row === undefined) throw new Fault('unauthenticated', 'That e-mail address and password do not belong together.', { reason: 'wrong_login' });
-    forgive();
     const begun = await this.#store.transaction(async (tx) => {
+      await forgive(tx);
       // The password may have been changed while this one was being hashed.
       const same = await tx.db.selectFrom('users').select('id').where('id', '=', row.id).where('password_hash', '=', row.password_hash).executeTakeFirst();
       if (same === undefined) throw new Fault('unauthenticated', 'That e-mail address and password do not belong together.', { reason: 'wrong_login' });
@@ -70,9 +70,9 @@ export class Users {
     const network = networkOf(address);
     const forgive = await this.#requirePatience(row.email_key, network);
     if (!(await this.#passwords.matches(current, row.password_hash))) throw new Fault('unauthenticated', 'The current password is not right.', { reason: 'wrong_password' });
-    forgive();
     const hash = await this.#passwords.hash(next);
     return this.#store.transaction(async (tx) => {
+      await forgive(tx);
       const { numUpdatedRows } = await tx.db.updateTable('users').set({ password_hash: hash }).where('id', '=', userId).where('password_hash', '=', row.password_hash).executeTakeFirstOrThrow();
       if (numUpdatedRows === 0n) throw new Fault('conflict', 'The password was changed by somebody else meanwhile.', { reason: 'password_changed' });
       await this.#sessions.endAll(tx, userId);
@@ -118,20 +118,22 @@ export class Users {
   }
 
   /** Counts the try. What it answers takes that back, for one that turns out right. An owner does not wait for what strangers do. */
-  async #requirePatience(account: string, network: string): Promise<() => void> {
-    const known = await isKnownNetwork(this.#store, account, network);
-    const [throttle, key] = known ? [this.#byOwnNetwork, `${network} ${account}`] : [this.#byAccount, account];
-    const now: EpochMs = this.#clock.now();
-    const waitMs = Math.max(throttle.waitMs(key, now), this.#byAddress.waitMs(network, now));
-    if (waitMs > 0) {
-      throw new Fault('exhausted', 'Too many logins have failed. Wait, then try again.', { reason: 'too_many_logins', details: { retryAfterMs: waitMs } });
-    }
-    throttle.count(key, now);
-    this.#byAddress.count(network, now);
-    return () => {
-      throttle.forgive(key);
-      this.#byAddress.takeBack(network);
-    };
+  #requirePatience(account: string, network: string): Promise<(tx: Transaction<Tables>) => Promise<void>> {
+    return this.#store.transaction(async (tx) => {
+      const known = await isKnownNetwork(tx, account, network);
+      const [throttle, key] = known ? [this.#byOwnNetwork, `${network} ${account}`] : [this.#byAccount, account];
+      const now = this.#clock.now();
+      const waitMs = Math.max(await throttle.waitMs(tx, key, now), await this.#byAddress.waitMs(tx, network, now));
+      if (waitMs > 0) {
+        throw new Fault('exhausted', 'Too many logins have failed. Wait, then try again.', { reason: 'too_many_logins', details: { retryAfterMs: waitMs } });
+      }
+      await throttle.count(tx, key, now);
+      await this.#byAddress.count(tx, network, now);
+      return async (later) => {
+        await throttle.forgive(later, key);
+        await this.#byAddress.takeBack(later, network);
+      };
+    });
   }
 }
 

@@ -4,7 +4,6 @@ import type { Received } from '../../../src/kernel/message.ts';
 import type { TransactionalHandler } from '../../../src/kernel/module.ts';
 import { type Counter, Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import type { Transaction } from '../../../src/ports/storage.ts';
-import { Live } from '../live/live.ts';
 import { IdentityHashes } from '../people/identity-hashes.ts';
 import type { Tables } from '../tables.ts';
 import { BatchRun, type Problem } from './batch-run.ts';
@@ -22,7 +21,6 @@ export class IngestBatchHandler implements TransactionalHandler<IngestBatch, Tra
   readonly #log: Log;
   readonly #hashes: IdentityHashes;
   readonly #problems: IngestProblems;
-  readonly #live: Live;
   readonly #items: Counter;
 
   constructor(
@@ -31,13 +29,11 @@ export class IngestBatchHandler implements TransactionalHandler<IngestBatch, Tra
     @inject(Metrics) metrics: Metrics,
     @inject(IdentityHashes) hashes: IdentityHashes,
     @inject(IngestProblems) problems: IngestProblems,
-    @inject(Live) live: Live,
   ) {
     this.#clock = clock;
     this.#log = log;
     this.#hashes = hashes;
     this.#problems = problems;
-    this.#live = live;
     this.#items = metrics.counter('ingest_items_handled_total', 'Accepted items, by what became of them.', ['outcome']);
   }
 
@@ -54,19 +50,11 @@ export class IngestBatchHandler implements TransactionalHandler<IngestBatch, Tra
     items.sort((a, b) => a.time - b.time);
     await run.expect(items);
     for (const item of items) {
-      const outcome = await run.take(item);
-      this.#items.add(1, { outcome });
-      if (outcome === 'recorded') this.#tell(workspace!, item);
+      this.#items.add(1, { outcome: await run.take(item) });
     }
     await run.finish();
     problems.push(...run.problems);
     if (problems.some(({ reason }) => reason === 'internal')) this.#log.error({ workspace, batch: batch.batch.length }, 'Items of a batch failed; they are listed as ingest problems.');
     await this.#problems.add(tx, workspace!, problems);
-  }
-
-  /** A hint to look again: one too many after a rollback does no harm. */
-  #tell(workspace: string, { type }: WireItem): void {
-    if (type === 'identify' || type === 'group' || type === 'alias') this.#live.people(workspace);
-    else this.#live.events(workspace);
   }
 }

@@ -3,7 +3,13 @@ import { inject, injectable } from 'inversify';
 import { Clock, type Timer } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { type Lifecycle, StartStop } from '../../../src/kernel/lifecycle.ts';
+import type { MessageDefinition } from '../../../src/kernel/message.ts';
 import { Log, Metrics } from '../../../src/kernel/telemetry.ts';
+import { Hints } from '../../../src/ports/hints.ts';
+import { deliveryUpdated } from '../../notification/contract.ts';
+import { eventRecorded, personChanged } from '../contract.ts';
+
+type DeliveryUpdated = typeof deliveryUpdated extends MessageDefinition<infer P> ? P : never;
 
 /** A delivery that has come to rest, as the stream tells it: ids and codes only. */
 export interface DeliveryChange {
@@ -37,14 +43,17 @@ const MOST_PER_WORKSPACE = 100;
 const MOST_DELIVERIES_AT_ONCE = 100;
 /** A client that has this much unread is dropped; it comes back by itself and reads the lists anew. */
 const MOST_UNREAD_BYTES = 262_144;
+const TOPICS = [eventRecorded.name, personChanged.name, deliveryUpdated.name];
 
 /**
  * Tells browsers what changes while they look (server-sent events, WHATWG HTML 9.2). Changes are gathered for a quarter
  * of a second per workspace, so that a blast costs a listener four messages a second and not a thousand. Nothing is
- * replayed: whoever connects reads the lists first. Without listeners a change costs one look into a map.
+ * replayed: whoever connects reads the lists first. Each process hears of what happens at any of them, and asks to hear only
+ * while somebody listens.
  */
 @injectable()
 export class Live implements Lifecycle {
+  readonly #hints: Hints;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #life: StartStop;
@@ -52,10 +61,12 @@ export class Live implements Lifecycle {
   readonly #pending = new Map<string, Pending>();
   #listeners = 0;
   #open = false;
+  #unwatch: (() => void) | undefined;
   #gather: Timer | undefined;
   #heartbeat: Timer | undefined;
 
-  constructor(@inject(Clock) clock: Clock, @inject(Log) log: Log, @inject(Metrics) metrics: Metrics) {
+  constructor(@inject(Hints) hints: Hints, @inject(Clock) clock: Clock, @inject(Log) log: Log, @inject(Metrics) metrics: Metrics) {
+    this.#hints = hints;
     this.#clock = clock;
     this.#log = log;
     metrics.gauge('portal_stream_listeners', 'Open streams of live changes.', () => this.#listeners);
@@ -76,25 +87,6 @@ export class Live implements Lifecycle {
     return this.#life.stop(deadlineMs);
   }
 
-  /** So many people were made, changed, merged or deleted. */
-  people(workspace: string, count = 1): void {
-    const pending = this.#pendingOf(workspace);
-    if (pending !== undefined) pending.people += count;
-  }
-
-  /** So many events were recorded. */
-  events(workspace: string, count = 1): void {
-    const pending = this.#pendingOf(workspace);
-    if (pending !== undefined) pending.events += count;
-  }
-
-  delivery(workspace: string, change: DeliveryChange): void {
-    const pending = this.#pendingOf(workspace);
-    if (pending === undefined) return;
-    if (pending.deliveries.length < MOST_DELIVERIES_AT_ONCE) pending.deliveries.push(change);
-    else pending.moreDeliveries++;
-  }
-
   /** Streams to `response` until either side ends it. Fault `exhausted`/`too_many_streams`, `unavailable` when stopping. */
   listen(listener: Listener): void {
     const { workspace, response } = listener;
@@ -105,12 +97,32 @@ export class Live implements Lifecycle {
     }
     this.#byWorkspace.set(workspace, group.add(listener));
     this.#listeners++;
+    this.#unwatch ??= this.#hints.watch(TOPICS, { message: this.#heard, gap: this.#missed });
     response.on('close', () => this.#forget(listener));
     response.on('error', () => this.#forget(listener));
     response.writeHead(200, { 'Content-Type': 'text/event-stream; charset=utf-8', 'X-Accel-Buffering': 'no' });
     response.write('retry: 3000\nevent: hello\ndata: {}\n\n');
     this.#heartbeat ??= this.#clock.at(this.#clock.now() + HEARTBEAT_MS, this.#beat);
   }
+
+  readonly #heard = (topic: string, workspace: string | null, payload: string): void => {
+    const pending = workspace === null ? undefined : this.#pendingOf(workspace);
+    if (pending === undefined) return;
+    if (topic === eventRecorded.name) pending.events++;
+    else if (topic === personChanged.name) pending.people++;
+    else if (pending.deliveries.length < MOST_DELIVERIES_AT_ONCE) pending.deliveries.push(changeOf(JSON.parse(payload) as DeliveryUpdated));
+    else pending.moreDeliveries++;
+  };
+
+  /** A hint to look again: one too many does no harm. */
+  readonly #missed = (): void => {
+    for (const workspace of this.#byWorkspace.keys()) {
+      const pending = this.#pendingOf(workspace)!;
+      pending.people++;
+      pending.events++;
+      pending.moreDeliveries++;
+    }
+  };
 
   #pendingOf(workspace: string): Pending | undefined {
     if (!this.#byWorkspace.has(workspace)) return undefined;
@@ -166,7 +178,10 @@ export class Live implements Lifecycle {
   #forget(listener: Listener): void {
     const group = this.#byWorkspace.get(listener.workspace);
     if (!group?.delete(listener)) return;
-    this.#listeners--;
+    if (--this.#listeners === 0) {
+      this.#unwatch?.();
+      this.#unwatch = undefined;
+    }
     if (group.size === 0) {
       this.#byWorkspace.delete(listener.workspace);
       this.#pending.delete(listener.workspace);
@@ -179,4 +194,8 @@ export class Live implements Lifecycle {
     this.#heartbeat?.cancel();
     for (const group of this.#byWorkspace.values()) for (const listener of group) this.#end(listener);
   }
+}
+
+function changeOf({ deliveryId, personId, templateId, state, reason, source }: DeliveryUpdated): DeliveryChange {
+  return { deliveryId, personId, templateId, sourceId: source.id, state, reason };
 }

@@ -5,7 +5,6 @@ import { Fault, type Json } from '../../../src/kernel/fault.ts';
 import { idFrom } from '../../../src/kernel/ids.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
 import type { Attributes, ConsentState, Person } from '../contract.ts';
-import { Live } from '../live/live.ts';
 import { readInPieces } from '../pieces.ts';
 import type { PersonRow, Tables } from '../tables.ts';
 import { erasePerson } from './erasure.ts';
@@ -49,13 +48,11 @@ export class People {
   readonly #store: Store<Tables>;
   readonly #clock: Clock;
   readonly #hashes: IdentityHashes;
-  readonly #live: Live;
 
-  constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock, @inject(IdentityHashes) hashes: IdentityHashes, @inject(Live) live: Live) {
+  constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock, @inject(IdentityHashes) hashes: IdentityHashes) {
     this.#store = store;
     this.#clock = clock;
     this.#hashes = hashes;
-    this.#live = live;
   }
 
   /**
@@ -111,7 +108,6 @@ export class People {
       const person = await people.remove(found(await people.byId(personId)));
       await tx.publish(erasePerson, { personId: person.id, erasedAt: person.updatedAt }, { workspace, trace: call.trace });
     });
-    this.#live.people(workspace);
   }
 
   /** The id of one who was merged gives the one whom she went up in. Fault `not_found`/`person_not_found`. */
@@ -165,14 +161,12 @@ export class People {
   }
 
   async #write(call: Call, work: (people: WorkingSet) => Promise<PersonState>): Promise<PersonRecord> {
-    const written = await this.#store.transaction(async (tx) => {
+    return this.#store.transaction(async (tx) => {
       const people = this.#workingSet(tx, call);
       const state = await work(people);
       await people.flush();
       return toRecord(state);
     });
-    this.#live.people(call.requireWorkspace());
-    return written;
   }
 
   #workingSet(tx: Transaction<Tables>, call: Call): WorkingSet {

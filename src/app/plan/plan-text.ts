@@ -39,9 +39,10 @@ function callRow({ from, to, via, crossesHosts, cacheEntries, cacheShared, opera
   ];
 }
 
-function messageRow({ message, kind, from, to, queue, ordered, attempts, concurrency }: PlannedMessage): string[] {
-  const way = `${from.join(', ') || 'nobody'} → ${to ?? 'nobody'}`;
-  return queue === null ? [message, kind, way] : [message, kind, way, `queue ${queue}`, `${ordered ? 'in order per key, ' : ''}${count(attempts, 'try', 'tries')}, ${concurrency} at once`];
+function messageRow({ message, kind, from, to, queue, ordered, attempts, concurrency, heardBy }: PlannedMessage): string[] {
+  const way = `${from.join(', ') || 'nobody'} → ${to ?? (heardBy.join(', ') || 'nobody')}`;
+  if (queue === null) return [message, kind, way, heardBy.length > 0 ? 'told as it is published, no queue' : ''];
+  return [message, kind, way, `queue ${queue}`, `${ordered ? 'in order per key, ' : ''}${count(attempts, 'try', 'tries')}, ${concurrency} at once`];
 }
 
 function driverRows({ settings }: Plan): string[][] {

@@ -61,6 +61,8 @@ export interface PlannedMessage {
   readonly ordered: boolean;
   readonly attempts: number;
   readonly concurrency: number | null;
+  /** Modules whose every process is told of it as it is published, without a queue. */
+  readonly heardBy: readonly string[];
 }
 
 /** What a configuration comes to, before anything starts. */
@@ -119,7 +121,8 @@ function messagesOf(modules: readonly ModuleDefinition[]): PlannedMessage[] {
     const { name: message, kind } = definition;
     const from = modules.filter(({ publishes }) => publishes.some((one) => one.name === message)).map(({ name }) => name);
     const { ordered, attempts } = queueSettings(definition, '');
-    const common = { message, kind, from, ordered, attempts };
+    const heardBy = modules.filter(({ hears }) => hears?.some((one) => one.name === message)).map(({ name }) => name);
+    const common = { message, kind, from, ordered, attempts, heardBy };
     const subscribers = modules.flatMap(({ name: to, subscriptions }) => subscriptions.filter((one) => one.message.name === message).map(({ concurrency }) => ({ ...common, to, queue: queueName(definition, to), concurrency })));
     return subscribers.length > 0 ? subscribers : [{ ...common, to: null, queue: null, concurrency: null }];
   });

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { TemplateNews } from '../../../modules/notification/templates/template-news.ts';
 import { Templates } from '../../../modules/notification/templates/templates.ts';
-import type { Portal } from '../../../modules/portal/contract.ts';
+import { type Portal, templatePublished } from '../../../modules/portal/contract.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
+import { Listeners } from '../../../src/ports/listeners.ts';
+import { silentLog } from '../../support/context.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
 const MILLION = 1_000_000;
@@ -71,6 +74,22 @@ describe('templates in memory', () => {
     await first;
     await kept.published('w1', 'a:10');
     assert.equal(fetched.length, 2);
+  });
+
+  it('are fetched anew, in every process that hears of a new version, or that may have missed one', async () => {
+    const listeners = new Listeners(silentLog);
+    const { templates: kept, fetched } = templates();
+    const news = new TemplateNews({ watch: (topics, listener) => listeners.add(topics, listener) }, kept);
+    await news.start();
+    for (let i = 0; i < 10; i++) await kept.published('w1', `${i}:${3 * MILLION}`);
+    listeners.message(templatePublished.name, 'w1', JSON.stringify({ templateId: `1:${3 * MILLION}`, version: 1 }));
+    for (let i = 0; i < 10; i++) await kept.published('w1', `${i}:${3 * MILLION}`);
+    assert.equal(fetched.length, 11);
+    listeners.gap();
+    for (let round = 0; round < 2; round++) for (let i = 0; i < 10; i++) await kept.published('w1', `${i}:${3 * MILLION}`);
+    assert.equal(fetched.length, 21);
+    await news.stop(100);
+    assert.deepEqual(listeners.topics, []);
   });
 
   it('are of the version that was published, also when a cache in between answers with the one before', async () => {

@@ -75,7 +75,8 @@ test('the plan of what is installed has nothing wrong, and its text names everyt
   assert.deepEqual(plan.findings, []);
   const text = planText(plan);
   for (const { name } of plan.modules) assert.ok(text.includes(name));
-  for (const { queue } of plan.messages) assert.ok(queue !== null && text.includes(queue));
+  for (const { message, queue, heardBy } of plan.messages) assert.ok(text.includes(message) && (queue === null ? heardBy.length > 0 : text.includes(queue)), message);
+  assert.match(text, /template-published +event +portal → notification +told as it is published/);
 });
 
 test('a difference names what moves, is called otherwise, is stored elsewhere or set anew', () => {
