@@ -11,16 +11,22 @@ import { LoggedStatements, type Writes } from './logged-statements.ts';
 import type { Charge, Office } from './office.ts';
 import { type LoggedRecord, SegmentLog, START } from './segment-log.ts';
 
+type Row = Record<string, unknown>;
+
 /** Rows of one table as a new log begins with them. */
 interface Rows {
   readonly table: string;
-  readonly rows: readonly Record<string, unknown>[];
+  readonly rows: readonly Row[];
 }
 
 /** A new log takes the old one's place when that is so many times as long as the messages were, and so long at least. */
 const LONG_TIMES = 2;
 const LONG_BYTES = 64 * 1024 * 1024;
-const ROWS_AT_ONCE = 200;
+/** Read at once: each may be as long as the longest message. */
+const ROWS_AT_ONCE = 16;
+/** What one record of a new log's beginning holds: the broker has each as a whole in its memory. */
+const ROWS_A_RECORD = 200;
+const CHARACTERS_A_RECORD = 1024 * 1024;
 const LONGEST_MS = 60_000;
 
 export interface ReplicaOptions {
@@ -209,6 +215,8 @@ export class Replica implements Storage {
   /** Begins a new log with the rows as they are now; what is written meanwhile goes to both, until the new one is whole. */
   async #renew(): Promise<void> {
     const { storage, engine, prefix } = this.#options;
+    // The token names one waste; another's would lie on the broker for good.
+    await this.#clean();
     const { charge: before, connection } = this.#held;
     const name = newId();
     const [here] = await storage.run(positionOf, {});
@@ -223,7 +231,7 @@ export class Replica implements Storage {
       // What the new one begins with must not come to it a second time.
       await this.#writer.flush();
       from = this.#record;
-      const begun = engine.tables.map(({ name: table, keyedBy }) => ({ table, rows: storage.scan<Record<string, unknown>>(storage.db.selectFrom(table).selectAll().orderBy(keyedBy), { batchRows: ROWS_AT_ONCE })[Symbol.asyncIterator]() }));
+      const begun = engine.tables.map(({ name: table, keyedBy }) => ({ table, rows: storage.scan<Row>(storage.db.selectFrom(table).selectAll().orderBy(keyedBy), { batchRows: ROWS_AT_ONCE })[Symbol.asyncIterator]() }));
       // The first rows show that its snapshot stands.
       const first = await Promise.all(begun.map(async ({ table, rows }) => ({ table, rows, next: await rows.next() })));
       this.#writer.alsoTo(made);
@@ -231,13 +239,12 @@ export class Replica implements Storage {
     });
     try {
       for (const scan of scans) {
-        for (let { next } = scan; next.done !== true; next = await scan.rows.next()) {
+        for await (const text of recordsOf(scan)) {
           if (this.#closed) return;
-          const record = { number: 0, text: JSON.stringify({ table: scan.table, rows: next.value } satisfies Rows) };
-          const { frames, next: behind } = base.frames(record, at);
+          const { frames, next } = base.frames({ number: 0, text }, at);
           await connection.deliver(frames);
-          at = behind;
-          bytes += record.text.length;
+          at = next;
+          bytes += text.length;
         }
       }
       await this.#inTurn(async () => {
@@ -278,6 +285,32 @@ export class Replica implements Storage {
     this.#turn = turn.catch(() => {});
     return turn;
   }
+}
+
+interface Scan {
+  readonly table: string;
+  readonly rows: AsyncIterator<Row[]>;
+  /** The first of them. */
+  readonly next: IteratorResult<Row[]>;
+}
+
+/** The rows of a table as texts of `Rows`, each of about the same length whatever that of the rows. */
+async function* recordsOf({ table, rows, next: first }: Scan): AsyncGenerator<string> {
+  let texts: string[] = [];
+  let characters = 0;
+  const record = (): string => `{"table":${JSON.stringify(table)},"rows":[${texts.join()}]}`;
+  for (let next = first; next.done !== true; next = await rows.next()) {
+    for (const row of next.value) {
+      const text = JSON.stringify(row);
+      if (texts.length > 0 && (texts.length === ROWS_A_RECORD || characters + text.length > CHARACTERS_A_RECORD)) {
+        yield record();
+        [texts, characters] = [[], 0];
+      }
+      texts.push(text);
+      characters += text.length;
+    }
+  }
+  if (texts.length > 0) yield record();
 }
 
 function baseOf(prefix: string, log: string): SegmentLog {

@@ -113,6 +113,16 @@ describe('the keeper of an activemq bus', () => {
     assert.equal((await stateOf(second, 'q')).waiting, 12);
     assert.equal(arrivals.messages.length, 120);
   });
+
+  test('makes the log anew where the messages are more than the broker has memory for', async (t) => {
+    const { host } = deployment(t);
+    const keeper = await host();
+    await keeper.declare(queueOf('q'));
+    const payload = JSON.stringify('x'.repeat(1_000_000));
+    for (let at = 0; at < 85; at++) await keeper.publish([messageTo('q', { payload, ...later })]);
+    assert.equal((await stateOf(keeper, 'q')).waiting, 85);
+    assert.equal(keeper.problem, undefined);
+  });
 });
 
 describe('an activemq bus whose broker fails', () => {
