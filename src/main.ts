@@ -9,6 +9,7 @@ import { Fault } from './kernel/fault.ts';
 const io: Io = {
   env: process.env,
   cwd: process.cwd(),
+  width: process.stdout.columns || undefined,
   out: (text) => void process.stdout.write(`${text}\n`),
   error: (text) => void process.stderr.write(`${text}\n`),
 };

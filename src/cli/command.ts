@@ -29,6 +29,8 @@ export interface Command {
 export interface Io {
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
+  /** Of the terminal, in columns; undefined where the output goes elsewhere. */
+  readonly width?: number | undefined;
   out(text: string): void;
   error(text: string): void;
 }

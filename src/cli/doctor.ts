@@ -7,6 +7,7 @@ import { parts } from '../app/parts.ts';
 import { planOf } from '../app/plan/plan.ts';
 import { type Args, EXIT, type Command, type Io } from './command.ts';
 import { CONFIG_OPTIONS, HOST_OPTION, hostOf, sourcesOf } from './configuration.ts';
+import { wrapped } from './top/text.ts';
 
 export const doctor: Command = {
   name: 'doctor',
@@ -28,10 +29,18 @@ Exit codes: 0 nothing fails (warnings do not count) · 1 something does · 2 wro
     findings.push(checkNode(), await checkClock());
     if (config !== undefined) findings.push(...(await checkHere(config, args, io)));
     if (args.flag('json')) io.out(JSON.stringify(findings, undefined, 2));
-    else for (const { state, check, detail, remedy } of findings) io.out(`${state.padEnd(4)}  ${check.padEnd(14)} ${detail}${remedy === undefined ? '' : `\n      ${''.padEnd(14)} → ${remedy}`}`);
+    else for (const finding of findings) io.out(findingText(finding, io.width));
     return findings.some(({ state }) => state === 'fail') ? EXIT.failed : EXIT.ok;
   },
 };
+
+/** In two columns, the second wrapped under itself. */
+function findingText({ state, check, detail, remedy }: Finding, width = Infinity): string {
+  const head = `${state.padEnd(4)}  ${check.padEnd(14)} `;
+  const room = width - head.length;
+  const lines = [...wrapped(detail, room, ''), ...(remedy === undefined ? [] : wrapped(`→ ${remedy}`, room, '  '))];
+  return head + lines.join(`\n${' '.repeat(head.length)}`);
+}
 
 /** What the host needs that this machine is to run; everything, where that is the whole system. */
 async function checkHere(config: Config, args: Args, io: Io): Promise<Finding[]> {

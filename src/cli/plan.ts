@@ -5,6 +5,7 @@ import { differenceOf, type Change } from '../app/plan/difference.ts';
 import { columns, planText } from '../app/plan/plan-text.ts';
 import { planOf, type Plan } from '../app/plan/plan.ts';
 import { EXIT, type Command, type Io } from './command.ts';
+import { folded } from './folded.ts';
 import { CONFIG_OPTIONS, sourcesOf } from './configuration.ts';
 
 export const plan: Command = {
@@ -49,7 +50,7 @@ function read(sources: ConfigSources, io: Io): [Read, boolean] {
 
 function show<T>(value: T, json: boolean, io: Io, text: (value: T) => string): void {
   const output = json ? JSON.stringify(value, undefined, 2) : text(value);
-  if (output !== '') io.out(output);
+  if (output !== '') io.out(json ? output : folded(output, io.width));
 }
 
 function changesText(changes: readonly Change[]): string {

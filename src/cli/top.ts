@@ -73,7 +73,7 @@ async function printJson(read: Read, once: boolean, io: Io): Promise<void> {
 async function printOnce(read: Read, io: Io): Promise<void> {
   const before = await read();
   await pause(BETWEEN_MS);
-  io.out(plainText(linesOf(await read(), before, { width: process.stdout.columns || PLAIN_WIDTH, clock: clockOf(new Date()) })));
+  io.out(plainText(linesOf(await read(), before, { width: io.width ?? PLAIN_WIDTH, clock: clockOf(new Date()) })));
 }
 
 async function watch(read: Read, screen: Screen): Promise<void> {

@@ -44,7 +44,8 @@ export function wrapped(text: string, columns: number, indent: string): string[]
   return [...lines, line];
 }
 
-function beginningOf(text: string, columns: number): string {
+/** As much as fits. */
+export function beginningOf(text: string, columns: number): string {
   let left = columns;
   let beginning = '';
   for (const { segment } of graphemes.segment(text)) {
