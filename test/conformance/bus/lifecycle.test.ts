@@ -73,7 +73,8 @@ onEachBus('start and stop', (under) => {
     await arrivals.count(1);
     const began = performance.now();
     await bus.stop(200);
-    assert.ok(performance.now() - began < 1_000);
+    // A handler gets no longer; the rest takes its time on a busy machine.
+    assert.ok(performance.now() - began < 5_000);
     const again = await under.open(t, place);
     const second = new Arrivals();
     await again.consume('q', { concurrency: 1 }, second.handler);
