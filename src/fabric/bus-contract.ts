@@ -54,7 +54,7 @@ const QueueStates = z.object({
   queues: z.array(
     z.object({
       name: z.string(), ready: z.object({ urgent: z.number(), normal: z.number(), bulk: z.number() }), waiting: z.number(), inFlight: z.number(), dead: z.number(),
-      oldestMs: z.number().nullable(), paused: z.boolean(), pausedWorkspaces: z.array(z.string()), consumers: z.number(), concurrency: z.number(),
+      oldestMs: z.number().nullable(), paused: z.boolean(), pausedWorkspaces: z.array(z.string()), consumers: z.number(), concurrency: z.number(), isAttended: z.boolean().optional(),
       lastPublished: z.number().nullable(), lastTaken: z.number().nullable(),
     }),
   ),

@@ -59,6 +59,13 @@ export type Outcome =
  */
 export type Handler = (message: Incoming) => Promise<Outcome>;
 
+export interface ConsumeOptions {
+  /** Messages that it has at once, at most. */
+  readonly concurrency: number;
+  /** Where the handler only passes messages on: whether anybody is there to take them. Asked whenever the queue is looked at, by a bus that keeps its messages in this process. */
+  readonly isAttended?: () => boolean;
+}
+
 export interface Consumer {
   /** Takes no new messages, waits for those under way (at most `deadlineMs`), gives the rest back. */
   stop(deadlineMs: number): Promise<void>;
@@ -79,6 +86,8 @@ export interface QueueState {
   readonly pausedWorkspaces: readonly string[];
   readonly consumers: number;
   readonly concurrency: number;
+  /** False while its consumers only pass messages on and nobody is there to take them; left out: somebody is. */
+  readonly isAttended?: boolean | undefined;
   readonly lastPublished: EpochMs | null;
   readonly lastTaken: EpochMs | null;
 }
@@ -228,7 +237,7 @@ export interface Bus extends Lifecycle {
   declare(queue: QueueSettings): Promise<void>;
   /** Resolves when all of them are safely on disk; all or none of one call. */
   publish(messages: readonly Outgoing[]): Promise<void>;
-  consume(queue: string, options: { readonly concurrency: number }, handler: Handler): Promise<Consumer>;
+  consume(queue: string, options: ConsumeOptions, handler: Handler): Promise<Consumer>;
   /** Every queue, or the one that is named. */
   inspect(which?: QueueFilter): Promise<QueueState[]>;
   browse(queue: string, which: { readonly dead: boolean; readonly filter?: MessageFilter; readonly after?: string; readonly limit: number }): Promise<{ messages: BrowsedMessage[]; next: string | null }>;

@@ -7,7 +7,7 @@ export const Queues = Symbol.for('multilith.Queues');
 /**
  * How a queue is doing, in a word:
  * - `paused`: held back by staff.
- * - `unattended`: messages are due and nobody takes them, since no host that consumes is there.
+ * - `unattended`: messages are due and nobody takes them, since no host that consumes is there, or no program that they are handed out to.
  * - `busy`: as many messages under way as may be.
  * - `working`: messages under way, or due.
  * - `waiting`: all that it has is not yet due, such as what failed and is tried again.
@@ -30,9 +30,9 @@ export function viewOf(state: QueueState, workspace?: string): QueueView {
   return { ...state, depth, status: statusOf(state, depth, workspace) };
 }
 
-function statusOf({ paused, pausedWorkspaces, consumers, inFlight, concurrency, waiting }: QueueState, depth: number, workspace: string | undefined): QueueStatus {
+function statusOf({ paused, pausedWorkspaces, consumers, isAttended = true, inFlight, concurrency, waiting }: QueueState, depth: number, workspace: string | undefined): QueueStatus {
   if (paused || (workspace !== undefined && pausedWorkspaces.includes(workspace))) return 'paused';
-  if (depth > 0 && consumers === 0) return 'unattended';
+  if ((depth > 0 && consumers === 0) || (depth + inFlight > 0 && !isAttended)) return 'unattended';
   if (inFlight > 0 && inFlight >= concurrency) return 'busy';
   if (depth > 0 || inFlight > 0) return 'working';
   return waiting > 0 ? 'waiting' : 'idle';

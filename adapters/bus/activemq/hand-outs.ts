@@ -74,11 +74,13 @@ export class HandOuts {
     this.#wake();
   }
 
-  /** What hands out a queue: it is done with a message when a worker is. */
+  /** What hands out a queue: it is done with a message when a worker is. Asked for again where the queue was not there yet. */
   handler(queue: string, withinMs: number): Handler {
-    const desk: Desk = { queue, recalled: [], leave: undefined };
-    this.#desks.set(queue, desk);
-    this.#guard(desk);
+    if (!this.#desks.has(queue)) {
+      const desk: Desk = { queue, recalled: [], leave: undefined };
+      this.#desks.set(queue, desk);
+      this.#guard(desk);
+    }
     return (message) => this.#handOut(message, withinMs);
   }
 

@@ -1,15 +1,17 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Clock } from '../../../src/kernel/clock.ts';
+import type { Clock, Timer } from '../../../src/kernel/clock.ts';
 import { Fault, toFault } from '../../../src/kernel/fault.ts';
 import type { Log } from '../../../src/kernel/telemetry.ts';
 import type { Bus, Outgoing } from '../../../src/ports/bus.ts';
 import type { Connection, Delivery } from './connection.ts';
-import { type Addresses, outgoingOf, refusedFrame } from './worker-wire.ts';
+import { type Addresses, asSentIn, outgoingOf, refusedFrame, undeclaredFrame } from './worker-wire.ts';
 
 const PREFETCH = 100;
 /** What goes to the bus in one call. */
 const BATCH_BYTES = 8 * 1024 * 1024;
 const OUTAGE_RETRY_MS = 1_000;
+/** Queues are declared by other processes, too. */
+const TAKE_UP_MS = 5_000;
 
 interface Sent {
   readonly delivery: Delivery;
@@ -32,8 +34,11 @@ export interface IntakeOptions {
 export class Intake {
   readonly #options: IntakeOptions;
   readonly #end = new AbortController();
+  /** Queues that are there, and what waited for them is being taken up. */
+  readonly #takenUp = new Set<string>();
   #arrived: Sent[] = [];
   #running = false;
+  #timer: Timer | undefined;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
@@ -44,11 +49,28 @@ export class Intake {
     const { connection, addresses } = this.#options;
     for (const destination of [addresses.jobs, addresses.events]) connection.subscribe(`${destination}>`, { prefetch: PREFETCH }, (delivery) => this.#take(delivery));
     void connection.lost.then(() => this.close());
+    void this.takeUp();
+  }
+
+  /** What was sent in for queues before they were declared. Callable at any time; looks by itself now and then. */
+  async takeUp(): Promise<void> {
+    const { bus, connection, addresses, clock } = this.#options;
+    this.#timer?.cancel();
+    const queues = await bus.inspect().catch(() => []);
+    if (this.#end.signal.aborted) return;
+    for (const { name } of queues) {
+      if (this.#takenUp.has(name)) continue;
+      this.#takenUp.add(name);
+      connection.subscribe(addresses.undeclared(name), { prefetch: PREFETCH }, (delivery) => this.#take(asSentIn(delivery)));
+    }
+    this.#timer?.cancel();
+    this.#timer = clock.at(clock.now() + TAKE_UP_MS, () => void this.takeUp());
   }
 
   /** What is not in the bus stays on the broker. */
   close(): void {
     this.#end.abort();
+    this.#timer?.cancel();
   }
 
   #take(delivery: Delivery): void {
@@ -90,10 +112,22 @@ export class Intake {
           for (const one of batch) await this.#publish([one]);
           return;
         }
+        if (fault.code === 'not_found' && this.#keeps(batch[0]!)) return;
         if (isTheirs) return this.#refuse(batch[0]!.delivery, fault);
         await this.#wait(fault);
       }
     }
+  }
+
+  /** Until somebody declares the queue; false where it cannot. */
+  #keeps({ delivery, message: { to } }: Sent): boolean {
+    const { connection, addresses, log } = this.#options;
+    const queue = 'queue' in to ? to.queue : to.topic;
+    const frame = undeclaredFrame(delivery, queue, addresses);
+    if (frame === undefined) return false;
+    log.warn({ queue, messageId: delivery.headers.id ?? delivery.headers['message-id'] }, 'a program has sent in a message for a queue that nobody has declared; it is kept until somebody does');
+    connection.deliver([frame], [delivery]).catch(() => {});
+    return true;
   }
 
   /** Never with the payload: it may hold personal data. */

@@ -35,6 +35,11 @@ export class Addresses {
     return `/queue/${this.#prefix}.refused`;
   }
 
+  /** What was sent in for a queue that nobody has declared yet. */
+  undeclared(queue: string): string {
+    return `/queue/${this.#prefix}.undeclared.${queue}`;
+  }
+
   work(queue: string): string {
     return `/queue/${this.#prefix}.work.${queue}`;
   }
@@ -148,6 +153,18 @@ export function refusedFrame({ headers, body }: Delivery, { code, reason, messag
     },
     body,
   };
+}
+
+/** What was sent in for a queue that is not there, under the id that it has: for the time when it is. Undefined where its headers may be longer than the broker takes. */
+export function undeclaredFrame({ headers, body }: Delivery, queue: string, addresses: Addresses): Frame | undefined {
+  const { destination, name, workspace, key, lane, timestamp, traceparent, notBefore } = headers;
+  const kept = Object.entries({ id: headers.id || headers['message-id'], name, workspace, key, lane, traceparent, notBefore, 'sent-to': destination, 'sent-at': timestamp }).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return kept.some(([, value]) => value.length > HEADER_CHARACTERS) ? undefined : { destination: addresses.undeclared(queue), headers: Object.fromEntries(kept), body };
+}
+
+/** As it was sent in. */
+export function asSentIn({ headers: { 'sent-to': destination = '', 'sent-at': timestamp = '', ...headers }, body, token }: Delivery): Delivery {
+  return { headers: { ...headers, destination, timestamp }, body, token };
 }
 
 /** Why no worker can be given the payload; undefined when it can. */

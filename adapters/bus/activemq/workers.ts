@@ -2,6 +2,7 @@ import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { Log } from '../../../src/kernel/telemetry.ts';
 import type { Bus } from '../../../src/ports/bus.ts';
+import { Attendance } from './attendance.ts';
 import type { Connection } from './connection.ts';
 import type { ActiveMqSettings } from './driver.ts';
 import { HandOuts } from './hand-outs.ts';
@@ -26,6 +27,7 @@ export class Workers {
   readonly #handOuts: HandOuts;
   readonly #opened = new Set<string>();
   #intake: Intake | undefined;
+  #attendance: Attendance | undefined;
   #open = false;
 
   constructor(options: WorkersOptions) {
@@ -37,24 +39,31 @@ export class Workers {
 
   /** Until the connection ends; then again with the next one. */
   async attach(connection: Connection): Promise<void> {
-    const { bus, clock, log } = this.#options;
+    const { bus, settings, clock, log } = this.#options;
     this.#handOuts.open(connection);
     this.#open = true;
     await this.handOut();
+    this.#attendance?.close();
+    this.#attendance = undefined;
+    if (Object.keys(settings.workers).length > 0) {
+      this.#attendance = new Attendance(settings, clock, log);
+      void this.#attendance.open();
+    }
     this.#intake = new Intake({ bus, connection, addresses: this.#addresses, clock, log });
     this.#intake.open();
   }
 
-  /** Hands out what the configuration names and somebody has declared by now. */
+  /** Hands out what the configuration names and somebody has declared by now, and takes up what waited for that. */
   async handOut(): Promise<void> {
     const { bus, settings } = this.#options;
     if (!this.#open) return;
+    void this.#intake?.takeUp();
     for (const [name, { concurrency, answerWithinMs }] of Object.entries(settings.workers)) {
       const queue = workerQueueName(name);
       if (this.#opened.has(queue)) continue;
       this.#opened.add(queue);
       try {
-        await bus.consume(queue, { concurrency }, this.#handOuts.handler(queue, answerWithinMs));
+        await bus.consume(queue, { concurrency, isAttended: () => this.#attendance?.has(queue) ?? true }, this.#handOuts.handler(queue, answerWithinMs));
       } catch (thrown) {
         this.#opened.delete(queue);
         if (!Fault.is(thrown) || thrown.code !== 'not_found') throw thrown;
@@ -71,6 +80,7 @@ export class Workers {
   /** Another process keeps the messages. */
   close(): void {
     this.#open = false;
+    this.#attendance?.close();
     this.#intake?.close();
     this.#handOuts.close();
   }

@@ -5,7 +5,7 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import { LANES } from '../../../src/kernel/message.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
-import type { Bus, BusCapabilities, BusContents, Consumer, Handler, HintListener, KeptMessage, MessageFilter, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
+import type { Bus, BusCapabilities, BusContents, ConsumeOptions, Consumer, Handler, HintListener, KeptMessage, MessageFilter, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import { Listeners } from '../../../src/ports/listeners.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { readPage, addAll } from './contents.ts';
@@ -113,11 +113,11 @@ export class EmbeddedBus implements Bus {
     return this.#listeners.add(topics, listener);
   }
 
-  async consume(name: string, { concurrency }: { readonly concurrency: number }, handler: Handler): Promise<Consumer> {
+  async consume(name: string, { concurrency, isAttended }: ConsumeOptions, handler: Handler): Promise<Consumer> {
     const pump = this.#running();
     const queue = this.#memory.queue(name);
     if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > MOST_CONCURRENCY) throw invalid(`Concurrency must be a whole number from 1 to ${MOST_CONCURRENCY}; it is ${concurrency}.`, 'concurrency');
-    const worker = new Worker(queue, concurrency, handler, { clock: this.#options.clock, log: this.#options.log, end: (flight, ending) => pump.end(flight, ending) });
+    const worker = new Worker(queue, { concurrency, ...(isAttended && { isAttended }) }, handler, { clock: this.#options.clock, log: this.#options.log, end: (flight, ending) => pump.end(flight, ending) });
     queue.workers.add(worker);
     pump.wake();
     return worker;

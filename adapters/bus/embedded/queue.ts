@@ -168,6 +168,7 @@ export class Queue {
   }
 
   state(now: EpochMs, workspaceName: (id: number) => string): QueueState {
+    const isAbandoned = this.workers.size > 0 && [...this.workers].every(({ isAttended }) => !isAttended());
     const begun = LANES.map(() => 0);
     for (const flight of this.flights.values()) if (flight.begun) begun[flight.lane]!++;
     const ready = this.lanes.map((count, lane) => Math.max(0, count - begun[lane]!));
@@ -184,6 +185,7 @@ export class Queue {
       pausedWorkspaces: [...this.pausedWorkspaces].map(workspaceName).sort(),
       consumers: this.workers.size,
       concurrency: [...this.workers].reduce((sum, worker) => sum + worker.concurrency, 0),
+      ...(isAbandoned ? { isAttended: false } : {}),
       lastPublished: this.lastPublished,
       lastTaken: this.lastTaken,
     };

@@ -1,6 +1,6 @@
 import { type Clock, type EpochMs, type Timer } from '../../../src/kernel/clock.ts';
 import type { Log } from '../../../src/kernel/telemetry.ts';
-import type { Consumer, Handler, Outcome } from '../../../src/ports/bus.ts';
+import type { ConsumeOptions, Consumer, Handler, Outcome } from '../../../src/ports/bus.ts';
 import { outcomeOf } from '../../../src/ports/handling.ts';
 import type { Flight, Queue } from './queue.ts';
 import { RUN_MS, type Run } from './run.ts';
@@ -25,6 +25,7 @@ export interface WorkerContext {
 export class Worker implements Consumer {
   readonly queue: Queue;
   readonly concurrency: number;
+  readonly isAttended: () => boolean;
   /** What it owns, the outcomes that are not yet on disk included. */
   readonly flights = new Set<Flight>();
   /** What holds its places. */
@@ -34,9 +35,10 @@ export class Worker implements Consumer {
   #stopping: Promise<void> | undefined;
   #landed: (() => void) | undefined;
 
-  constructor(queue: Queue, concurrency: number, handler: Handler, context: WorkerContext) {
+  constructor(queue: Queue, { concurrency, isAttended = () => true }: ConsumeOptions, handler: Handler, context: WorkerContext) {
     this.queue = queue;
     this.concurrency = concurrency;
+    this.isAttended = isAttended;
     this.#handler = handler;
     this.#context = context;
   }

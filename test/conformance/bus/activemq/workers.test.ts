@@ -6,6 +6,7 @@ import { busSharing } from '../../../../src/app/host/bus-sharing.ts';
 import { systemClock } from '../../../../src/kernel/clock.ts';
 import { newId } from '../../../../src/kernel/ids.ts';
 import type { Bus } from '../../../../src/ports/bus.ts';
+import { viewOf } from '../../../../src/ports/queues.ts';
 import { ActiveMqServer } from '../../../support/activemq.ts';
 import { Arrivals, isEmpty, messageTo, queueOf, sqliteAt, untilQueue, within } from '../../../support/buses.ts';
 import { testContext } from '../../../support/context.ts';
@@ -151,6 +152,21 @@ describe('programs of other languages on an activemq bus', () => {
     assert.deepEqual(idsOf(worker), ['m1']);
   });
 
+  test('that are not there leave their queue unattended, not busy, also as other hosts see it', async (t) => {
+    const { bus: open, program } = deployment(t, { concurrency: 1 });
+    const [bus, other] = [await open(), await open()];
+    const worker = (await program()).works(QUEUE, 1);
+    await bus.publish([messageTo(QUEUE), messageTo(QUEUE)]);
+    await worker.nth(1);
+    await untilQueue(bus, QUEUE, (state) => viewOf(state).status === 'busy');
+    worker.connection.close();
+    for (const one of [bus, other]) assert.equal(viewOf(await untilQueue(one, QUEUE, ({ isAttended, inFlight }) => isAttended === false && inFlight === 1)).status, 'unattended');
+    const next = (await program()).works(QUEUE, 1);
+    await untilQueue(bus, QUEUE, ({ isAttended }) => isAttended !== false);
+    for (const n of [1, 2]) await next.answer(await next.nth(n), 'done');
+    await untilQueue(bus, QUEUE, isEmpty);
+  });
+
   test('that are not there use up no tries', async (t) => {
     const { bus: open, program } = deployment(t, { answerWithinMs: 1_000 });
     const bus = await open({ attempts: 1 });
@@ -251,8 +267,7 @@ describe('programs of other languages on an activemq bus', () => {
     await bus.declare(queueOf('q'));
     const sender = (await program()).reads('refused');
     const bad: [string, string | Buffer, Record<string, string>][] = [
-      ['in.nobody.knows', '{}', { id: 'unknown', key: 'k' }],
-      ['in.q', `"${'x'.repeat(1_024)}"`, { id: 'large' }],
+      ['in.q', `"${'x'.repeat(1_024)}"`, { id: 'large', key: 'k' }],
       ['in.q', Buffer.from([0x22, 0xff, 0x22]), { id: 'bytes' }],
       ['in.q', '{}', { id: 'percent', workspace: '50%' }],
       ['in.q', '{}', { id: 'lane', lane: 'fast' }],
@@ -266,10 +281,9 @@ describe('programs of other languages on an activemq bus', () => {
     assert.deepEqual(arrivals.ids, ['good']);
     await sender.nth(bad.length);
     const refused = Object.fromEntries(sender.given.map(({ headers: { id, reason } }) => [id, reason!.split(':')[0]]));
-    assert.deepEqual(refused, { unknown: 'not_found/queue_not_found', large: 'invalid/too_large', bytes: 'invalid/payload_invalid', percent: 'invalid/header_invalid', lane: 'invalid/lane', soon: 'invalid/time' });
-    const unknown = sender.given.find(({ headers }) => headers.id === 'unknown')!;
-    assert.equal(unknown.headers['sent-to']!.endsWith('.in.nobody.knows'), true);
-    assert.deepEqual([unknown.headers.key, unknown.body.toString()], ['k', '{}']);
+    assert.deepEqual(refused, { large: 'invalid/too_large', bytes: 'invalid/payload_invalid', percent: 'invalid/header_invalid', lane: 'invalid/lane', soon: 'invalid/time' });
+    const large = sender.given.find(({ headers }) => headers.id === 'large')!;
+    assert.deepEqual([large.headers['sent-to']!.endsWith('.in.q'), large.headers.key, large.body.length], [true, 'k', 1_026]);
     assert.deepEqual(sender.given.find(({ headers }) => headers.id === 'bytes')!.body, Buffer.from([0x22, 0xff, 0x22]));
   });
 
@@ -282,6 +296,23 @@ describe('programs of other languages on an activemq bus', () => {
     await sender.nth(3);
     assert.deepEqual(sender.given.map(({ headers: { id } }) => id), Object.keys(long));
     assert.equal(bus.problem, undefined);
+  });
+
+  test('send in before a queue is there: it is kept, and taken up in its order when somebody declares the queue', async (t) => {
+    const { bus: open, program } = deployment(t);
+    const [first, other] = [await open(), await open()];
+    const sender = await program();
+    for (let n = 1; n <= 4; n++) await sender.send('in.later', `{"n":${n}}`, { ...(n < 4 ? { id: `j${n}` } : {}), workspace: 'w9', key: 'Zo%C3%AB', lane: 'bulk' });
+    await sender.send('in.q', '{}', { id: 'last' });
+    await first.declare(queueOf('q'));
+    await untilQueue(first, 'q', ({ ready }) => ready.normal === 1);
+    // By another process than the one that keeps the messages.
+    await other.declare(queueOf('later', { ordered: true }));
+    await untilQueue(other, 'later', ({ ready }) => ready.bulk === 4, 20_000);
+    const { messages } = await other.browse('later', { dead: false, limit: 10 });
+    assert.deepEqual(messages.map(({ payload }) => JSON.parse(payload).n), [1, 2, 3, 4]);
+    assert.deepEqual([messages[0]!.id, messages[0]!.name, messages[0]!.workspace, messages[0]!.key], ['j1', 'later', 'w9', 'Zoë']);
+    assert.ok(Math.abs(messages[0]!.time - Date.now()) < 60_000);
   });
 
   test('are not refused while the bus has no room: what they send waits, and keeps its order', async (t) => {
