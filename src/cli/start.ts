@@ -42,7 +42,7 @@ Exit codes: 0 stopped in order · 1 could not start, or broke · 2 wrong option 
       if (ended.isStopping()) return await ended.code;
       await host.start();
       keepHeapSmall();
-      io.out(await welcome(host, config));
+      io.out(await welcome(host, config, servers?.names));
     } catch (error) {
       if (ended.isStopping()) return ended.code;
       await servers?.stop(SERVERS_STOP_MS);
@@ -86,12 +86,13 @@ function whereToGo(host: Host, { peers }: Config): string {
   return `takes calls of other hosts at ${url.host} (probes: ${url.origin}/livez, /readyz, /metrics)`;
 }
 
-async function welcome(host: Host, config: Config): Promise<string> {
+async function welcome(host: Host, config: Config, servers: readonly string[] = []): Promise<string> {
   const channels = host.channels.map(({ name, driver }) => `${name} by ${driver}${driver === 'outbox' ? ' (kept for reading; MULTILITH_SMTP_URL sends it out)' : ''}`);
   const greetings = await host.greetings();
   const about = [
     ...(Object.keys(config.hosts).length > 1 ? [`  host      ${host.name}: ${config.hosts[host.name]!.modules.join(', ')}`] : []),
     `  data      ${config.dataDir}`,
+    ...(servers.length > 0 ? [`  servers   ${servers.join(', ')}`] : []),
     ...(channels.length > 0 ? [`  channels  ${channels.join(', ')}`] : []),
   ];
   return ['', `Multilith is ready: ${whereToGo(host, config)}`, ...about, ...(greetings.length > 0 ? ['', ...greetings] : []), ''].join('\n');

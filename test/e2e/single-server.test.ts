@@ -60,6 +60,7 @@ test('one command runs the main job on ActiveMQ and ZooKeeper: through the death
   const server = Multilith.launch({ dataDir: data, args, env: { PATH, MULTILITH_DATA: '', MULTILITH_SMTP_URL: mails.url }, typed: { command: ['npm', 'run', 'single-server', '--'], cwd: folder } });
   t.after(() => server.dispose());
   await server.untilReady();
+  assert.match(server.output, new RegExp(`servers +ActiveMQ at 127\\.0\\.0\\.1:${broker}, ZooKeeper at`));
   const workspace = await TestWorkspace.create(server);
   await workspace.automation('Quote Requested', await workspace.template({ subject: 'Your quote, {{ person.firstName }}', body: '<p>Hello</p>' }));
   const quote = (userId: string) => workspace.send([{ type: 'identify', userId, traits: { email: `${userId}@customer.example`, firstName: userId } }, { type: 'track', messageId: userId, userId, event: 'Quote Requested' }]);

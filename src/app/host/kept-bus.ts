@@ -97,7 +97,10 @@ export class KeptBus {
     if (movable.capabilities.spansHosts && isShared(config)) throw new Fault('conflict', 'Several hosts publish to this bus by themselves; a move needs all of them to stop but one. Run this host alone, with a topology that has one host.', { reason: 'bus_shared' });
     const record = readMove(config.dataDir);
     const unfinished = record?.isOver === false && record.to === to ? { moved: record.moved } : {};
-    await movable.move({ bus: target, ledger: moveFile(config.dataDir, { from, to, topology, back: null }), ...unfinished });
+    await movable.move({ bus: target, ledger: moveFile(config.dataDir, { from, to, topology, back: null }), ...unfinished }).catch((thrown: unknown) => {
+      if (!Fault.is(thrown) || thrown.code !== 'unavailable') throw thrown;
+      throw new Fault('unavailable', `The move to ${to} cannot begin: ${thrown.message} "multilith doctor --topology ${topology}" says what that bus lacks.`, { reason: thrown.reason, cause: thrown });
+    });
   }
 
   #requireSame(place: string): void {

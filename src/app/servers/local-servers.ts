@@ -129,7 +129,7 @@ function isThere({ file }: Needed): boolean {
 function requireFree({ name, port, setting }: Wanted): Promise<void> {
   return new Promise((resolve, reject) => {
     const server = createServer();
-    server.once('error', (error: NodeJS.ErrnoException) => reject(new BootProblem(`Port ${port} of 127.0.0.1, where ${name} is to listen, cannot be had (${error.code}).`, `Stop what uses it (ss -ltnp), or choose another port (${setting}). If it is a ${name} of yours, start Multilith without --with-servers.`, error)));
+    server.once('error', (error: NodeJS.ErrnoException) => reject(new BootProblem(`Port ${port} of 127.0.0.1, where ${name} is to listen, cannot be had (${error.code}).`, `Stop what uses it (ss -ltnp), or choose another port (${setting}). If that is the ${name} that is wanted, start Multilith without --with-servers.`, error)));
     server.listen({ host: '127.0.0.1', port }, () => server.close(() => resolve()));
   });
 }

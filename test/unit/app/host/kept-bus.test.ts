@@ -6,6 +6,7 @@ import { type Config, requireConfig } from '../../../../src/app/config/config.ts
 import { BootProblem } from '../../../../src/app/host/boot-problem.ts';
 import { moveFile, readMove } from '../../../../src/app/host/bus-move-file.ts';
 import { KeptBus, readTopologyWith } from '../../../../src/app/host/kept-bus.ts';
+import { Fault } from '../../../../src/kernel/fault.ts';
 import { parts } from '../../../../src/app/parts.ts';
 import { testContext } from '../../../support/context.ts';
 import { rejectsWith } from '../../../support/faults.ts';
@@ -110,4 +111,8 @@ test('messages go to another bus of the same host alone', async (t) => {
   const elsewhere = topology({ driver: 'embedded', directory: 'other' }, { extends: undefined, hosts: { web: { modules: ['portal', 'trigger', 'notification'] } } });
   await rejectsWith('invalid', bus.move(elsewhere), 'other_keeper');
   await rejectsWith('invalid', bus.move('/nowhere.yaml'), 'topology_invalid');
+  const away = topology({ driver: 'activemq', port: 1, connectTimeoutMs: 1_000 });
+  await bus.bus.start();
+  t.after(() => bus.bus.stop(1_000));
+  await assert.rejects(bus.move(away), (thrown) => Fault.is(thrown) && thrown.reason === 'broker_away' && thrown.message.includes(`doctor --topology ${away}`));
 });
