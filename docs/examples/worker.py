@@ -41,7 +41,7 @@ broker = stomp.Connection12([(HOST, int(PORT))], heartbeats=(10000, 0))
 broker.set_listener("worker", Worker())
 broker.connect(LOGIN, PASSCODE, wait=True)
 broker.transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else 40 ms for each message
-broker.subscribe(f"/queue/{PREFIX}.work.{QUEUE}", id="1", ack="client-individual", headers={"activemq.prefetchSize": "1"})
+broker.subscribe(f"/queue/{PREFIX}.work.{QUEUE}", id="1", ack="client", headers={"activemq.prefetchSize": "1"})
 while broker.is_connected():
     time.sleep(1)
 sys.exit("The broker is away. Start me again.")

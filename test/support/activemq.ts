@@ -17,6 +17,8 @@ interface Options extends Omit<BrokerOptions, 'port' | 'directory'> {
   readonly edit?: (xml: string) => string;
   /** What it speaks TLS with. */
   readonly tls?: TlsMaterial;
+  /** Of its process, in place of what it is started with. */
+  readonly heapMb?: number;
 }
 
 /** A real ActiveMQ broker, as the product starts it, that speaks STOMP on a port of loopback, which it keeps over restarts, with a data directory of its own. */
@@ -42,8 +44,10 @@ export class ActiveMqServer {
   async up(changes: Options = {}): Promise<void> {
     this.#options = { ...this.#options, ...changes };
     const { command, env } = this.#command();
+    const { heapMb } = this.#options;
+    const heap = heapMb === undefined ? {} : { _JAVA_OPTIONS: `-Xmx${heapMb}m` };
     // Goes with the test's process, also where that is killed.
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env, ...heap } });
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (this.#output = (this.#output + text.toString()).slice(-4_000)));
     this.#process = child;
     for (const end = Date.now() + START_MS; !(await this.#answers()); await sleep(20)) {

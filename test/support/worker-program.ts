@@ -38,8 +38,9 @@ export class WorkerProgram {
     return this.connection.deliver([{ destination: `/queue/${this.#prefix}.${destination}`, headers, body: Buffer.from(body) }]);
   }
 
-  /** In one transaction with the acknowledgement, as docs/workers.md asks. */
-  answer(delivery: Delivery, outcome: string, reason = ''): Promise<void> {
-    return this.connection.deliver([{ destination: `/queue/${this.#prefix}.done`, headers: { hand: delivery.headers.hand!, outcome }, body: Buffer.from(reason) }], [delivery]);
+  /** In any order, so the acknowledgement comes behind it, as docs/workers.md asks. */
+  async answer(delivery: Delivery, outcome: string, reason = ''): Promise<void> {
+    await this.send('done', reason, { hand: delivery.headers.hand!, outcome });
+    await this.connection.acknowledge([delivery]);
   }
 }

@@ -44,7 +44,9 @@ export class Bundles {
     while (this.#waiting.length > 0) {
       const bundle = this.#next();
       try {
-        await this.#connection.deliver(bundle.flatMap(({ frame }) => frame ?? []), bundle.flatMap(({ acknowledged }) => acknowledged ?? []));
+        const frames = bundle.flatMap(({ frame }) => frame ?? []);
+        // Beside the transaction, since the broker keeps in its memory what is acknowledged in one.
+        await Promise.all([frames.length > 0 && this.#connection.deliver(frames), this.#connection.acknowledge(bundle.flatMap(({ acknowledged }) => acknowledged ?? []))]);
         for (const { resolve } of bundle) resolve();
       } catch (fault) {
         for (const { reject } of bundle) reject(fault);

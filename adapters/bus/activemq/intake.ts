@@ -134,7 +134,7 @@ export class Intake {
   #refuse(delivery: Delivery, fault: Fault): void {
     const { connection, addresses, log } = this.#options;
     log.warn({ destination: delivery.headers.destination, messageId: delivery.headers.id ?? delivery.headers['message-id'], reason: fault.reason }, 'a message that a program sent in is refused');
-    connection.deliver([refusedFrame(delivery, fault, addresses)], [delivery]).catch(() => {});
+    connection.deliver([refusedFrame(delivery, fault, addresses)]).then(() => connection.acknowledge([delivery])).catch(() => {});
   }
 
   async #wait({ details: { retryAfterMs } }: Fault): Promise<void> {
