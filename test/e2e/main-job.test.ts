@@ -6,7 +6,7 @@ import { ActiveMqServer } from '../support/activemq.ts';
 import { header, parseWithPython } from '../support/python-mail.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { MailServer } from '../support/smtp-server.ts';
-import { type Layout, layouts, TestSystem } from '../support/topologies.ts';
+import { type Layout, layouts, TestSystem, twoOfEach } from '../support/topologies.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
 const MJML = `<mjml><mj-body><mj-section><mj-column>
@@ -32,6 +32,12 @@ async function postgres(): Promise<Used> {
   return { settings: { storage: { default: server.section } }, remove: () => server.remove() };
 }
 
+/** What several processes of one host need. */
+async function shared(): Promise<Used> {
+  const used = [await postgres(), await activemq()];
+  return { settings: Object.assign({}, ...used.map(({ settings }) => settings)) as object, remove: async () => void (await Promise.all(used.map((one) => one.remove()))) };
+}
+
 async function activemq(): Promise<Used> {
   const server = await ActiveMqServer.start();
   return { settings: { bus: { driver: 'activemq', port: server.port } }, remove: () => server.remove() };
@@ -42,7 +48,7 @@ const cases: readonly Case[] = [
   ...Object.entries<Layout>(layouts).map(([name, layout]) => ({ name, layout })),
   { name: 'one process that stores in PostgreSQL', layout: layouts['one process'], use: postgres },
   { name: 'one process on ActiveMQ', layout: layouts['one process'], use: activemq },
-  { name: 'each module on its own host over rpc, on ActiveMQ', layout: layouts['each module on its own host over rpc'], use: activemq },
+  { name: 'two processes of each module over rpc, on PostgreSQL and ActiveMQ', layout: twoOfEach, use: shared },
 ];
 
 for (const { name, layout, use } of cases) {
@@ -158,7 +164,7 @@ for (const { name, layout, use } of cases) {
 
     it('stops in order when told to, without waiting for its deadline', async () => {
       const began = performance.now();
-      assert.deepEqual(await system.stop(), system.hosts.map(() => 0), system.output);
+      assert.deepEqual(await system.stop(), system.processes.map(() => 0), system.output);
       assert.ok(performance.now() - began < 8_000);
     });
 

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Multilith, type MultilithOptions } from './multilith.ts';
@@ -9,6 +10,8 @@ import { TcpProxy } from './tcp-proxy.ts';
 export interface Layout {
   readonly hosts: Readonly<Record<string, readonly string[]>>;
   readonly calls?: Readonly<Record<string, object>>;
+  /** How many processes run a host, where it is not one: `mailer` and `mailer/2`, with data and addresses of their own. */
+  readonly replicas?: Readonly<Record<string, number>>;
   /** Other sections of the topology. */
   readonly settings?: Readonly<Record<string, object>>;
 }
@@ -28,6 +31,9 @@ export const layouts = {
   'each module on its own host over http': { hosts: apart, calls: everywhere({ via: 'http' }) },
   'notification over rpc with caches': { hosts: { app: ['portal', 'trigger'], mailer: ['notification'] }, calls: { portal: { cache: { entries: 1_000 } }, notification: { cache: { entries: 1_000 } } } },
 } as const satisfies Record<string, Layout>;
+/** With storages and a bus that processes can share. */
+export const twoOfEach: Layout = { hosts: apart, replicas: { web: 2, rules: 2, mailer: 2 } };
+
 export type LayoutName = keyof typeof layouts;
 
 /** As little apart as can be, and as much. */
@@ -74,6 +80,7 @@ export class TestSystem {
     this.url = `http://127.0.0.1:${httpPort}`;
     this.topology = join(this.#folder, 'topology.yaml');
     writeFileSync(this.topology, topologyOf(layout, places, httpPort, this.dataDir, options));
+    if (layout.replicas !== undefined) this.#shareInstallation();
   }
 
   /** Resolves when every host is ready; rejects with what the one printed that is not. */
@@ -81,7 +88,7 @@ export class TestSystem {
     const system = await TestSystem.prepare(layout, options);
     try {
       // At once, since each waits for the others a while.
-      await Promise.all(system.hosts.map((host) => system.startHost(host)));
+      await Promise.all(system.processes.map((name) => system.startHost(name)));
       return system;
     } catch (error) {
       await system.dispose();
@@ -92,15 +99,20 @@ export class TestSystem {
   /** With nothing running yet. */
   static async prepare(layout: Layout, options: SystemOptions = {}): Promise<TestSystem> {
     const places = new Map<string, Place>();
-    for (const host of Object.keys(layout.hosts)) {
+    for (const name of processesOf(layout)) {
       const port = await freePort();
-      places.set(host, { port, proxy: options.proxied === true ? await TcpProxy.start(port) : undefined });
+      places.set(name, { port, proxy: options.proxied === true ? await TcpProxy.start(port) : undefined });
     }
     return new TestSystem(layout, places, await freePort(), options);
   }
 
   get hosts(): string[] {
     return Object.keys(this.#layout.hosts);
+  }
+
+  /** The hosts, and behind them the second processes of those that have several. */
+  get processes(): string[] {
+    return processesOf(this.#layout);
   }
 
   /** The host that runs a module. */
@@ -134,19 +146,16 @@ export class TestSystem {
   launchHost(name: string, { env, ...options }: HostOptions = {}): Multilith {
     const before = this.#running.get(name);
     if (before !== undefined) this.#ended.push(before);
-    const host = Multilith.launch({
+    const [host, nth] = name.split('/') as [string, string?];
+    const isFirst = nth === undefined;
+    const process = Multilith.launch({
       ...options,
-      dataDir: this.dataDir,
-      args: ['--topology', this.topology, '--host', name],
-      env: { ...this.#options.env, MULTILITH_HTTP_LISTEN: new URL(this.url).host, ...env },
+      dataDir: this.#dataDirOf(name),
+      args: ['--topology', this.topology, '--host', host, ...(isFirst ? [] : ['--set', `hosts.${host}.listen=127.0.0.1:${this.port(name)}`])],
+      env: { ...this.#options.env, ...(isFirst && { MULTILITH_HTTP_LISTEN: new URL(this.url).host }), ...env },
     });
-    this.#running.set(name, host);
-    return host;
-  }
-
-  /** One more process of a host, with its own data and address; the caller ends it. Resolves when it is ready. */
-  startBeside(name: string, { dataDir, args }: Required<Pick<MultilithOptions, 'dataDir' | 'args'>>): Promise<Multilith> {
-    return Multilith.start({ dataDir, args: ['--topology', this.topology, '--host', name, ...args], env: { ...this.#options.env } });
+    this.#running.set(name, process);
+    return process;
   }
 
   /** Resolves when every host says that it reaches all others. */
@@ -168,11 +177,28 @@ export class TestSystem {
     return [...this.#ended, ...this.#running.values()].map(({ output }) => output).join('');
   }
 
+  #dataDirOf(process: string): string {
+    return process.includes('/') ? `${this.dataDir}-${process.replace('/', '-')}` : this.dataDir;
+  }
+
+  /** As an operator copies it, who starts a second process. */
+  #shareInstallation(): void {
+    const text = JSON.stringify({ secret: randomBytes(32).toString('base64url') });
+    for (const name of this.processes) {
+      mkdirSync(this.#dataDirOf(name), { recursive: true, mode: 0o700 });
+      writeFileSync(join(this.#dataDirOf(name), 'installation.json'), text, { mode: 0o600 });
+    }
+  }
+
   async dispose(): Promise<void> {
     await Promise.all([...this.#running.values()].map((host) => host.kill()));
     for (const { proxy } of this.#places.values()) await proxy?.stop();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+function processesOf({ hosts, replicas = {} }: Layout): string[] {
+  return [...Object.keys(hosts), ...Object.entries(replicas).flatMap(([host, count]) => Array.from({ length: count - 1 }, (_, i) => `${host}/${i + 2}`))];
 }
 
 async function problemsOf({ url }: Multilith): Promise<string[]> {
@@ -181,15 +207,19 @@ async function problemsOf({ url }: Multilith): Promise<string[]> {
 }
 
 /** JSON, which is YAML too. */
-function topologyOf({ hosts, calls = {}, settings = {} }: Layout, places: ReadonlyMap<string, Place>, httpPort: number, data: string, { anyPort = false }: SystemOptions): string {
+function topologyOf(layout: Layout, places: ReadonlyMap<string, Place>, httpPort: number, data: string, { anyPort = false }: SystemOptions): string {
+  const { hosts, calls = {}, settings = {}, replicas = {} } = layout;
   const names = Object.keys(hosts);
   const reached = (host: string) => {
-    const { port, proxy } = places.get(host)!;
-    return { listen: `127.0.0.1:${anyPort ? 0 : port}`, ...(proxy && { addresses: [`127.0.0.1:${proxy.port}`] }) };
+    const own = [...places].filter(([name]) => name.split('/')[0] === host).map(([, place]) => place);
+    const addresses = own.map(({ port, proxy }) => `127.0.0.1:${proxy?.port ?? port}`);
+    const isPlain = own.length === 1 && own[0]!.proxy === undefined;
+    return { listen: `127.0.0.1:${anyPort ? 0 : own[0]!.port}`, ...(!isPlain && { addresses }), replicas: replicas[host] ?? 1 };
   };
   return JSON.stringify({
     data,
     http: { listen: `127.0.0.1:${httpPort}` },
+    ...(layout.replicas !== undefined && { publicUrl: `http://127.0.0.1:${httpPort}` }),
     hosts: Object.fromEntries(names.map((host) => [host, { modules: hosts[host], ...(names.length > 1 && reached(host)) }])),
     calls,
     ...(names.length > 1 && { bus: { driver: 'embedded', host: names[0] } }),
