@@ -53,6 +53,12 @@ export class PostgresServer {
     return { PATH: [dirname(process.execPath), dirname(program('psql')), process.env.PATH].join(':'), PGHOST: '127.0.0.1', PGPORT: String(this.port), PGUSER: 'app', PGDATABASE: 'postgres' };
   }
 
+  /** What psql prints for a script, without headings; throws when a statement of it fails. */
+  psql(script: string): string {
+    const args = ['-h', '127.0.0.1', '-p', String(this.port), '-U', 'app', '-d', 'postgres', '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1'];
+    return execFileSync(program('psql'), args, { input: script, encoding: 'utf8', maxBuffer: 16 * 1_048_576 });
+  }
+
   /** At once, as in a crash. */
   async kill(): Promise<void> {
     await this.#process?.kill();
