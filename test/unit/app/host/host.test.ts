@@ -175,9 +175,9 @@ test('a registry that does not answer does not hold back the stop', async () => 
   running.push(host);
   const started = host.start();
   const began = performance.now();
-  await host.stop(3_000);
+  await host.stop(20_000);
   await started.catch(() => {});
-  assert.ok(performance.now() - began < 2_000, `the stop took ${performance.now() - began} ms`);
+  assert.ok(performance.now() - began < 10_000, `the stop took ${performance.now() - began} ms`);
 });
 
 test('a client that holds its request back does not hold back the stop', async () => {

