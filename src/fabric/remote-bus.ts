@@ -3,6 +3,7 @@ import { Fault } from '../kernel/fault.ts';
 import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import type { BrowsedMessage, Bus, BusCapabilities, Consumer, Handler, HintListener, MessageFilter, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../ports/bus.ts';
+import { publishParts } from '../ports/publish-parts.ts';
 import { BusCaller, notRunning } from './bus-caller.ts';
 import type { BusAccess } from './bus-contract.ts';
 import { RemoteHints } from './remote-hints.ts';
@@ -22,9 +23,6 @@ export interface RemoteBusOptions {
 const PUBLISH_MS = 10_000;
 const ASK_MS = 10_000;
 const PART_MS = 30_000;
-/** What one call carries: at most about four times as many bytes, whatever the script and the quotes. */
-const CHARACTERS_AT_ONCE = 1024 * 1024;
-const MESSAGES_AT_ONCE = 2_000;
 /** All calls have ended. */
 const LINKS_MS = 100;
 /** What a stopping bus keeps of its time for the last answers. */
@@ -78,7 +76,7 @@ export class RemoteBus implements Bus {
   async publish(messages: readonly Outgoing[]): Promise<void> {
     this.#requireRunning();
     messages.forEach(requireTimes);
-    for (const part of partsOf(messages)) await this.#caller.stub.publish({ messages: part }, this.#caller.repeatable(PUBLISH_MS)).catch(refuse);
+    for (const part of publishParts(messages)) await this.#caller.stub.publish({ messages: part }, this.#caller.repeatable(PUBLISH_MS)).catch(refuse);
   }
 
   async consume(queue: string, { concurrency }: { readonly concurrency: number }, handler: Handler): Promise<Consumer> {
@@ -150,21 +148,6 @@ function requireTimes({ time, notBefore = 0 }: Outgoing): void {
 function refuse(thrown: unknown): never {
   if (!Fault.is(thrown) || thrown.code !== 'deadline') throw thrown;
   throw new Fault('unavailable', 'The host that keeps the messages did not take them in time.', { reason: 'unavailable', details: { retryAfterMs: 1_000 }, origin: thrown.origin, cause: thrown });
-}
-
-function* partsOf(messages: readonly Outgoing[]): Generator<Outgoing[]> {
-  let part: Outgoing[] = [];
-  let characters = 0;
-  for (const message of messages) {
-    if (part.length > 0 && (characters + message.payload.length > CHARACTERS_AT_ONCE || part.length >= MESSAGES_AT_ONCE)) {
-      yield part;
-      part = [];
-      characters = 0;
-    }
-    part.push(message);
-    characters += message.payload.length;
-  }
-  if (part.length > 0) yield part;
 }
 
 function mutable({ ids, ...filter }: MessageFilter): Omit<MessageFilter, 'ids'> & { ids?: string[] } {

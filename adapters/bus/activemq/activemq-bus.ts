@@ -4,6 +4,7 @@ import { Fault, toFault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Bus, BusCapabilities, BusContents, Consumer, Handler, HintListener, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import type { BusSharing, ServedBus } from '../../../src/ports/bus-sharing.ts';
+import { publishParts } from '../../../src/ports/publish-parts.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { Attachments } from './attachments.ts';
 import { Connection } from './connection.ts';
@@ -103,8 +104,9 @@ export class ActiveMqBus implements Bus {
     if (this.#role?.kind === 'keeper') await this.#role.workers.handOut();
   }
 
+  /** In parts, as every bus that is shared: what is one transaction here is one piece of the log, which the broker must have memory to give out. */
   async publish(messages: readonly Outgoing[]): Promise<void> {
-    await this.#busNow().publish(messages);
+    for (const part of publishParts(messages)) await this.#busNow().publish(part);
   }
 
   async consume(queue: string, { concurrency }: { readonly concurrency: number }, handler: Handler): Promise<Consumer> {

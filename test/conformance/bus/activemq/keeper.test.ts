@@ -114,6 +114,18 @@ describe('the keeper of an activemq bus', () => {
     assert.equal(arrivals.messages.length, 120);
   });
 
+  test('can be followed by another after a call that published more than the broker gives out at once', async (t) => {
+    const { host } = deployment(t);
+    const first = await host();
+    await first.declare(queueOf('q'));
+    const payload = JSON.stringify('x'.repeat(1_000_000));
+    await first.publish(Array.from({ length: 55 }, () => messageTo('q', { payload, ...later })));
+    await first.stop(2_000);
+    const second = await host();
+    await within(30_000, published(second, 'after'), () => 'nobody took over');
+    assert.equal((await stateOf(second, 'q')).waiting, 55);
+  });
+
   test('makes the log anew where the messages are more than the broker has memory for', async (t) => {
     const { host } = deployment(t);
     const keeper = await host();

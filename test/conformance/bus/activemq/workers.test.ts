@@ -330,13 +330,13 @@ describe('programs of other languages on an activemq bus', () => {
   });
 
   test('answer more than the broker has memory for, which keeps nothing of it', async (t) => {
-    const small = await ActiveMqServer.start({ heapMb: 48 });
+    const small = await ActiveMqServer.start({ heapMb: 64 });
     t.after(() => small.remove());
     const { bus: open, program } = deployment(t, {}, { port: small.port });
     const bus = await open();
     const worker = (await program()).works(QUEUE);
     const reason = Buffer.alloc(3 * 1024 * 1024, 'x');
-    for (let n = 0; n < 16; n++) await worker.send('done', reason, { hand: `nobody.${n}`, outcome: 'retry' });
+    for (let n = 0; n < 24; n++) await worker.send('done', reason, { hand: `nobody.${n}`, outcome: 'retry' });
     await bus.publish([messageTo(QUEUE)]);
     await worker.answer(await worker.nth(1), 'done');
     await untilQueue(bus, QUEUE, isEmpty);
