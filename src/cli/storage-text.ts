@@ -32,6 +32,7 @@ function atMostEvery(ms: number, tell: (progress: StorageMoveProgress) => void):
 }
 
 function barOf({ module, table, step, rows, of }: StorageMoveProgress): string {
+  if (of === null) return `${step} ${module}.${table}, ${count(rows, 'row')}`;
   const share = of === 0 ? 1 : Math.min(rows / of, 1);
   const full = Math.round(share * BAR_CELLS);
   return `${'█'.repeat(full)}${'░'.repeat(BAR_CELLS - full)} ${Math.floor(share * 100)} %  ${step} ${module}.${table}, ${rows.toLocaleString('en')} of ${count(of, 'row')}`;
@@ -47,4 +48,10 @@ function tableLines({ table, from, to, isSame, differences }: TableComparison, w
   const line = `  ${isSame ? 'same   ' : 'DIFFERS'}  ${table.padEnd(width)}  ${isSame ? `${count(from.rows, 'row')}  ${from.hash.slice(0, HASH_SHOWN)}` : `${count(from.rows, 'row')} ${from.hash.slice(0, HASH_SHOWN)}, in the new one ${count(to.rows, 'row')} ${to.hash.slice(0, HASH_SHOWN)}`}`;
   const counters = from.lastNumber === to.lastNumber ? [] : [`           its numbers stand at ${from.lastNumber}, in the new one at ${to.lastNumber}`];
   return [line, ...counters, ...differences.map(({ key, what }) => `           ${what === 'differs' ? 'another row' : what === 'missing' ? 'not there' : 'only there'}: ${key}`)];
+}
+
+/** What `back` and `finish` have come to. */
+export function endOfLive(name: 'back' | 'finish', modules: readonly string[], topology: string): string {
+  if (name === 'back') return `The old storages count again for ${modules.join(', ')}. What lies in the new ones may be thrown away.`;
+  return `The old storages are let go for ${modules.join(', ')}. From the next start on: --topology ${topology}, or its section "storage" in your own.`;
 }

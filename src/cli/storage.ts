@@ -2,7 +2,9 @@ import { existsSync } from 'node:fs';
 import { requireConfig, type Config } from '../app/config/config.ts';
 import { topologyFile } from '../app/config/layers.ts';
 import { probe } from '../app/config/parts.ts';
+import { hostOfModule } from '../app/config/placement.ts';
 import { didYouMean } from '../app/config/suggest.ts';
+import { isRunning } from '../app/control/client.ts';
 import { hostsOn } from '../app/control/running.ts';
 import { leaveDataDir, takeDataDir } from '../app/control/socket.ts';
 import { BootProblem } from '../app/host/boot-problem.ts';
@@ -11,29 +13,35 @@ import { parts } from '../app/parts.ts';
 import { Fault } from '../kernel/fault.ts';
 import { EXIT, UsageError, type Args, type Command, type Io } from './command.ts';
 import { CONFIG_OPTIONS, loadConfig } from './configuration.ts';
-import { comparisonLines, storageTeller } from './storage-text.ts';
+import { moveLive } from './storage-live.ts';
+import { comparisonLines, endOfLive, storageTeller } from './storage-text.ts';
 
-const WORDS = ['move', 'compare', 'back'];
+const WORDS = ['move', 'compare', 'back', 'finish'];
 
 export const storage: Command = {
   name: 'storage',
-  usage: 'move|compare|back --to FILE [options]',
+  usage: 'move|compare|back|finish --to FILE [options]',
   words: 1,
   details: `  move              copy the modules' data to the storages that another topology names, compare, and switch
+  move --live       the same while the host works; the old storages follow the new ones until it is finished
   compare           count and sum up both sides again, and change nothing
-  back              stay with the old storages, as long as no host has worked with the new ones
+  back              have the old storages count again: of a move --live that is not finished, or when no host has
+                    worked with the new ones
+  finish            let the old storages go after a move --live
 
 Of the topology that --to names only the section "storage" counts; --topology is the one that the hosts have run
-with. The hosts must be stopped. What is done is said on standard error, the report is standard output.
+with. Without --live the hosts must be stopped. What is done is said on standard error, the report is standard output.
 
-A move may be broken off and repeated at any time: it goes on where it stopped. It switches only when both sides
-have the same rows; then the next start needs the new topology, and one that names the old storage is refused.
+A move may be broken off and repeated at any time: it goes on where it stopped, with --live it begins anew. It
+switches only when both sides have the same rows. When it is over, the next start needs the new topology, and one that
+names the old storage is refused.
 
 Exit codes: 0 both sides are the same · 1 they differ, or it could not be done · 2 wrong option or configuration.`,
   options: {
     ...CONFIG_OPTIONS,
     to: { value: 'FILE', help: 'The topology whose storages the data goes to: a file, or the name of one in ./config.' },
     module: { value: 'NAME', many: true, help: 'Only this module. May be repeated. Default: all whose storage differs.' },
+    live: { help: 'Move while the host works.' },
     json: { help: 'JSON for programs.' },
   },
   async run(args, io) {
@@ -43,7 +51,12 @@ Exit codes: 0 both sides are the same · 1 they differ, or it could not be done 
     const config = loadConfig(args, io, parts);
     const options: StorageMoverOptions = { config, target, topology, parts, context: probe(config.dataDir), tell: storageTeller(args, io) };
     const modules = chosenModules(args, options);
-    return withoutHosts(config, () => withRemedy(() => carryOut(name, modules, options, args, io)));
+    return withRemedy(async () => {
+      const host = await hostAt(modules, config);
+      if (host !== undefined && name !== 'compare' && (name !== 'move' || args.flag('live'))) return moveLive({ name, modules, host, topology, config, args, io });
+      if (args.flag('live') && name === 'move') throw new BootProblem('No host works with this data here.', 'Start it, with the topology from before; or move without --live.');
+      return withoutHosts(config, () => carryOut(name, modules, options, args, io));
+    });
   },
 };
 
@@ -66,11 +79,19 @@ function chosenModules(args: Args, options: StorageMoverOptions): readonly strin
   return modules;
 }
 
+/** The host that runs these modules, when it runs here. */
+async function hostAt(modules: readonly string[], config: Config): Promise<string | undefined> {
+  const hosts = new Set(modules.map((module) => hostOfModule(module, config)));
+  if (hosts.size > 1) throw new UsageError(`These modules run on several hosts: ${[...hosts].join(', ')}. Take those of one at a time with --module.`);
+  const [host] = hosts;
+  return host !== undefined && (await isRunning(config.dataDir, host)) ? host : undefined;
+}
+
 /** With every host's place on the data directory, so that none can start meanwhile. */
 async function withoutHosts({ dataDir, hosts }: Config, work: () => Promise<number>): Promise<number> {
   if (!existsSync(dataDir)) throw new BootProblem(`There is no data directory ${dataDir}.`, 'Name that of the host with MULTILITH_DATA.');
   const running = (await hostsOn(dataDir)).map(({ host, pid }) => (pid === null ? host : `${host} (process ${pid})`));
-  if (running.length > 0) throw new BootProblem(`On this data directory runs: ${running.join(', ')}.`, 'Stop it first; data moves while nobody works with it.');
+  if (running.length > 0) throw new BootProblem(`On this data directory runs: ${running.join(', ')}.`, 'Stop it first; or move while it works: --live.');
   const locks: [string, Awaited<ReturnType<typeof takeDataDir>>][] = [];
   try {
     for (const host of Object.keys(hosts)) locks.push([host, await takeDataDir(dataDir, host)]);
@@ -84,11 +105,12 @@ async function carryOut(name: string, modules: readonly string[], options: Stora
   const compared: ModuleComparison[] = [];
   for (const module of modules) {
     const mover = new StorageMover(module, options);
-    if (name === 'back') await mover.back();
+    if (name === 'finish') await mover.finish();
+    else if (name === 'back') await mover.back();
     else compared.push(name === 'move' ? await mover.move() : await mover.compare());
   }
-  if (name === 'back') {
-    io.out(args.flag('json') ? JSON.stringify({ modules }) : `The old storages count again for ${modules.join(', ')}. What lies in the new ones may be thrown away.`);
+  if (name === 'back' || name === 'finish') {
+    io.out(args.flag('json') ? JSON.stringify({ modules }) : endOfLive(name, modules, options.topology));
     return EXIT.ok;
   }
   const isSame = compared.every((one) => one.isSame);

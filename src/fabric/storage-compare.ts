@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
-import type { Storage, StoredRow, StoredValue, TableShape } from '../ports/storage.ts';
+import type { Snapshot, Storage, StoredRow, StoredValue, TableShape } from '../ports/storage.ts';
 import { rowLine, RowSum } from './row-sum.ts';
-import { countRows, type Tell } from './storage-copy.ts';
+import type { Tell } from './storage-copy.ts';
 import { commonTables } from './storage-tables.ts';
 
 const BATCH_ROWS = 1_000;
@@ -34,32 +34,58 @@ export interface TableComparison {
 
 /** Counts and sums over all tables of both sides, and where they differ the rows. Neither side may be written to meanwhile. */
 export async function compareContents(from: Storage, to: Storage, tell: Tell): Promise<TableComparison[]> {
+  const tables = await commonTables(from, to);
+  const [here, there] = [await sideOf(from), await sideOf(to)];
+  try {
+    return await compareSides(tables, here, there, tell);
+  } finally {
+    await Promise.all([here.snapshot.close(), there.snapshot.close()]);
+  }
+}
+
+/** One side as it stood at one moment. */
+export interface Side {
+  readonly snapshot: Snapshot;
+  /** By table. */
+  readonly lastNumbers: ReadonlyMap<string, number>;
+}
+
+/** The present state, to be closed. */
+export async function sideOf(storage: Storage): Promise<Side> {
+  const snapshot = await storage.snapshot();
+  const lastNumbers = new Map<string, number>();
+  for (const table of snapshot.tables) if (table.numbered !== null) lastNumbers.set(table.name, await storage.contents.lastNumber(table));
+  return { snapshot, lastNumbers };
+}
+
+/** The same of two sides that stand still. */
+export async function compareSides(tables: readonly TableShape[], from: Side, to: Side, tell: Tell): Promise<TableComparison[]> {
   const found: TableComparison[] = [];
-  for (const table of await commonTables(from, to)) found.push(await compareTable(from, to, table, tell));
+  for (const table of tables) found.push(await compareTable(from, to, table, tell));
   return found;
 }
 
-async function compareTable(from: Storage, to: Storage, table: TableShape, tell: Tell): Promise<TableComparison> {
+async function compareTable(from: Side, to: Side, table: TableShape, tell: Tell): Promise<TableComparison> {
   const { name, key } = table;
-  const of = await countRows(from, name);
-  const [here, there] = await Promise.all([sumOf(from, table, (rows) => tell({ table: name, rows, of })), sumOf(to, table, () => {})]);
+  const [here, there] = await Promise.all([sumOf(from, table, (rows) => tell({ table: name, rows, of: null })), sumOf(to, table, () => {})]);
+  tell({ table: name, rows: here.rows, of: here.rows });
   const isSame = here.rows === there.rows && here.hash === there.hash && here.lastNumber === there.lastNumber;
   return { table: name, from: here, to: there, isSame, differences: isSame || key.length === 0 ? [] : await differences(from, to, table) };
 }
 
-async function sumOf(storage: Storage, table: TableShape, tell: (rows: number) => void): Promise<SideSum> {
+async function sumOf({ snapshot, lastNumbers }: Side, table: TableShape, tell: (rows: number) => void): Promise<SideSum> {
   const sum = new RowSum();
-  for await (const batch of storage.scan<StoredRow>(storage.db.selectFrom(table.name).select([...table.columns]), { batchRows: BATCH_ROWS })) {
+  for await (const batch of snapshot.rows(table, { batchRows: BATCH_ROWS })) {
     for (const row of batch) sum.add(rowLine(row, table.columns));
     tell(sum.rows);
   }
-  const lastNumber = table.numbered === null ? null : await storage.contents.lastNumber(table);
-  return { rows: sum.rows, hash: sum.hash, lastNumber };
+  return { rows: sum.rows, hash: sum.hash, lastNumber: table.numbered === null ? null : (lastNumbers.get(table.name) ?? 0) };
 }
 
 /** Both sides side by side in the order of their keys. */
-async function differences(from: Storage, to: Storage, { name, key, columns }: TableShape): Promise<RowDifference[]> {
-  const ordered = (storage: Storage) => inTurn(storage.scan<StoredRow>(key.reduce((query, column) => query.orderBy(column), storage.db.selectFrom(name).select([...columns])), { batchRows: BATCH_ROWS }));
+async function differences(from: Side, to: Side, table: TableShape): Promise<RowDifference[]> {
+  const { key, columns } = table;
+  const ordered = ({ snapshot }: Side) => inTurn(snapshot.rows(table, { batchRows: BATCH_ROWS, byKey: true }) as AsyncIterable<StoredRow[]>);
   const [left, right] = [ordered(from), ordered(to)];
   const found: RowDifference[] = [];
   try {

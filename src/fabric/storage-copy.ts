@@ -14,8 +14,8 @@ export interface TableProgress {
   readonly table: string;
   /** Of this step, rows that were there before included. */
   readonly rows: number;
-  /** Of the table, as it was counted when the step began. */
-  readonly of: number;
+  /** Of the table; null where nobody has counted them yet. */
+  readonly of: number | null;
 }
 export type Tell = (progress: TableProgress) => void;
 
@@ -72,6 +72,8 @@ async function copyTable(from: Storage, to: Storage, table: TableShape, tell: Te
     }
     await adding;
   } catch (error) {
+    // Whoever tries again must find where it has stopped.
+    await adding.catch(() => {});
     throw Fault.is(error) && error.code === 'conflict' ? new Fault('conflict', `The table ${name} of the new storage takes a row not as it is, or has it already.`, { reason: 'target_changed', cause: error }) : error;
   }
 }
@@ -83,7 +85,7 @@ async function lastRow(db: Kysely<any>, { name, key }: TableShape): Promise<Stor
 }
 
 /** Off the event loop, however many there are. */
-export async function countRows(storage: Storage, table: string): Promise<number> {
+async function countRows(storage: Storage, table: string): Promise<number> {
   let count = 0;
   for await (const [row] of storage.scan<{ n: number }>(storage.db.selectFrom(table).select(sql<number>`count(*)`.as('n')))) count = row!.n;
   return count;

@@ -1,5 +1,5 @@
 import { Fault } from '../kernel/fault.ts';
-import type { Migration, Snapshot, Storage, TableShape } from '../ports/storage.ts';
+import { CHANGES, type Migration, type Snapshot, type Storage, type TableShape } from '../ports/storage.ts';
 
 /** The table of those that have been applied. */
 export const MIGRATIONS = 'migrations';
@@ -8,7 +8,7 @@ export const MIGRATIONS = 'migrations';
 export async function contentTables(storage: Storage): Promise<TableShape[]> {
   const snapshot = await storage.snapshot();
   await snapshot.close();
-  return snapshot.tables.filter(({ name }) => name !== MIGRATIONS);
+  return snapshot.tables.filter(({ name }) => name !== MIGRATIONS && name !== CHANGES);
 }
 
 /** The same of both sides. Faults: `conflict`/`schema_differs` when one has a table or a column that the other has not. */

@@ -95,8 +95,8 @@ export interface TableShape {
 export interface Snapshot {
   /** In the order of their making, so that none refers to one behind it. The list of migrations, `migrations` (name, applied), is one of them. */
   readonly tables: readonly TableShape[];
-  /** Every row of a table in batches, off the event loop; by the numbered column where there is one. One table at a time. */
-  rows(table: TableShape, options?: { readonly batchRows?: number }): AsyncIterable<Readonly<Record<string, unknown>>[]>;
+  /** Every row of a table in batches, off the event loop; by the numbered column where there is one, or where asked by the key. One table at a time. */
+  rows(table: TableShape, options?: { readonly batchRows?: number; readonly byKey?: boolean }): AsyncIterable<Readonly<Record<string, unknown>>[]>;
   /** Ends what is being read. Twice does nothing. */
   close(): Promise<void>;
 }
@@ -133,6 +133,14 @@ export interface Storage<DB = any> extends Reader<DB>, Lifecycle {
 export type StoredValue = string | number | Uint8Array | null;
 export type StoredRow = Readonly<Record<string, StoredValue>>;
 
+/** What changed while it was recorded, in the order of `seq`: the table, and the row's key as a JSON array. */
+export const CHANGES = 'storage_changes';
+export interface ChangeRow {
+  readonly seq: number;
+  readonly table_name: string;
+  readonly row_key: string;
+}
+
 /** An index that is no part of a constraint; `create` is the statement that makes it, in the adapter's own words. */
 export interface IndexDefinition {
   readonly name: string;
@@ -152,6 +160,13 @@ export interface StorageContents {
   indexes(): Promise<IndexDefinition[]>;
   /** However long it takes; where it is there already, nothing. */
   makeIndex(index: IndexDefinition): Promise<void>;
+  /**
+   * From its commit on every change of these tables, which have a key, leaves a row in the table CHANGES, in the transaction
+   * that makes it. Twice does nothing.
+   */
+  startRecording(tables: readonly TableShape[]): Promise<void>;
+  /** And forgets what was recorded. Where nothing is, nothing. */
+  stopRecording(): Promise<void>;
   /** Work for a transaction that adds rows as they are, their own values in a numbered column. Takes what it needs of them at once. */
   insertion(table: TableShape, rows: readonly StoredRow[]): (tx: StorageTransaction<any>) => Promise<void>;
   /** The last number that a numbered table has given out; 0 before the first. */

@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { BootProblem } from '../../src/app/host/boot-problem.ts';
 import { enterStorage } from '../../src/app/host/storage-move-file.ts';
+import type { ModuleMove } from '../../src/app/host/kept-storages.ts';
 import type { ModuleComparison } from '../../src/app/host/storage-mover.ts';
 import { type Io, parse, UsageError } from '../../src/cli/command.ts';
 import { storage } from '../../src/cli/storage.ts';
-import type { CliResult } from '../support/cli.ts';
+import { type CliResult, runCli } from '../support/cli.ts';
 import { MailTraffic } from '../support/mail-traffic.ts';
 import { Multilith } from '../support/multilith.ts';
 import { PostgresServer } from '../support/postgres.ts';
@@ -134,6 +135,69 @@ test('a copy that differs is not switched to, and a move can be called off and r
   assert.ok(comparisons(await command('move', ...back, '--json')).every(({ isSame }) => isSame));
   await (await start()).stop();
   assert.equal(stateOf(), 'used');
+});
+
+/** Events one after the other, each of which must be accepted; ends with the longest that one took, ms. */
+function ingesting(traffic: MailTraffic): () => Promise<number> {
+  let [isOn, slowestMs] = [true, 0];
+  const sending = (async () => {
+    for (let began = performance.now(); isOn; began = performance.now()) {
+      assert.ok(await traffic.post(1), 'an event was not accepted');
+      slowestMs = Math.max(slowestMs, Math.round(performance.now() - began));
+    }
+  })();
+  return async () => {
+    isOn = false;
+    await sending;
+    return slowestMs;
+  };
+}
+
+test('a host that works goes to PostgreSQL, is killed, turned back, and moved for good, and each event becomes one mail', { timeout: 180_000 }, async (t) => {
+  const { dataDir, target, prefix, start, command } = await installation(t);
+  const stateOf = (module: string) => (JSON.parse(readFileSync(join(dataDir, `storage-move-${module}.json`), 'utf8')) as { state: string }).state;
+  let host = await start();
+  const traffic = await MailTraffic.over(host, await mails);
+  await traffic.mail();
+  const slowest = ingesting(traffic);
+  const moved = await command('move', '--live', '--to', target, '--json');
+  const slowestMs = await slowest();
+  assert.equal(moved.code, 0, `${moved.out}\n${moved.error}`);
+  const moves = JSON.parse(moved.out) as ModuleMove[];
+  const heldMs = Math.max(...moves.map(({ progress }) => progress!.longestHoldMs));
+  t.diagnostic(`transactions were held back for ${heldMs} ms at most; the slowest answer to an event took ${slowestMs} ms`);
+  assert.deepEqual(moves.map(({ module, progress }) => [module, progress!.state, progress!.compared.every(({ isSame }) => isSame)]), MODULES.map((name) => [name, 'switched', true]));
+  assert.ok(heldMs <= 1_000, `held back for ${heldMs} ms`);
+  await traffic.mail();
+  const backup = await runCli(['backup', join(dataDir, 'backup.gz')], { env: { MULTILITH_DATA: dataDir } });
+  assert.deepEqual([backup.code, /being moved/.test(backup.error)], [1, true], backup.error);
+
+  await host.kill();
+  const tooEarly = await command('move', '--to', target);
+  assert.deepEqual([tooEarly.code, /not finished/.test(tooEarly.error)], [1, true], tooEarly.error);
+  await assert.rejects(start(target), /follows until that is finished/);
+  // Without a host, too.
+  const offline = await command('back', '--to', target, '--module', 'trigger');
+  assert.equal(offline.code, 0, offline.error);
+  host = await start();
+  await traffic.mail();
+  assert.equal(stateOf('portal'), 'switched');
+  const back = await command('back', '--to', target, '--module', 'portal', '--module', 'notification');
+  assert.equal(back.code, 0, back.error);
+  for (const module of MODULES) assert.ok(!existsSync(join(dataDir, `storage-move-${module}.json`)));
+  await traffic.mail();
+
+  for (const module of MODULES) postgres.query(`drop schema "${prefix}-${module}" cascade`);
+  const again = await command('move', '--live', '--to', target);
+  assert.equal(again.code, 0, again.error);
+  assert.match(again.out, /same +events[\s\S]*storage finish --to/);
+  const finished = await command('finish', '--to', target);
+  assert.deepEqual([finished.code, stateOf('portal')], [0, 'used'], finished.error);
+  assert.equal(await host.stop(), 0);
+  host = await start(target);
+  await traffic.mail();
+  await traffic.addsUp();
+  assert.equal(postgres.query("select count(*) from pg_tables where tablename = 'storage_changes'"), '0');
 });
 
 test('wrong use of the command is named', async (t) => {

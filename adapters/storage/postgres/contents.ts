@@ -1,5 +1,5 @@
 import { CompiledQuery, type Kysely, sql } from 'kysely';
-import type { IndexDefinition, StorageContents, StorageTransaction, StoredRow, StoredValue, TableShape } from '../../../src/ports/storage.ts';
+import { CHANGES, type IndexDefinition, type StorageContents, type StorageTransaction, type StoredRow, type StoredValue, type TableShape } from '../../../src/ports/storage.ts';
 import { makeIndex } from '../shared/indexes.ts';
 import type { RunMigration } from '../shared/migrations.ts';
 import type { PostgresSettings } from './driver.ts';
@@ -43,6 +43,21 @@ export class PostgresContents implements StorageContents {
 
   makeIndex(index: IndexDefinition): Promise<void> {
     return this.#change((db) => makeIndex(db, index));
+  }
+
+  startRecording(tables: readonly TableShape[]): Promise<void> {
+    return this.#change(async (db) => {
+      await sql`CREATE TABLE IF NOT EXISTS ${sql.table(CHANGES)} (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, table_name text NOT NULL, row_key text NOT NULL)`.execute(db);
+      for (const table of tables) for (const statement of recorderOf(table)) await sql.raw(statement).execute(db);
+    });
+  }
+
+  stopRecording(): Promise<void> {
+    return this.#change(async (db) => {
+      const { rows } = await sql<{ name: string }>`SELECT proname AS name FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND proname LIKE ${`${CHANGES}\\_%`}`.execute(db);
+      for (const { name } of rows) await sql`DROP FUNCTION ${sql.id(name)} CASCADE`.execute(db);
+      await sql`DROP TABLE IF EXISTS ${sql.table(CHANGES)}`.execute(db);
+    });
   }
 
   /** One array for each column: a text for each value would cost a placeholder each, of which a statement has few. */
@@ -93,4 +108,19 @@ function elementOf(value: StoredValue): string {
   if (typeof value === 'number') return String(value);
   if (typeof value === 'string') return /["\\]/.test(value) ? `"${value.replaceAll(/["\\]/g, '\\$&')}"` : `"${value}"`;
   return `"\\\\x${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex')}"`;
+}
+
+/** A row that changes its key is one that goes and one that comes. The trigger goes with its function. */
+function recorderOf({ name, key }: TableShape): string[] {
+  const keyOf = (row: string) => `json_build_array(${key.map((column) => `${row}."${column}"`).join(', ')})::text`;
+  const note = (row: string) => `INSERT INTO ${CHANGES} (table_name, row_key) VALUES ('${name}', ${keyOf(row)});`;
+  const recorder = `"${CHANGES}_${name}"`;
+  return [
+    `CREATE OR REPLACE FUNCTION ${recorder}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND ${keyOf('OLD')} <> ${keyOf('NEW')}) THEN ${note('OLD')} END IF;
+      IF TG_OP <> 'DELETE' THEN ${note('NEW')} END IF;
+      RETURN NULL;
+    END $$`,
+    `CREATE OR REPLACE TRIGGER ${recorder} AFTER INSERT OR UPDATE OR DELETE ON "${name}" FOR EACH ROW EXECUTE FUNCTION ${recorder}()`,
+  ];
 }

@@ -1,5 +1,5 @@
 import type { PoolClient } from 'pg';
-import type { Snapshot, TableShape } from '../../../src/ports/storage.ts';
+import type { Snapshot } from '../../../src/ports/storage.ts';
 import { batchRowsOf } from '../shared/limits.ts';
 import { type ColumnRow, everyRow, tableShapes } from '../shared/table-shapes.ts';
 import { whenAborted } from '../shared/when-aborted.ts';
@@ -29,20 +29,28 @@ export async function openSnapshot({ readers, schema, signal }: { readonly reade
   try {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     const { rows } = await client.query({ text: COLUMNS, values: [`"${schema}"`] });
-    return { tables: tableShapes(rows as ColumnRow[]), rows: (table, options = {}) => rowsOf(client, aborted.promise, table, batchRowsOf(options)), close };
+    return { tables: tableShapes(rows as ColumnRow[]), rows: (table, options = {}) => rowsOf(client, aborted.promise, everyRow(table, options.byKey), batchRowsOf(options)), close };
   } catch (error) {
     await close();
     throw readFault(error);
   }
 }
 
-async function* rowsOf(client: PoolClient, aborted: Promise<never>, table: TableShape, batchRows: number): AsyncGenerator<Record<string, unknown>[], void, void> {
+async function* rowsOf(client: PoolClient, aborted: Promise<never>, query: string, batchRows: number): AsyncGenerator<Record<string, unknown>[], void, void> {
+  const fetch = () => {
+    const fetching = client.query(`FETCH FORWARD ${batchRows} FROM rows`);
+    // Nobody waits for it while the consumer is busy, and maybe nobody ever will.
+    fetching.catch(() => {});
+    return fetching;
+  };
   try {
-    await Promise.race([client.query(`DECLARE rows NO SCROLL CURSOR FOR ${everyRow(table)}`), aborted]);
-    for (;;) {
-      const { rows } = await Promise.race([client.query(`FETCH FORWARD ${batchRows} FROM rows`), aborted]);
+    await Promise.race([client.query(`DECLARE rows NO SCROLL CURSOR FOR ${query}`), aborted]);
+    for (let fetching = fetch(); ; ) {
+      const { rows } = await Promise.race([fetching, aborted]);
+      const isLast = rows.length < batchRows;
+      if (!isLast) fetching = fetch();
       if (rows.length > 0) yield rows as Record<string, unknown>[];
-      if (rows.length < batchRows) return;
+      if (isLast) return;
     }
   } catch (error) {
     throw readFault(error);

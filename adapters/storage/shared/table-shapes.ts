@@ -20,7 +20,8 @@ function keyOf(columns: readonly ColumnRow[]): string[] {
 }
 
 /** Every row of a table; names are the database's own. */
-export function everyRow({ name, columns, numbered }: TableShape): string {
-  const order = numbered === null ? '' : ` ORDER BY "${numbered}"`;
+export function everyRow({ name, columns, numbered, key }: TableShape, byKey = false): string {
+  const by = byKey ? key : numbered === null ? [] : [numbered];
+  const order = by.length === 0 ? '' : ` ORDER BY ${by.map((column) => `"${column}"`).join(', ')}`;
   return `SELECT ${columns.map((column) => `"${column}"`).join(', ')} FROM "${name}"${order}`;
 }

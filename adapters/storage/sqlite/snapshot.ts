@@ -21,7 +21,7 @@ export async function openSnapshot(of: Pick<ScanRequest, 'path' | 'cacheKb' | 's
     await of.whenDurable();
     const columns: ColumnRow[] = [];
     for await (const rows of read<ColumnRow>(COLUMNS, batchRowsOf({}))) columns.push(...rows);
-    return { tables: tableShapes(columns), rows: (table: TableShape, options = {}) => read(everyRow(table), batchRowsOf(options)), close };
+    return { tables: tableShapes(columns), rows: (table: TableShape, options = {}) => read(everyRow(table, options.byKey), batchRowsOf(options)), close };
   } catch (error) {
     await close();
     throw sqliteFault(error);

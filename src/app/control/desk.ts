@@ -7,6 +7,7 @@ import type { SystemStatus } from '../../kernel/system.ts';
 import type { Log } from '../../kernel/telemetry.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { Backups } from '../backup/backups.ts';
+import type { KeptStorages } from '../host/kept-storages.ts';
 import type { KeptBus } from '../host/kept-bus.ts';
 import { runBusOperation } from './operations.ts';
 
@@ -19,6 +20,8 @@ export interface Desk {
   readonly bus: Bus;
   /** Where this host keeps the messages. */
   readonly keptBus?: Pick<KeptBus, 'move' | 'turnBack' | 'progress'> | undefined;
+  /** Where modules run. */
+  readonly storages?: Pick<KeptStorages, 'move' | 'back' | 'finish' | 'progress'>;
   readonly backups: Pick<Backups, 'begin' | 'progress'>;
   readonly log: Log;
   status(): object;
@@ -29,7 +32,7 @@ export interface Desk {
 }
 
 /**
- * `GET /status`, `GET /system`, `GET` and `POST /bus-move` and `/backup`, `POST /bus-move/back`, `POST /bus/<operation>`, `POST /operator/<module>/<command>`: JSON both ways, a fault's record with
+ * `GET /status`, `GET /system`, `GET` and `POST /bus-move`, `/storage-move` and `/backup`, `POST /bus-move/back`, `POST /storage-move/back` and `/finish`, `POST /bus/<operation>`, `POST /operator/<module>/<command>`: JSON both ways, a fault's record with
  * its HTTP status when it did not work.
  */
 export function controlListener(desk: Desk): RequestListener {
@@ -52,13 +55,24 @@ async function answer(request: IncomingMessage, desk: Desk): Promise<unknown> {
   if (part === 'bus-move' && desk.keptBus === undefined) throw new Fault('not_found', 'This host does not keep the messages.', { reason: 'no_messages' });
   if (request.method === 'GET' && part === 'bus-move') return desk.keptBus!.progress;
   if (request.method === 'GET' && part === 'backup') return desk.backups.progress;
+  if (part === 'storage-move' && desk.storages === undefined) throw new Fault('not_found', 'No modules run here.', { reason: 'no_modules' });
+  if (request.method === 'GET' && part === 'storage-move') return desk.storages!.progress;
   const input = await readJson(request);
+  if (request.method === 'POST' && part === 'storage-move') return moveStorages(rest[0], input, desk.storages!);
   if (request.method === 'POST' && part === 'backup') return desk.backups.begin(pathIn(input, 'path'));
   if (request.method === 'POST' && part === 'bus-move') return rest[0] === 'back' ? desk.keptBus!.turnBack() : desk.keptBus!.move(pathIn(input, 'topology'));
   if (request.method === 'POST' && part === 'bus' && rest.length === 1) return runBusOperation(desk.bus, rest[0]!, input);
   const command = request.method === 'POST' && part === 'operator' && rest.length === 2 ? desk.operator(rest[0]!, rest[1]!) : undefined;
   if (command === undefined) throw new Fault('not_found', `There is no control command ${request.method} ${request.url}.`, { reason: 'command_not_found' });
   return command.run(input, systemCall('operator', null, Date.now() + COMMAND_MS));
+}
+
+async function moveStorages(word: string | undefined, input: Json, storages: NonNullable<Desk['storages']>): Promise<unknown> {
+  const { modules } = (input ?? {}) as { readonly modules?: Json };
+  if (!Array.isArray(modules) || !modules.every((module) => typeof module === 'string')) throw new Fault('invalid', 'This command needs names of modules as "modules".', { reason: 'modules_missing' });
+  if (word === 'back') return storages.back(modules);
+  if (word === 'finish') return storages.finish(modules);
+  return storages.move(pathIn(input, 'topology'), modules);
 }
 
 function pathIn(input: Json, field: string): string {

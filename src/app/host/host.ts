@@ -27,18 +27,18 @@ import { leaveDataDir, takeDataDir } from '../control/socket.ts';
 import type { ModuleThreads } from '../thread/module-threads.ts';
 import { BootProblem } from './boot-problem.ts';
 import { prepareDataDir } from './data-dir.ts';
-import { createChannel, createStorage } from './drivers.ts';
+import { createChannel } from './drivers.ts';
 import { HealthSurface } from './health.ts';
 import { HttpServer } from './http-server.ts';
 import { inTime } from './in-time.ts';
 import { installationSecret } from './installation.ts';
 import { KeptBus, readTopologyWith } from './kept-bus.ts';
+import { KeptStorages } from './kept-storages.ts';
 import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import type { Peers } from './peers.ts';
 import { fingerprintOf } from './same-installation.ts';
 import { holdText, SendingHold } from './sending-hold.ts';
-import { enterStorage } from './storage-move-file.ts';
 import { takenDatabase } from './taken-database.ts';
 import { plainly, type Trouble } from './trouble.ts';
 
@@ -80,6 +80,7 @@ export class Host implements Lifecycle {
   #sending: SendingHold | undefined;
   /** Open on the main thread. */
   readonly #databases = new Map<string, Storage>();
+  readonly #storages: KeptStorages;
   readonly #backups: Backups;
   #channels: ReadonlyMap<string, Channel> = new Map();
   #composition: Composition | undefined;
@@ -94,6 +95,7 @@ export class Host implements Lifecycle {
     this.#workerQueues = workerQueues(config.bus, parts);
     this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#modules.includes(module));
     this.#log = log;
+    this.#storages = new KeptStorages({ config, parts: this.#parts, context: this.#context, readTopology: this.#readTopology });
     this.#backups = new Backups({ dataDir: config.dataDir, databases: this.#databases, requirePossible: () => this.#requireBackupPossible(), clock: systemClock, log });
     this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => [...(this.#threads?.problems() ?? []), ...this.#problems()].map(({ plain }) => plain));
     this.#http = this.#parts.modules.some(({ http }) => http !== undefined) ? new HttpServer(config.http, log, this.#metrics) : undefined;
@@ -154,7 +156,7 @@ export class Host implements Lifecycle {
     prepareDataDir(dataDir);
     requireWhole(dataDir);
     this.#control = await takeDataDir(dataDir, this.name);
-    for (const { name } of this.#parts.modules) await enterStorage(dataDir, name, createStorage(name, this.#config.storage[name]!, this.#parts, this.#context).contents.place);
+    await this.#storages.enter();
     this.#sending = new SendingHold(dataDir, systemClock);
     const secret = installationSecret(dataDir);
     this.#fingerprint = fingerprintOf(secret);
@@ -168,7 +170,7 @@ export class Host implements Lifecycle {
     this.#channels = this.#createChannels();
     this.#threads = await this.#createThreads(this.#bus, secret);
     this.#composition = this.#compose(this.#bus, secret);
-    this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, backups: this.#backups, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
+    this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, storages: this.#storages, backups: this.#backups, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
     this.#metrics.watchEdges({ edges: () => [...(this.#threads?.edgeTotals() ?? []), ...(this.#peers?.edgeTotals() ?? [])], connections: () => this.#peers?.connections() ?? [] });
     await this.#peers?.start({ targets: [...this.#composition.targets, ...(this.#threads?.targets ?? [])], bus: this.#bus, status: () => this.#hostStatus() });
     for (const channel of this.#channels.values()) await channel.start();
@@ -274,7 +276,7 @@ export class Host implements Lifecycle {
   }
 
   #openStorage(name: string): Storage {
-    return this.#keep(name, () => createStorage(name, this.#config.storage[name]!, this.#parts, this.#context));
+    return this.#keep(name, () => this.#storages.open(name));
   }
 
   readonly #keep = (name: string, make: () => Storage): Storage => {
@@ -286,6 +288,7 @@ export class Host implements Lifecycle {
   #requireBackupPossible(): void {
     const problem = liveProblem(this.#config) ?? (this.#keptBus?.progress == null ? undefined : new BootProblem('Messages are being moved to another bus, or have been.', 'Let the move end, and start with the new bus.'));
     if (problem !== undefined) throw new Fault('conflict', `${problem.message} ${problem.remedy}`, { reason: 'backup_impossible' });
+    if (this.#storages.isMoving) throw new Fault('conflict', 'Data is being moved to another storage: let that end, and finish it or turn it back.', { reason: 'backup_impossible' });
     if (this.#health.phase !== 'ready') throw new Fault('unavailable', 'The host is not ready yet.', { reason: this.#health.phase });
   }
 
@@ -308,7 +311,7 @@ export class Host implements Lifecycle {
   /** What is away that this host calls or uses; said once of a cache that stands in front of threads and of other hosts. */
   #problems(): Trouble[] {
     const bus = this.#bus?.problem;
-    const all = [...(this.#threads?.otherProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)]), ...(this.#composition?.problems ?? []).map(plainly), ...this.#moveProblems(), ...this.#holdProblems()];
+    const all = [...(this.#threads?.otherProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)]), ...(this.#composition?.problems ?? []).map(plainly), ...this.#moveProblems(), ...this.#storages.problems, ...this.#holdProblems()];
     return [...new Map(all.map((trouble) => [trouble.detail, trouble])).values()];
   }
 

@@ -11,8 +11,8 @@ import { BootProblem } from './boot-problem.ts';
 import { moveFile, type MoveRecord, readMove } from './bus-move-file.ts';
 import { createBus, type OnOpen } from './drivers.ts';
 
-/** Another topology, whose bus the messages are to go to. */
-type ReadTopology = (topology: string) => Pick<Config, 'bus'>;
+/** Another topology, where messages or data are to go to. */
+export type ReadTopology = (topology: string) => Pick<Config, 'bus' | 'storage'>;
 
 export interface KeptBusOptions {
   readonly config: Config;

@@ -12,12 +12,15 @@ const StorageMove = z.strictObject({
   topology: z.string(),
   /**
    *   begun → copying → moved → used
-   *     └────────┴───────┘ back: no record
+   *     │        └───────┴ back: no record
+   *     └→ switched → used
+   *            └ back: no record
    *
    * `begun`: what the new storage holds is worth nothing. `copying`: it holds rows of the old one as they still are.
    * `moved`: it holds all of them, and counts. `used`: a host has worked with it, so that it alone holds everything.
+   * `switched`: a host works with it, and the old one follows.
    */
-  state: z.enum(['begun', 'copying', 'moved', 'used']),
+  state: z.enum(['begun', 'copying', 'moved', 'switched', 'used']),
   /** While copying: those that the new storage is without for so long. */
   indexes: z.array(z.strictObject({ name: z.string(), create: z.string() })).default([]),
 });
@@ -44,6 +47,7 @@ export function requireStorage(dataDir: string, module: string, place: string): 
   const { from, to, topology, state } = move;
   const hasMoved = state === 'moved' || state === 'used';
   if (hasMoved && place !== to) throw new BootProblem(`The data of ${module} has been moved to another storage (${to}), and this configuration names ${place}.`, `Start with --topology ${topology}, or take its section "storage" over into your own.${state === 'moved' ? ` No host has worked with it yet; to stay with the old one: multilith storage back --module ${module} --to ${topology}` : ''}`);
+  if (state === 'switched' && place !== from) throw new BootProblem(`The data of ${module} has been moved to ${to}, and ${from} follows until that is finished; this configuration names ${place}.`, `Finish it: multilith storage finish --to ${topology}, with the configuration from before; or start with that one.`);
   if (!hasMoved && place !== from) throw new BootProblem(`The data of ${module} is being moved from ${from} to ${to}, and this configuration names ${place}.`, `Let the move end: multilith storage move --to ${topology} with the configuration from before; or start with that one.`);
   return move;
 }

@@ -10,6 +10,7 @@ import { fabricMigrations } from '../../fabric/tables.ts';
 import type { Config } from '../config/config.ts';
 import type { Parts } from '../config/parts.ts';
 import { createStorage, ownDatabase } from './drivers.ts';
+import { KeptStorages } from './kept-storages.ts';
 import { forgetStorageMove, noteStorageMove, readStorageMove, type StorageMove } from './storage-move-file.ts';
 
 const STOP_MS = 10_000;
@@ -89,12 +90,30 @@ export class StorageMover {
     return this.#withBoth(() => this.#compare());
   }
 
-  /** Has the old storage count again; the new one is left as it is. Twice does nothing. Faults: `conflict`/`storage_used`. */
+  /**
+   * Has the old storage count again, with what it lacks after a live move carried over; the new one is left as it is.
+   * Twice does nothing. Faults: `conflict`/`storage_used`, those of the storages.
+   */
   async back(): Promise<void> {
     const move = this.#record();
-    if (move === undefined) return;
-    this.#requireUnused(move);
-    await forgetStorageMove(this.#dataDir, this.#module.name);
+    if (move?.state === 'switched') return this.#afterLive((kept) => kept.back([this.#module.name]));
+    if (move !== undefined) await forgetStorageMove(this.#dataDir, this.#module.name);
+  }
+
+  /** Lets the old storage go after a live move. Twice does nothing. Faults: `conflict`/`not_switched`, those of the storages. */
+  async finish(): Promise<void> {
+    const move = readStorageMove(this.#dataDir, this.#module.name);
+    if (move?.state === 'used') return;
+    if (move?.state !== 'switched') throw new Fault('conflict', `There is nothing to finish for ${this.#module.name}.`, { reason: 'not_switched' });
+    await this.#afterLive((kept) => kept.finish([this.#module.name]));
+  }
+
+  async #afterLive(work: (kept: KeptStorages) => Promise<unknown>): Promise<void> {
+    const { target } = this.#options;
+    const kept = new KeptStorages({ ...this.#options, readTopology: () => target });
+    const storage = kept.open(this.#module.name);
+    await storage.start();
+    await work(kept).finally(() => storage.stop(STOP_MS));
   }
 
   get #dataDir(): string {
@@ -108,6 +127,7 @@ export class StorageMover {
   async #begin(): Promise<StorageMove> {
     await requireMigrated(this.#from, this.#migrations);
     const record = this.#record();
+    if (record?.state === 'switched') throw new Fault('conflict', `The data of ${this.#module.name} has been moved while a host worked, and that is not finished.`, { reason: 'move_under_way', details: { remedy: `Finish it, or turn it back: multilith storage finish|back --to ${this.#options.topology}` } });
     if (record !== undefined && record.state !== 'begun') return record;
     if (record === undefined && !(await isEmpty(this.#to))) throw new Fault('conflict', `The new storage holds something already: ${this.#to.contents.place}.`, { reason: 'target_not_empty', details: { remedy: 'Name an empty one, or take away what is there: the file of a SQLite database (with -wal and -lock), or "drop schema … cascade".' } });
     await this.#requireSpace();

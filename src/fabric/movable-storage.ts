@@ -1,0 +1,98 @@
+import type { Compilable, Kysely } from 'kysely';
+import type { Lifecycle } from '../kernel/lifecycle.ts';
+import type { Migration, Snapshot, Statement, Storage, StorageCapabilities, StorageContents, StorageTransaction, TransactionOptions } from '../ports/storage.ts';
+
+/** A module's database that can be exchanged for another one with the same rows, under the feet of those who use it. */
+export class MovableStorage implements Storage {
+  #side: Storage;
+  #beside: Lifecycle | undefined;
+  #held: Promise<void> | undefined;
+  #longestHoldMs = 0;
+
+  constructor(side: Storage) {
+    this.#side = side;
+  }
+
+  /** The one that counts. */
+  get side(): Storage {
+    return this.#side;
+  }
+
+  /** For how long transactions were held back at most, ms. */
+  get longestHoldMs(): number {
+    return this.#longestHoldMs;
+  }
+
+  /** Starts after it and stops before it. */
+  accompany(beside: Lifecycle | undefined): void {
+    this.#beside = beside;
+  }
+
+  /**
+   * Runs `work` while no transaction is under way and none begins, those of `work` on the sides themselves apart. What
+   * was read before may still be on its way. `work` answers the side that counts from then on.
+   */
+  async hold(work: () => Promise<Storage>): Promise<void> {
+    while (this.#held !== undefined) await this.#held;
+    const began = performance.now();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#held = promise;
+    try {
+      // They run in the order in which they came, one after the other: behind this one there is none.
+      await this.#side.transaction(async () => {});
+      this.#side = await work();
+    } finally {
+      this.#held = undefined;
+      resolve();
+      this.#longestHoldMs = Math.max(this.#longestHoldMs, Math.round(performance.now() - began));
+    }
+  }
+
+  get capabilities(): StorageCapabilities {
+    return this.#side.capabilities;
+  }
+
+  get contents(): StorageContents {
+    return this.#side.contents;
+  }
+
+  get db(): Kysely<any> {
+    return this.#side.db;
+  }
+
+  run<Params, Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]> {
+    return this.#side.run(statement, params);
+  }
+
+  transaction<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options?: TransactionOptions): Promise<T> {
+    return this.#held === undefined ? this.#side.transaction(work, options) : this.#later(work, options);
+  }
+
+  scan<Row>(query: Compilable<Row>, options?: { readonly batchRows?: number; readonly signal?: AbortSignal }): AsyncIterable<Row[]> {
+    return this.#side.scan(query, options);
+  }
+
+  snapshot(): Promise<Snapshot> {
+    return this.#side.snapshot();
+  }
+
+  migrate(migrations: readonly Migration[]): Promise<void> {
+    return this.#side.migrate(migrations);
+  }
+
+  async start(): Promise<void> {
+    await this.#side.start();
+    await this.#beside?.start();
+  }
+
+  async stop(deadlineMs: number): Promise<void> {
+    const until = performance.now() + deadlineMs;
+    await this.#beside?.stop(deadlineMs);
+    await this.#side.stop(Math.max(until - performance.now(), 0));
+  }
+
+  async #later<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options?: TransactionOptions): Promise<T> {
+    while (this.#held !== undefined) await this.#held;
+    return this.#side.transaction(work, options);
+  }
+}

@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict';
+import { after, before, test, type TestContext } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { LiveStorageMove, type LiveMoveLedger, type LiveMoveProgress } from '../../../src/fabric/live-storage-move.ts';
+import { MovableStorage } from '../../../src/fabric/movable-storage.ts';
+import { compareContents } from '../../../src/fabric/storage-compare.ts';
+import type { Migration, Storage } from '../../../src/ports/storage.ts';
+import { silentLog } from '../../support/context.ts';
+import { rejectsWith } from '../../support/faults.ts';
+import { PostgresServer } from '../../support/postgres.ts';
+import { seeded } from '../../support/seed.ts';
+import { type StorageDriverName, underTest } from '../../support/storages.ts';
+
+const server = new PostgresServer();
+before(() => server.start());
+after(() => server.remove());
+
+const MIGRATION: Migration = {
+  name: '0001-live',
+  async up(db) {
+    await db.schema.createTable('z_parents').addColumn('workspace', 'text', (c) => c.notNull()).addColumn('n', 'integer', (c) => c.notNull()).addColumn('name', 'text').addPrimaryKeyConstraint('z_parents_pk', ['workspace', 'n']).execute();
+    await db.schema.createTable('children').addColumn('id', 'text', (c) => c.primaryKey()).addColumn('workspace', 'text').addColumn('n', 'integer').addColumn('bytes', 'blob').addForeignKeyConstraint('child_of', ['workspace', 'n'], 'z_parents', ['workspace', 'n']).execute();
+    await db.schema.createTable('counted').addColumn('seq', 'integer', (c) => c.primaryKey().autoIncrement()).addColumn('body', 'text').execute();
+    await db.schema.createTable('keyless').addColumn('body', 'text').execute();
+  },
+};
+
+/** Writers that never rest, each of whose transactions is remembered when it was told to be committed. */
+class Load {
+  readonly committed = new Set<string>();
+  slowestMs = 0;
+  #isOn = true;
+  readonly #running: Promise<void>[];
+
+  constructor(storage: Storage, prefix: string, chance: { whole(below: number): number }) {
+    this.#running = Array.from({ length: 8 }, (_, writer) => this.#write(storage, `${prefix}${writer}`, chance));
+  }
+
+  async stop(): Promise<void> {
+    this.#isOn = false;
+    await Promise.all(this.#running);
+  }
+
+  async #write(storage: Storage, name: string, chance: { whole(below: number): number }): Promise<void> {
+    for (let n = 0; this.#isOn; n++) {
+      const id = `${name}-${n}\u{1f600}`;
+      const began = performance.now();
+      await storage.transaction(async ({ db }) => {
+        await db.insertInto('z_parents').values({ workspace: name, n, name: 'Ana' }).execute();
+        await db.insertInto('children').values({ id, workspace: name, n, bytes: Uint8Array.of(n % 256) }).execute();
+        await db.insertInto('counted').values({ body: id }).execute();
+        if (n % 3 === 0) await db.deleteFrom('counted').where('body', '=', `${name}-${n - 3}\u{1f600}`).execute();
+        if (n % 5 === 0) await db.updateTable('z_parents').set({ name: `changed ${n}` }).where('workspace', '=', name).where('n', '=', chance.whole(n + 1)).execute();
+        if (n % 7 === 0) await db.insertInto('keyless').values({ body: id }).execute();
+      });
+      this.slowestMs = Math.max(this.slowestMs, performance.now() - began);
+      this.committed.add(id);
+    }
+  }
+}
+
+interface Moving {
+  readonly storage: MovableStorage;
+  readonly from: Storage;
+  readonly to: Storage;
+  readonly move: LiveStorageMove;
+  readonly noted: string[];
+  /** Both sides as another process would open them. */
+  reopened(): { readonly from: Storage; readonly to: Storage };
+}
+
+async function moving(t: TestContext, source: StorageDriverName, target: StorageDriverName, breaks: () => boolean = () => false): Promise<Moving> {
+  const maker = (driver: StorageDriverName): (() => Storage) => {
+    const under = underTest(driver, driver === 'postgres' ? server : undefined);
+    const place = under.place(t);
+    return () => under.create(t, place);
+  };
+  const [makeFrom, makeTo] = [maker(source), maker(target)];
+  const [from, to] = [makeFrom(), makeTo()];
+  const storage = new MovableStorage(from);
+  await storage.start();
+  await storage.migrate([MIGRATION]);
+  const noted: string[] = [];
+  const note = (what: string) => async () => {
+    if (breaks()) throw new Error('the disk failed, for a test');
+    noted.push(what);
+  };
+  const ledger: LiveMoveLedger = { begin: note('begin'), switched: note('switched'), back: note('back'), finish: note('finish') };
+  const move = new LiveStorageMove({ storage, from, to, migrations: [MIGRATION], ledger, isUnfinished: false, log: silentLog });
+  t.after(() => storage.stop(1_000));
+  return { storage, from, to, move, noted, reopened: () => ({ from: makeFrom(), to: makeTo() }) };
+}
+
+async function until(move: LiveStorageMove, state: LiveMoveProgress['state']): Promise<void> {
+  for (const end = Date.now() + 60_000; move.progress.state !== state; await pause(10)) {
+    if (move.progress.state === 'failed' || Date.now() > end) throw new Error(JSON.stringify(move.progress));
+  }
+}
+
+async function requireAll(storage: Storage, load: Load): Promise<void> {
+  const there = new Set((await storage.db.selectFrom('children').select('id').execute()).map(({ id }) => id as string));
+  const lost = [...load.committed].filter((id) => !there.has(id));
+  assert.deepEqual(lost, []);
+}
+
+for (const [source, target] of [['sqlite', 'postgres'], ['postgres', 'sqlite']] as const) {
+  test(`from ${source} to ${target} under load, and back again, with nothing lost and nobody held up for long`, { timeout: 120_000 }, async (t) => {
+    const chance = seeded((line) => t.diagnostic(line));
+    const { storage, from, to, move, noted } = await moving(t, source, target);
+    const load = new Load(storage, 'a', chance);
+    while (load.committed.size < 200) await pause(5);
+    storage.accompany(move);
+    void move.begin();
+    await until(move, 'switched');
+    assert.equal(storage.side, to);
+    const atSwitch = load.committed.size;
+    while (load.committed.size < atSwitch + 200) await pause(5);
+    await move.back();
+    assert.equal(storage.side, from);
+    const atReturn = load.committed.size;
+    while (load.committed.size < atReturn + 50) await pause(5);
+    await load.stop();
+    await requireAll(from, load);
+    assert.deepEqual(noted, ['begin', 'switched', 'back']);
+    const { longestHoldMs, changes, compared } = move.progress;
+    t.diagnostic(`${load.committed.size} transactions, ${changes} changes carried over, held back for ${longestHoldMs} ms at most, slowest transaction ${Math.round(load.slowestMs)} ms`);
+    assert.ok(compared.length === 4 && compared.every(({ isSame }) => isSame));
+    const left = await from.snapshot();
+    assert.ok(!left.tables.some(({ name }) => name === 'storage_changes'), 'nothing is recorded any more');
+    await left.close();
+  });
+}
+
+test('what is written after the switch is on both sides until the old one is let go, over a restart too', { timeout: 60_000 }, async (t) => {
+  const { storage, move, noted, reopened } = await moving(t, 'sqlite', 'postgres');
+  storage.accompany(move);
+  void move.begin();
+  await rejectsWith('conflict', move.back(), 'not_switched');
+  await until(move, 'switched');
+  await storage.transaction((tx) => tx.db.insertInto('z_parents').values({ workspace: 'w', n: 1, name: 'Ana' }).execute());
+  await storage.stop(5_000);
+
+  const { from, to } = reopened();
+  const again = new MovableStorage(to);
+  const ledger: LiveMoveLedger = { begin: async () => {}, switched: async () => {}, back: async () => {}, finish: async () => void noted.push('finish') };
+  const resumed = new LiveStorageMove({ storage: again, from, to, migrations: [MIGRATION], ledger, isUnfinished: true, log: silentLog });
+  again.accompany(resumed);
+  t.after(() => again.stop(1_000));
+  await again.start();
+  await again.transaction((tx) => tx.db.insertInto('z_parents').values({ workspace: 'w', n: 2, name: 'Ben' }).execute());
+  for (const end = Date.now() + 20_000; ; await pause(10)) {
+    const rows = resumed.progress.changes > 0 ? await from.db.selectFrom('z_parents').selectAll().execute() : [];
+    if (rows.length === 2) break;
+    assert.ok(Date.now() < end, 'the old side does not follow');
+  }
+  assert.ok((await compareContents(to, from, () => {})).every(({ isSame }) => isSame));
+  await resumed.finish();
+  assert.deepEqual(noted, ['begin', 'switched', 'finish']);
+  await rejectsWith('conflict', resumed.back(), 'not_switched');
+  await again.transaction((tx) => tx.db.insertInto('keyless').values({ body: 'goes on' }).execute());
+});
+
+test('a row that differs on the new side stops the move, and work goes on with the old one', { timeout: 60_000 }, async (t) => {
+  const { storage, from, to, move, noted } = await moving(t, 'sqlite', 'postgres');
+  await storage.transaction((tx) => tx.db.insertInto('z_parents').values(Array.from({ length: 2_000 }, (_, n) => ({ workspace: 'w', n, name: 'Ana' }))).execute());
+  const planted = to.transaction.bind(to);
+  let isPlanted = false;
+  // Somebody else writes to the new side while it is being filled.
+  to.transaction = async (work, options) => {
+    const result = await planted(work, options);
+    if (!isPlanted && move.progress.rows >= 500) {
+      isPlanted = true;
+      await planted((tx) => tx.db.updateTable('z_parents').set({ name: 'Ben' }).where('n', '=', 3).execute());
+    }
+    return result;
+  };
+  storage.accompany(move);
+  void move.begin();
+  while (move.progress.state !== 'failed') await pause(10);
+  assert.match(move.progress.problem!, /differ in z_parents/);
+  assert.deepEqual(move.progress.compared.find(({ isSame }) => !isSame)!.differences.map(({ what }) => what), ['differs']);
+  assert.deepEqual([noted, storage.side === from], [['begin'], true]);
+  await storage.transaction((tx) => tx.db.deleteFrom('z_parents').where('n', '=', 3).execute());
+});
+
+test('a switch that cannot be written down has not happened', { timeout: 60_000 }, async (t) => {
+  let isBroken = false;
+  const { storage, from, move } = await moving(t, 'sqlite', 'postgres', () => isBroken && move.progress.state === 'comparing');
+  isBroken = true;
+  storage.accompany(move);
+  void move.begin();
+  while (move.progress.state !== 'failed') await pause(10);
+  assert.equal(storage.side, from);
+  await storage.transaction((tx) => tx.db.insertInto('keyless').values({ body: 'goes on' }).execute());
+});
