@@ -48,8 +48,10 @@ export class Listeners {
   #guard(topic: string | null, call: () => void): void {
     try {
       call();
-    } catch (err) {
-      this.#log.error({ topic, err }, 'a listener to events threw');
+    } catch (thrown) {
+      const { name, stack = '' } = thrown as Error;
+      // Where, but not in its words: those of JSON.parse quote what it was given.
+      this.#log.error({ topic, error: name, at: stack.split('\n').filter((line) => /^ +at /.test(line)) }, 'a listener to events threw');
     }
   }
 }

@@ -59,7 +59,7 @@ export class Caches {
   watch(bus: Bus): void {
     for (const { cached: inFront, topics } of this.#byContract.values()) {
       if (topics.length === 0) continue;
-      this.#unwatch.push(bus.watch(topics, { message: (topic, workspace, payload) => inFront.drop(topic, workspace, JSON.parse(payload)), gap: () => inFront.dropAll() }));
+      this.#unwatch.push(bus.watch(topics, { message: (topic, workspace, payload) => inFront.drop(topic, workspace, valueOf(payload)), gap: () => inFront.dropAll() }));
       inFront.dropAll();
     }
   }
@@ -81,6 +81,15 @@ export class Caches {
     const shared = this.#shared.get(name) ?? createSharedCache(this.#config.caches[name]!, this.#parts, this.#context);
     this.#shared.set(name, shared);
     return shared;
+  }
+}
+
+/** Undefined for what is no JSON, as programs of others may send it: it names no entry, so all are dropped. An error about it would quote it. */
+function valueOf(payload: string): unknown {
+  try {
+    return JSON.parse(payload);
+  } catch {
+    return undefined;
   }
 }
 
