@@ -2,6 +2,7 @@ import type { Migration } from '../../src/ports/storage.ts';
 import { accessMigration, loginFailuresMigration, loginNetworksMigration, operatorsMigration } from './access/migration.ts';
 import { auditFiltersMigration, auditMigration } from './audit/migration.ts';
 import { eventsByWorkspaceMigration, eventsMigration } from './events/migration.ts';
+import { exportsMigration } from './exports/migration.ts';
 import { idempotencyMigration } from './http/migration.ts';
 import { ingestMigration } from './ingest/migration.ts';
 import { peopleByStayingMigration, peopleMigration } from './people/migration.ts';
@@ -22,4 +23,5 @@ export const portalMigrations: readonly Migration[] = [
   loginNetworksMigration,
   operatorsMigration,
   loginFailuresMigration,
+  exportsMigration,
 ];

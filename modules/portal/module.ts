@@ -13,6 +13,10 @@ import { Audit } from './audit/audit.ts';
 import { PortalContract } from './contract-implementation.ts';
 import { eventRecorded, personChanged, portal, templatePublished } from './contract.ts';
 import { Timeline } from './events/timeline.ts';
+import { ExportCommand } from './exports/export-command.ts';
+import { ExportHandler } from './exports/export-handler.ts';
+import { Exports, exportRequested } from './exports/exports.ts';
+import { ExportExpiry } from './exports/expiry.ts';
 import { Api } from './http/api.ts';
 import { Idempotency } from './http/idempotency.ts';
 import { KoaApp } from './http/koa-app.ts';
@@ -21,6 +25,7 @@ import { ApiKeyRoutes } from './http/routes/api-key-routes.ts';
 import { AuditRoutes } from './http/routes/audit-routes.ts';
 import { AutomationRoutes } from './http/routes/automation-routes.ts';
 import { DeliveryRoutes } from './http/routes/delivery-routes.ts';
+import { ExportRoutes } from './http/routes/export-routes.ts';
 import { PeopleRoutes } from './http/routes/people-routes.ts';
 import { QueueRoutes } from './http/routes/queue-routes.ts';
 import { Routes } from './http/routes/routes.ts';
@@ -50,7 +55,8 @@ import { Templates } from './templates/templates.ts';
 
 const access = [ApiKeys, DemoKey, Logins, Passwords, Sessions, Setup, Users, Workspaces, Audit];
 const people = [IdentityHashes, People, Recipients, Timeline, IngestProblems, IngestSurface];
-const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, PeopleRoutes, QueueRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
+const exports = [Exports, ExportCommand];
+const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, ExportRoutes, PeopleRoutes, QueueRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
 const web = [Api, Idempotency, KoaApp, Principals, Writes, PublicPages, StaffPages, Visitors];
 
 /** System of record and face: people, events, templates, access, and everything that is shown over HTTP. */
@@ -64,18 +70,20 @@ export const portalModule = defineModule({
     { message: ingestBatch, concurrency: 32, transactional: IngestBatchHandler },
     { message: erasePerson, concurrency: 1, transactional: ErasureHandler },
     { message: unsubscribed, concurrency: 8, transactional: UnsubscribedHandler },
+    { message: exportRequested, concurrency: 1, effect: ExportHandler },
   ],
   hears: [eventRecorded, personChanged, deliveryUpdated],
   retention: [
     { name: 'events', table: 'events', key: ['id'], time: 'received_at', oldestFirst: true },
     { name: 'audit', table: 'audit_entries', key: ['id'], time: 'time', oldestFirst: true },
   ],
-  publishes: [ingestBatch, erasePerson, eventRecorded, personChanged, templatePublished],
+  publishes: [exportRequested, ingestBatch, erasePerson, eventRecorded, personChanged, templatePublished],
   settings: PortalSettings,
-  parts: [...access, ...people, Templates, Live, ...routes, ...web],
-  lifecycles: [Forgetting, Live],
+  parts: [...access, ...people, ...exports, Templates, Live, ...routes, ...web],
+  lifecycles: [Forgetting, ExportExpiry, Live],
+  usesBlobs: true,
   replicable: true,
   http: PortalSurface,
   greeting: Setup,
-  operator: { 'demo-key': DemoKey },
+  operator: { 'demo-key': DemoKey, export: ExportCommand },
 });

@@ -8,6 +8,8 @@ export const PortalSettings = z.strictObject({
    * header is not believed. Logins are throttled, and the audit log is written, by the address found this way.
    */
   trustedProxies: z.int().min(0).max(5).default(0),
+  /** How long the file of an export can be fetched, hours; then it is deleted. */
+  exportHours: z.int().min(1).max(720).default(48),
   ingest: IngestSettings.prefault({}),
 });
 export type PortalSettings = z.infer<typeof PortalSettings>;

@@ -23,6 +23,7 @@ export interface Tables {
   events: EventRow;
   seen_messages: SeenMessageRow;
   ingest_problems: IngestProblemRow;
+  exports: ExportRow;
 }
 
 export interface WorkspaceRow {
@@ -220,4 +221,22 @@ export interface IngestProblemRow {
   type: string | null;
   reason: string;
   detail: string;
+}
+
+export interface ExportRow {
+  id: string;
+  workspace_id: string;
+  what: string;
+  format: string;
+  state: string;
+  /** Why it has failed; null otherwise. */
+  reason: string | null;
+  /** Known when it is done. */
+  rows: number | null;
+  bytes: number | null;
+  created_at: number;
+  /** Id of the user or key that asked for it. */
+  created_by: string;
+  /** When the file, and the row, may go. */
+  expires_at: number;
 }

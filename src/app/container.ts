@@ -7,6 +7,7 @@ import { Publisher } from '../kernel/message.ts';
 import { type HttpSurface, type Injectable, Installation, type ModuleDefinition, Settings } from '../kernel/module.ts';
 import { System } from '../kernel/system.ts';
 import { Log, Metrics } from '../kernel/telemetry.ts';
+import { Blobs } from '../ports/blob.ts';
 import type { Bus, QueueSettings } from '../ports/bus.ts';
 import { Channels } from '../ports/channel.ts';
 import { DeadLetters } from '../ports/dead-letters.ts';
@@ -46,6 +47,8 @@ export interface CompositionOptions {
   /** Queues of modules that run elsewhere and consume from this bus: declared before anybody publishes, like those of the modules here. */
   readonly queuesElsewhere?: readonly QueueSettings[];
   readonly channels: Channels;
+  /** Started by whoever composes, like the channels. */
+  readonly blobs: Blobs;
   /** How long rows are kept; left out: the inbox's for a week, all others for good. */
   readonly retention?: KeptDays;
   /** Left out: nothing is held. */
@@ -155,6 +158,7 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
   container.bind(Installation).toConstantValue(options.installation);
   container.bind(System).toConstantValue(options.system);
   container.bind(Channels).toConstantValue(options.channels);
+  if (definition.usesBlobs === true) container.bind(Blobs).toConstantValue(options.blobs);
   container.bind(Settings).toConstantValue(options.settings[definition.name]);
   container.bind(Store).toConstantValue(store);
   container.bind(Publisher).toConstantValue(new BusPublisher({ module: definition.name, publishes, bus, outbox: store, clock }));

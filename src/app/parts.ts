@@ -1,3 +1,4 @@
+import { blobDrivers } from '../../adapters/blob/catalog.ts';
 import { busDrivers } from '../../adapters/bus/catalog.ts';
 import { channelDrivers } from '../../adapters/channel/catalog.ts';
 import { sharedCacheDrivers } from '../../adapters/cache/catalog.ts';
@@ -14,6 +15,7 @@ export const parts: Parts = {
   storage: storageDrivers,
   bus: busDrivers,
   channel: channelDrivers,
+  blob: blobDrivers,
   registry: registryDrivers,
   cache: sharedCacheDrivers,
 };

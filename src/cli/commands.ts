@@ -18,6 +18,7 @@ export const commands: Readonly<Record<string, Listed>> = {
   restore: { summary: 'Make an installation of a backup, with sending held.', load: async () => (await import('./restore.ts')).restore },
   sending: { summary: 'See whether sending is held and what would go out, and let it go.', load: async () => (await import('./sending.ts')).sending },
   storage: { summary: "Take the modules' data to other storages, compare both sides, or stay with the old ones.", load: async () => (await import('./storage.ts')).storage },
+  export: { summary: 'Write all people or events of a workspace to a file.', load: async () => (await import('./export.ts')).exportCommand },
   contracts: { summary: 'Write down contracts and messages as JSON Schemas and AsyncAPI.', load: async () => (await import('./contracts.ts')).contracts },
   top: { summary: 'Watch the hosts live: modules, the calls between them, connections and queues.', load: async () => (await import('./top.ts')).top },
   demo: { summary: "Fill a workspace with an insurance agency's invented data, and keep events coming in.", load: async () => (await import('./demo.ts')).demo },

@@ -1,6 +1,6 @@
 import { type Config, readConfig } from '../app/config/config.ts';
 import { formatProblem } from '../app/config/problem.ts';
-import { checkBus, checkChannels, checkClock, checkDataDir, checkNode, checkPort, checkSending, type Finding } from '../app/host/checks.ts';
+import { checkBlobs, checkBus, checkChannels, checkClock, checkDataDir, checkNode, checkPort, checkSending, type Finding } from '../app/host/checks.ts';
 import { checkPeers, checkSharedCaches } from '../app/host/peer-checks.ts';
 import { checkQueues } from '../app/host/queue-checks.ts';
 import { parts } from '../app/parts.ts';
@@ -55,6 +55,7 @@ async function checkHere(config: Config, args: Args, io: Io): Promise<Finding[]>
     ...(modules.some(({ usesChannels }) => usesChannels) ? await checkChannels(config, parts) : []),
     ...(await checkQueues(config)),
     ...checkSending(config),
+    ...(await checkBlobs(config, parts)),
     ...(host === undefined ? [{ check: 'hosts', state: 'warn', detail: `there are several, and none was named: ${names.join(', ')}`, remedy: `Say which one this machine runs, e.g. --host ${names[0]}; then the others are looked for too.` } as const] : []),
     ...(host !== undefined && config.hosts[host]!.listen !== undefined ? await checkPeers(config, host, parts) : await checkSharedCaches(config, parts)),
   ];

@@ -96,6 +96,8 @@ export interface ModuleDefinition<T = any, S = any> {
   readonly lifecycles: readonly Injectable<Lifecycle>[];
   /** True when its classes inject `Channels`: they are opened only where such a module runs. */
   readonly usesChannels?: boolean;
+  /** True when its classes inject `Blobs`: they are opened only where such a module runs. */
+  readonly usesBlobs?: boolean;
   /** True when several processes may run it over one database: it keeps nothing in memory that another one must know. */
   readonly replicable?: boolean;
   readonly http?: Injectable<HttpSurface>;

@@ -64,6 +64,7 @@ const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
   pg: ['adapters/storage/postgres/'],
   'node-zookeeper-client': ['adapters/registry/zookeeper/'],
   stompit: ['adapters/bus/activemq/'],
+  aws4fetch: ['adapters/blob/s3/'],
 };
 
 /** Where the environment may be read: everything below gets what it needs as an argument. */

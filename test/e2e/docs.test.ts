@@ -154,19 +154,38 @@ test('the commands of the guide to storages work as they stand: moved, found to 
   }
 });
 
+test('the commands of the guide to exports work as they stand', async () => {
+  const server = await Multilith.start();
+  const folder = mkdtempSync(join(scratch, 'exports-'));
+  try {
+    const workspace = await TestWorkspace.create(server);
+    await workspace.send([{ type: 'identify', userId: 'cust-1', traits: { email: 'ana@example.com' } }, { type: 'track', userId: 'cust-1', event: 'Quote Requested' }]);
+    await workspace.until('/api/v1/events', ({ items }) => items.length === 1);
+    const env = { MULTILITH_DATA: server.dataDir, BASE: server.url, KEY: workspace.key };
+    const { code, out, error } = await run('bash', ['-euo', 'pipefail', '-c', `${NPM}\n${blocksOf(page('docs/exports.md'), 'sh').join('\n')}`], folder, env);
+    assert.equal(code, 0, `${out}\n${error}`);
+    const [people, again, events] = ['people.csv', 'people-too.csv', 'events.ndjson'].map((name) => readFileSync(join(folder, name), 'utf8'));
+    assert.match(people!, /^personId,[^\n]*\r\n[^\n]*cust-1,ana@example\.com/);
+    assert.equal(again, people);
+    assert.equal((JSON.parse(events!) as { name: string }).name, 'Quote Requested');
+  } finally {
+    await server.dispose();
+  }
+});
+
 test('the examples of topologies have nothing wrong', () => {
-  const blocks = ['docs/operating.md', 'docs/workers.md'].flatMap((name) => blocksOf(page(name), 'yaml'));
+  const blocks = ['docs/operating.md', 'docs/workers.md', 'docs/exports.md'].flatMap((name) => blocksOf(page(name), 'yaml'));
   assert.ok(blocks.length > 0);
   for (const [index, block] of blocks.entries()) {
     const file = join(scratch, `example-${index}.yaml`);
     writeFileSync(file, block);
-    assert.deepEqual(readConfig({ topology: file, env: { SMTP_PASSWORD: 'secret' }, cwd: scratch }, parts).problems, []);
+    assert.deepEqual(readConfig({ topology: file, env: { SMTP_PASSWORD: 'secret', S3_KEY_ID: 'key', S3_SECRET: 'secret' }, cwd: scratch }, parts).problems, []);
   }
 });
 
 test("the operator's pages name every setting, variable and command", () => {
   const text = `${page('docs/operating.md')}${page('docs/storage.md')}`;
-  const drivers = [parts.storage, parts.bus, parts.channel].flatMap((catalog) => Object.values(catalog));
+  const drivers = [parts.storage, parts.bus, parts.channel, parts.blob].flatMap((catalog) => Object.values(catalog));
   const settings = [...keysAt(ConfigSchema, []), ...['http', 'log', 'shutdown', 'hosts.x', 'calls.x'].flatMap((path) => keysAt(ConfigSchema, path.split('.')))];
   const own = [...drivers.map(({ settings: schema }) => schema), ...parts.modules.map((module) => module.settings)].flatMap((schema) => keysAt(schema, []));
   const missing = [...settings, ...own].filter((name) => !new RegExp(`[\`.]${name}[\`.]`).test(text));

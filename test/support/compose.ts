@@ -1,3 +1,4 @@
+import { blobDrivers } from '../../adapters/blob/catalog.ts';
 import { busDrivers } from '../../adapters/bus/catalog.ts';
 import { sqlite } from '../../adapters/storage/sqlite/driver.ts';
 import type { Clock } from '../../src/kernel/clock.ts';
@@ -38,6 +39,7 @@ export function composeForTest(options: TestCompositionOptions): TestComposition
   const context = testContext({ ...(options.clock && { clock: options.clock }), ...(options.log && { log: options.log }), ...(options.dataDir && { dataDir: options.dataDir }) });
   const openStorage = (name: string) => moduleStorage(context, name);
   const bus = busDrivers.embedded.create(busDrivers.embedded.settings.parse({}), { ...context, openStorage: (name) => sqlite.create(sqlite.settings.parse({}), { ...context, name }) });
+  const blobs = blobDrivers.fs.create(blobDrivers.fs.settings.parse({}), context);
   const composition = compose({
     ...context,
     modules: options.modules,
@@ -49,14 +51,20 @@ export function composeForTest(options: TestCompositionOptions): TestComposition
     outbox: { maxBytes: options.outboxBytes ?? 1_073_741_824 },
     queuesElsewhere: options.queuesElsewhere ?? [],
     channels: options.channels ?? new Map(),
+    blobs,
     settings: Object.fromEntries(options.modules.map((m) => [m.name, m.settings.parse(options.settings?.[m.name] ?? {})])),
   });
   return {
     ...composition,
     bus,
     dataDir: context.dataDir,
+    async start() {
+      await blobs.start();
+      await composition.start();
+    },
     async dispose() {
       await composition.stop(10_000);
+      await blobs.stop(1_000);
       if (options.dataDir === undefined) context.remove();
     },
   };

@@ -105,7 +105,7 @@ function askServer(port: number, path: string, { method = 'GET', headers = {}, b
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('end', () => {
         const text = Buffer.concat(chunks).toString();
-        resolve({ status: response.statusCode!, headers: response.headers, text, json: /json/.test(response.headers['content-type'] ?? '') ? JSON.parse(text) : undefined });
+        resolve({ status: response.statusCode!, headers: response.headers, text, json: /[/+]json/.test(response.headers['content-type'] ?? '') ? JSON.parse(text) : undefined });
       });
       response.on('error', reject);
     });

@@ -5,6 +5,7 @@ import { parentPort, threadId } from 'node:worker_threads';
 import { inject, injectable } from 'inversify';
 import type { Kysely } from 'kysely';
 import { z } from 'zod';
+import { blobDrivers } from '../../adapters/blob/catalog.ts';
 import { busDrivers } from '../../adapters/bus/catalog.ts';
 import { sharedCacheDrivers } from '../../adapters/cache/catalog.ts';
 import { channelDrivers } from '../../adapters/channel/catalog.ts';
@@ -295,6 +296,7 @@ export const troubledParts: Parts = {
   storage: storageDrivers,
   bus: busDrivers,
   channel: channelDrivers,
+  blob: blobDrivers,
   registry: registryDrivers,
   cache: sharedCacheDrivers,
   thread: new URL('./troubled-thread.js', import.meta.url),

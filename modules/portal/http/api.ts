@@ -56,7 +56,7 @@ export class Api {
     const { bytes, body } = await this.#body(spec, context, call);
     const request: ApiRequest<unknown, unknown, unknown> = { params, query, body, principal, call, ifMatch: readIfMatch(spec, headers), address: scope.address };
     const handle = () => spec.handle(request as Parameters<AnyRoute['handle']>[0]);
-    if (spec.stream === true) {
+    if (spec.stream !== undefined) {
       if (context.method === 'HEAD') return void (context.status = 200);
       const { stream } = await handle();
       stream!(context.res);
@@ -82,7 +82,7 @@ export class Api {
       if (spec.method !== 'GET') this.#principals.refuseOtherSites(context.req.headers);
       return null;
     }
-    const asked = spec.stream === true ? (new URLSearchParams(context.querystring).get('workspace') ?? undefined) : undefined;
+    const asked = spec.stream !== undefined ? (new URLSearchParams(context.querystring).get('workspace') ?? undefined) : undefined;
     const principal = await this.#principals.find(context.req.headers, headerOf(context.req.headers, WORKSPACE_HEADER) ?? asked);
     scope.principal = principal;
     if (principal === null) throw new Fault('unauthenticated', 'Log in, or send an API key as `Authorization: Bearer ml_…`.', { reason: 'login_required' });

@@ -54,7 +54,7 @@ export function openApiOf(routes: readonly AnyRoute[], publicUrl: string): JsonO
 function operationOf(spec: AnyRoute): JsonObject {
   const security = spec.access === 'public' ? [] : spec.access === 'session' ? [{ session: [] }] : [{ apiKey: [spec.access] }, { session: [] }];
   const status = String(spec.status ?? 200);
-  const type = spec.stream === true ? 'text/event-stream' : 'application/json';
+  const type = spec.stream ?? 'application/json';
   return {
     operationId: spec.id,
     tags: [spec.tag],
@@ -76,7 +76,7 @@ function headersOf(spec: AnyRoute): JsonObject {
 
 function parametersOf(spec: AnyRoute): JsonObject[] {
   const parameters = [...fieldsOf(spec.params, 'path'), ...fieldsOf(spec.query, 'query')];
-  if (spec.access !== 'public' && spec.stream !== true) parameters.push(header('Multilith-Workspace', 'With a session: which workspace; the first one joined without it.'));
+  if (spec.access !== 'public' && spec.stream === undefined) parameters.push(header('Multilith-Workspace', 'With a session: which workspace; the first one joined without it.'));
   if (isIdempotent(spec)) parameters.push(header('Idempotency-Key', 'The same key with the same request has one effect and one answer for 24 hours.', { minLength: 1, maxLength: 255 }));
   if (spec.ifMatch === true && spec.method !== 'GET') parameters.push(header('If-Match', 'The ETag that the change was made on; 412 when there is another one now.'));
   return parameters;

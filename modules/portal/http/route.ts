@@ -71,8 +71,8 @@ export interface RouteSpec<P extends z.ZodObject, Q extends z.ZodObject, B exten
   readonly timeoutMs?: number;
   /** Default 131,072. */
   readonly maxBodyBytes?: number;
-  /** Answers server-sent events; `handle` answers `stream`. */
-  readonly stream?: boolean;
+  /** `handle` answers `stream`, of this content type. */
+  readonly stream?: string;
   /** Changes nothing, though it is no GET: not in the audit log. */
   readonly readsOnly?: boolean;
   handle(request: ApiRequest<z.infer<P>, z.infer<Q>, z.infer<B>>): Promise<ApiAnswer<z.input<A>>>;

@@ -42,6 +42,7 @@ export interface Config {
   /** `host`: the one that keeps the messages; null for a bus that every host reaches. */
   readonly bus: Chosen & { readonly host: string | null };
   readonly channels: Readonly<Record<string, Chosen>>;
+  readonly blobs: Chosen;
   /** Each module's settings as its own schema parsed them. */
   readonly modules: Readonly<Record<string, unknown>>;
   readonly retention: ConfigShape['retention'];
@@ -126,6 +127,7 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
     storage,
     bus: { ...bus, host: keeper ?? (Object.keys(hosts).length === 1 ? Object.keys(hosts)[0]! : null) },
     channels,
+    blobs: choose(shape.blobs, ['blobs'], parts.blob, checking),
     modules: modulesOf(shape.modules, parts.modules, checking),
     retention,
     log,
@@ -136,10 +138,10 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
 }
 
 /** As it would stand in a file that leaves nothing to defaults. */
-function asWritten({ http, registry, caches, storage, bus, channels, ...rest }: Omit<Config, 'shown'>): object {
+function asWritten({ http, registry, caches, storage, bus, channels, blobs, ...rest }: Omit<Config, 'shown'>): object {
   const { topology: _, dataDir, publicUrlGiven: __, ...same } = rest;
   const section = ({ driver, settings }: Chosen) => ({ driver, ...(settings as object) });
-  return { data: dataDir, ...same, http: { ...http, listen: `${http.listen.host}:${http.listen.port}` }, registry: section(registry), caches: mapEntries(caches, section), storage: mapEntries(storage, section), bus: { ...section(bus), ...(bus.host !== null && { host: bus.host }) }, channels: mapEntries(channels, section) };
+  return { data: dataDir, ...same, http: { ...http, listen: `${http.listen.host}:${http.listen.port}` }, registry: section(registry), caches: mapEntries(caches, section), storage: mapEntries(storage, section), bus: { ...section(bus), ...(bus.host !== null && { host: bus.host }) }, channels: mapEntries(channels, section), blobs: section(blobs) };
 }
 
 function choose(section: { readonly driver: string }, path: readonly string[], catalog: Catalog<unknown>, checking: Checking): Chosen {

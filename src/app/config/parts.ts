@@ -2,6 +2,7 @@ import { systemClock } from '../../kernel/clock.ts';
 import type { Driver, DriverContext } from '../../kernel/driver.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
 import type { Log, Metrics } from '../../kernel/telemetry.ts';
+import type { Blobs } from '../../ports/blob.ts';
 import type { Bus, BusWire, QueueSettings } from '../../ports/bus.ts';
 import type { SharedCache } from '../../ports/cache.ts';
 import type { Channel } from '../../ports/channel.ts';
@@ -31,6 +32,7 @@ export interface Parts {
   readonly storage: Catalog<Storage>;
   readonly bus: BusCatalog;
   readonly channel: Catalog<Channel>;
+  readonly blob: Catalog<Blobs>;
   readonly registry: Catalog<Registry>;
   /** The second tier. */
   readonly cache: Catalog<SharedCache>;

@@ -108,6 +108,8 @@ export const ConfigSchema = z.strictObject({
   outbox: z.strictObject({ maxBytes: z.int().min(1_048_576).max(1_099_511_627_776).default(1_073_741_824) }).prefault({}),
   /** Ways out of the house by the name that automations use. */
   channels: z.record(Name, DriverSection).default({ email: { driver: 'outbox' } }),
+  /** Where large files lie, such as exports. */
+  blobs: DriverSection.default({ driver: 'fs' }),
   /** Each module's own settings. */
   modules: z.record(Name, z.record(z.string(), z.unknown())).default({}),
   retention: Retention.prefault({}),

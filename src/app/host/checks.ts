@@ -9,7 +9,7 @@ import { probe, type Chosen, type Parts } from '../config/parts.ts';
 import { isRunning } from '../control/client.ts';
 import { BootProblem } from './boot-problem.ts';
 import { prepareDataDir } from './data-dir.ts';
-import { createBus, createChannel } from './drivers.ts';
+import { createBlobs, createBus, createChannel } from './drivers.ts';
 import { holdText, readHold } from './sending-hold.ts';
 
 /** What one look at this machine found. */
@@ -125,6 +125,13 @@ function checkFsync(dataDir: string): Finding {
   } finally {
     rmSync(path, { force: true });
   }
+}
+
+/** Where exports go, when that is not a folder of this host. */
+export async function checkBlobs({ blobs: chosen, dataDir }: Config, parts: Parts): Promise<Finding[]> {
+  if (chosen.driver === 'fs') return [];
+  const { ok, detail } = await createBlobs(chosen, parts, probe(dataDir)).check();
+  return [{ check: 'blobs', state: ok ? 'ok' : 'warn', detail: `${chosen.driver}: ${detail}`, ...(!ok && { remedy: 'Correct endpoint, bucket and key of blobs; until then nothing can be exported.' }) }];
 }
 
 /** What a restored copy waits for. */

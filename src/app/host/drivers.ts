@@ -1,5 +1,6 @@
 import { join, resolve } from 'node:path';
 import type { DriverContext } from '../../kernel/driver.ts';
+import type { Blobs } from '../../ports/blob.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { SharedCache } from '../../ports/cache.ts';
 import type { Channel } from '../../ports/channel.ts';
@@ -21,6 +22,11 @@ export function createBus({ driver, settings }: Chosen, parts: Parts, context: D
 /** A channel that the configuration chose, by the name that it has there. */
 export function createChannel(name: string, { driver, settings }: Chosen, parts: Parts, context: DriverContext, onOpen = justMake): Channel {
   return parts.channel[driver]!.create(settings, { ...context, name, openStorage: ownStorage(parts, context, onOpen) });
+}
+
+/** Where large files lie. */
+export function createBlobs({ driver, settings }: Chosen, parts: Parts, context: DriverContext): Blobs {
+  return parts.blob[driver]!.create(settings, context);
 }
 
 /** The database of a module, as the configuration chose it. */

@@ -7,6 +7,7 @@ import { newId } from '../../kernel/ids.ts';
 import { type Lifecycle, StartStop, throwAll } from '../../kernel/lifecycle.ts';
 import type { Installation, ModuleDefinition } from '../../kernel/module.ts';
 import { type HostStatus, type ModuleStatus, STATUS_MS, type System } from '../../kernel/system.ts';
+import type { Blobs } from '../../ports/blob.ts';
 import type { Bus, QueueSettings } from '../../ports/bus.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Storage } from '../../ports/storage.ts';
@@ -27,7 +28,7 @@ import { leaveDataDir, takeDataDir } from '../control/socket.ts';
 import type { ModuleThreads } from '../thread/module-threads.ts';
 import { BootProblem } from './boot-problem.ts';
 import { prepareDataDir } from './data-dir.ts';
-import { createChannel } from './drivers.ts';
+import { createBlobs, createChannel } from './drivers.ts';
 import { HealthSurface } from './health.ts';
 import { HttpServer } from './http-server.ts';
 import { inTime } from './in-time.ts';
@@ -83,6 +84,7 @@ export class Host implements Lifecycle {
   readonly #storages: KeptStorages;
   readonly #backups: Backups;
   #channels: ReadonlyMap<string, Channel> = new Map();
+  #blobs: Blobs | undefined;
   #composition: Composition | undefined;
 
   constructor(config: Config, name: string, parts: Parts, log: HostLog) {
@@ -168,12 +170,14 @@ export class Host implements Lifecycle {
     if (this.#peers?.remoteBus === undefined) this.#keptBus = new KeptBus({ config: this.#config, host: this.name, parts: this.#parts, context: this.#context, readTopology: this.#readTopology, onOpen: this.#keep });
     this.#bus = this.#peers?.remoteBus ?? this.#keptBus!.bus;
     this.#channels = this.#createChannels();
+    this.#blobs = createBlobs(this.#config.blobs, this.#parts, this.#context);
     this.#threads = await this.#createThreads(this.#bus, secret);
     this.#composition = this.#compose(this.#bus, secret);
     this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, storages: this.#storages, backups: this.#backups, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
     this.#metrics.watchEdges({ edges: () => [...(this.#threads?.edgeTotals() ?? []), ...(this.#peers?.edgeTotals() ?? [])], connections: () => this.#peers?.connections() ?? [] });
     await this.#peers?.start({ targets: [...this.#composition.targets, ...(this.#threads?.targets ?? [])], bus: this.#bus, status: () => this.#hostStatus() });
     for (const channel of this.#channels.values()) await channel.start();
+    if (this.#modules.some(({ usesBlobs }) => usesBlobs)) await this.#blobs.start();
     await this.#composition.start();
     await this.#threads?.start();
     this.#peers?.busRuns(this.#bus);
@@ -201,6 +205,7 @@ export class Host implements Lifecycle {
     await step(this.#threads?.stop(leftMs() * THREADS_SHARE));
     await step(this.#composition?.stop(leftMs()));
     for (const channel of this.#channels.values()) await step(channel.stop(leftMs()));
+    await step(this.#blobs?.stop(leftMs()));
     await step(this.#peers?.stop(leftMs()));
     // Last, since with it the data directory is free for the next process.
     if (this.#control !== undefined) await leaveDataDir(this.#control, this.#config.dataDir, this.name);
@@ -265,6 +270,7 @@ export class Host implements Lifecycle {
       // An event that comes before its subscriber's host or thread has ever started would be kept by nobody.
       queuesElsewhere: config.bus.host === this.name || config.bus.host === null ? [...this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))), ...this.#workerQueues] : [],
       channels: this.#channels,
+      blobs: this.#blobs!,
       retention: keptDays(config),
       sending: this.#sending!,
       settings: config.modules,

@@ -4,7 +4,7 @@ import type { MessageDefinition } from '../../kernel/message.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
 import type { Config } from '../config/config.ts';
 import { isOnThread, REACH, viaBetween } from '../config/placement.ts';
-import type { Parts } from '../config/parts.ts';
+import { probe, type Parts } from '../config/parts.ts';
 import type { Problem } from '../config/problem.ts';
 import type { Tree } from '../config/tree.ts';
 
@@ -88,7 +88,7 @@ export function planOf(config: Config, parts: Parts): Plan {
     calls,
     messages,
     settings: config.shown,
-    findings: [...findUnserved(parts.modules), ...findCycles(calls), ...findChatty(calls), ...findLoose(messages), ...findLocalLinks(config)],
+    findings: [...findUnserved(parts.modules), ...findCycles(calls), ...findChatty(calls), ...findLoose(messages), ...findLocalLinks(config), ...findLocalFiles(config, parts)],
   };
 }
 
@@ -169,4 +169,11 @@ function findLoose(messages: readonly PlannedMessage[]): Problem[] {
 function findLocalLinks({ publicUrlGiven, channels }: Config): Problem[] {
   if (publicUrlGiven || Object.values(channels).every(({ driver }) => driver === 'outbox')) return [];
   return [{ severity: 'warning', path: 'publicUrl', expected: 'mails leave the house, and their unsubscribe links lead to this machine alone; give the address that recipients reach it at, e.g. MULTILITH_PUBLIC_URL=https://mail.agency.example' }];
+}
+
+/** Files of several processes that each may have to itself. */
+function findLocalFiles({ hosts, blobs: { driver, settings } }: Config, parts: Parts): Problem[] {
+  const isShared = Object.values(hosts).some(({ modules, replicas }) => replicas > 1 && parts.modules.some(({ name, usesBlobs }) => usesBlobs && modules.includes(name)));
+  if (!isShared || parts.blob[driver]!.create(settings, probe('.')).spansHosts) return [];
+  return [{ severity: 'warning', path: 'blobs', expected: `${driver} keeps files in a folder, and exports can be fetched from those processes alone that share it: put it where all of them reach it (blobs.directory), or take s3` }];
 }

@@ -6,6 +6,7 @@ import { StartStop } from '../../kernel/lifecycle.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
 import type { EdgeStatus, System } from '../../kernel/system.ts';
 import type { Log } from '../../kernel/telemetry.ts';
+import type { Blobs } from '../../ports/blob.ts';
 import type { Channel } from '../../ports/channel.ts';
 import type { Identity } from '../../ports/transport.ts';
 import { busContract } from '../../fabric/bus-contract.ts';
@@ -19,7 +20,7 @@ import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
 import { keptDays } from '../config/kept-days.ts';
 import type { Parts } from '../config/parts.ts';
 import { compose, type Composition } from '../container.ts';
-import { createChannel, createStorage } from '../host/drivers.ts';
+import { createBlobs, createChannel, createStorage } from '../host/drivers.ts';
 import { SendingHold } from '../host/sending-hold.ts';
 import type { EdgeReading } from '../host/edge-metrics.ts';
 import { createThreadMetrics } from '../host/metrics.ts';
@@ -84,6 +85,7 @@ class ThreadModule {
   readonly #edges = new Map<string, Edge>();
   readonly #bus: RemoteBus;
   readonly #channels: ReadonlyMap<string, Channel>;
+  readonly #blobs: Blobs;
   readonly #sending: SendingHold;
   readonly #composition: Composition;
   readonly #server;
@@ -105,6 +107,7 @@ class ThreadModule {
     const { clock, log } = context;
     this.#bus = new RemoteBus({ stub: bindRemote(busContract, this.#replicas, this.#edgeTo(busContract.name)), clock, log });
     this.#channels = this.#definition.usesChannels ? new Map(Object.entries(data.config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, parts, context)])) : new Map();
+    this.#blobs = createBlobs(data.config.blobs, parts, context);
     this.#sending = new SendingHold(data.config.dataDir, clock);
     this.#composition = this.#compose();
     this.#server = rpcWith(BETWEEN_THREADS).serve(identity, new Serving(this.#composition.targets, log as Log));
@@ -168,6 +171,7 @@ class ThreadModule {
     this.#replicas.update(['main thread']);
     while (!this.#replicas.ready) await new Promise<void>((resolve) => this.#replicas.patience.onceChanged(resolve));
     for (const channel of this.#channels.values()) await channel.start();
+    if (this.#definition.usesBlobs) await this.#blobs.start();
     await this.#composition.start();
   }
 
@@ -179,6 +183,7 @@ class ThreadModule {
       this.#quiesce();
       await this.#composition.stop(leftMs());
       for (const channel of this.#channels.values()) await channel.stop(leftMs());
+      await this.#blobs.stop(leftMs());
     } finally {
       await this.#replicas.stop(leftMs());
     }
@@ -207,6 +212,7 @@ class ThreadModule {
       bus: this.#bus,
       outbox: config.outbox,
       channels: this.#channels,
+      blobs: this.#blobs,
       retention: keptDays(config),
       sending: this.#sending,
       settings: config.modules,

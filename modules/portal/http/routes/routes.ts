@@ -4,6 +4,7 @@ import { ApiKeyRoutes } from './api-key-routes.ts';
 import { AuditRoutes } from './audit-routes.ts';
 import { AutomationRoutes } from './automation-routes.ts';
 import { DeliveryRoutes } from './delivery-routes.ts';
+import { ExportRoutes } from './export-routes.ts';
 import { PeopleRoutes } from './people-routes.ts';
 import { QueueRoutes } from './queue-routes.ts';
 import { SessionRoutes } from './session-routes.ts';
@@ -23,11 +24,12 @@ export class Routes {
     @inject(TemplateRoutes) templates: TemplateRoutes,
     @inject(AutomationRoutes) automations: AutomationRoutes,
     @inject(DeliveryRoutes) deliveries: DeliveryRoutes,
+    @inject(ExportRoutes) exports: ExportRoutes,
     @inject(ApiKeyRoutes) apiKeys: ApiKeyRoutes,
     @inject(AuditRoutes) audit: AuditRoutes,
     @inject(QueueRoutes) queues: QueueRoutes,
     @inject(SystemRoutes) system: SystemRoutes,
   ) {
-    this.all = [session, workspaces, people, templates, automations, deliveries, apiKeys, audit, queues, system].flatMap((group) => group.routes);
+    this.all = [session, workspaces, people, templates, automations, deliveries, exports, apiKeys, audit, queues, system].flatMap((group) => group.routes);
   }
 }

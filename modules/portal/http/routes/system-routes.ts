@@ -62,7 +62,7 @@ export class SystemRoutes implements RouteGroup {
         tag: 'System',
         summary: 'What changes, as server-sent events: `changes` with counts of people and events and with deliveries that came to rest, at most four times a second. Nothing is replayed.',
         access: 'read',
-        stream: true,
+        stream: 'text/event-stream',
         query: z.strictObject({ workspace: Id.optional() }),
         answer: z.string(),
         faults: ['too_many_streams'],

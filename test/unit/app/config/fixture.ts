@@ -30,6 +30,7 @@ export const parts: Parts = {
     ...one('outbox', z.strictObject({ keepDays: z.int().default(30) }), {}),
     ...one('smtp', z.strictObject({ host: z.string(), port: z.int().min(1).max(65_535).default(587), security: z.enum(['starttls', 'tls', 'none']).default('starttls'), username: z.string().optional(), password: z.string().optional() }), {}),
   },
+  blob: one('fs', z.strictObject({}), {}),
   registry: { ...one<Registry>('static', z.strictObject({}), {}), ...one<Registry>('zookeeper', z.strictObject({ servers: z.array(z.string()) }), {}) },
   cache: { ...one<SharedCache>('memcached', z.strictObject({ timeoutMs: z.int().default(100) }), {}), ...one<SharedCache>('redis', z.strictObject({}), {}) },
 };

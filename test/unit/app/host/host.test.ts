@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
 import { injectable } from 'inversify';
 import { z } from 'zod';
+import { blobDrivers } from '../../../../adapters/blob/catalog.ts';
 import { busDrivers } from '../../../../adapters/bus/catalog.ts';
 import { sharedCacheDrivers } from '../../../../adapters/cache/catalog.ts';
 import { channelDrivers } from '../../../../adapters/channel/catalog.ts';
@@ -82,7 +83,7 @@ const echo = defineModule({
   greeting: Greeting,
   operator: { double: Double },
 });
-const parts: Parts = { modules: [echo], storage: storageDrivers, bus: busDrivers, channel: channelDrivers, registry: registryDrivers, cache: sharedCacheDrivers };
+const parts: Parts = { modules: [echo], storage: storageDrivers, bus: busDrivers, channel: channelDrivers, blob: blobDrivers, registry: registryDrivers, cache: sharedCacheDrivers };
 
 const root = mkdtempSync(join(tmpdir(), 'multilith-host-'));
 after(() => rmSync(root, { recursive: true, force: true }));

@@ -1,0 +1,83 @@
+import { inject, injectable } from 'inversify';
+import type { Compilable, Kysely } from 'kysely';
+import type { z } from 'zod';
+import { Clock } from '../../../src/kernel/clock.ts';
+import { toFault } from '../../../src/kernel/fault.ts';
+import type { Received } from '../../../src/kernel/message.ts';
+import type { EffectHandler } from '../../../src/kernel/module.ts';
+import { Blobs } from '../../../src/ports/blob.ts';
+import { Store } from '../../../src/ports/storage.ts';
+import type { ExportRow, Tables } from '../tables.ts';
+import { EXPORTED, type Exported, FORMATS, type Row } from './export-text.ts';
+import { blobKey, type exportRequested } from './exports.ts';
+
+/** Turned into text in one go: few milliseconds. */
+const BATCH_ROWS = 500;
+/** What cannot be written for so long has failed. */
+const GIVE_UP_MS = 6 * 3_600_000;
+const AGAIN_MS = 10_000;
+
+/** By an index, in its order: a snapshot is read on while others write. */
+const QUERIES = {
+  people: (db: Kysely<Tables>, workspace: string) =>
+    db
+      .selectFrom('people')
+      .select(['id', 'user_id', 'email', 'time_zone', 'consent_email', 'attributes_json', 'created_at', 'updated_at'])
+      .where('workspace_id', '=', workspace)
+      .where('gone', '=', 0)
+      .orderBy('id'),
+  events: (db: Kysely<Tables>, workspace: string) =>
+    db.selectFrom('events').select(['id', 'person_id', 'type', 'name', 'properties_json', 'context_json', 'time', 'received_at']).where('workspace_id', '=', workspace).orderBy('id'),
+} as const satisfies Record<keyof typeof EXPORTED, (db: Kysely<Tables>, workspace: string) => Compilable<Row>>;
+
+interface Written {
+  rows: number;
+}
+
+/** Writes an export's file over one snapshot. Cut off, it begins anew; told of again when it is done, it does nothing. */
+@injectable()
+export class ExportHandler implements EffectHandler<z.infer<(typeof exportRequested)['schema']>> {
+  readonly #store: Store<Tables>;
+  readonly #blobs: Blobs;
+  readonly #clock: Clock;
+
+  constructor(@inject(Store) store: Store<Tables>, @inject(Blobs) blobs: Blobs, @inject(Clock) clock: Clock) {
+    this.#store = store;
+    this.#blobs = blobs;
+    this.#clock = clock;
+  }
+
+  async perform({ workspace, payload, last }: Received<z.infer<(typeof exportRequested)['schema']>>, signal: AbortSignal): Promise<{ readonly notBefore: number; readonly reason: string } | undefined> {
+    const row = await this.#store.db.selectFrom('exports').selectAll().where('workspace_id', '=', workspace!).where('id', '=', payload.exportId).executeTakeFirst();
+    if (row?.state !== 'running') return undefined;
+    const written: Written = { rows: 0 };
+    try {
+      const bytes = await this.#blobs.write(blobKey(row.workspace_id, row.id), this.#content(row, written, signal), signal);
+      await this.#settle(row, { state: 'done', rows: written.rows, bytes });
+    } catch (thrown) {
+      if (signal.aborted) return { notBefore: this.#clock.now(), reason: 'stopping' };
+      const { code, reason } = toFault(thrown);
+      const mayPass = code === 'unavailable' || code === 'exhausted';
+      if (mayPass && this.#clock.now() - row.created_at < GIVE_UP_MS) return { notBefore: this.#clock.now() + AGAIN_MS, reason };
+      if (!last && !mayPass && code === 'internal') throw thrown;
+      await this.#settle(row, { state: 'failed', reason });
+    }
+    return undefined;
+  }
+
+  async *#content({ workspace_id: workspace, what, format }: ExportRow, written: Written, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+    const exported: Exported = EXPORTED[what as keyof typeof EXPORTED];
+    const { head, line } = FORMATS[format as keyof typeof FORMATS];
+    yield Buffer.from(head(exported));
+    for await (const rows of this.#store.scan<Row>(QUERIES[what as keyof typeof QUERIES](this.#store.db, workspace), { batchRows: BATCH_ROWS, signal })) {
+      written.rows += rows.length;
+      yield Buffer.from(rows.map((row) => line(exported, row)).join(''));
+    }
+  }
+
+  async #settle({ workspace_id: workspace, id }: ExportRow, change: Partial<ExportRow>): Promise<void> {
+    const kept = await this.#store.transaction((tx) => tx.db.updateTable('exports').set(change).where('workspace_id', '=', workspace).where('id', '=', id).returning('id').execute());
+    // Deleted while it was being written.
+    if (kept.length === 0) await this.#blobs.remove(blobKey(workspace, id));
+  }
+}

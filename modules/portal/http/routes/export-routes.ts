@@ -1,0 +1,127 @@
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { ServerResponse } from 'node:http';
+import { inject, injectable } from 'inversify';
+import { z } from 'zod';
+import { FORMATS } from '../../exports/export-text.ts';
+import { type Export, Exports, Format, What } from '../../exports/exports.ts';
+import { type AnyRoute, route, type RouteGroup } from '../route.ts';
+import { Empty, Id } from './shapes.ts';
+
+const ExportRecord = z.object({
+  exportId: z.string(),
+  what: What,
+  format: Format,
+  state: z.enum(['running', 'done', 'failed']),
+  /** Why it has failed. */
+  reason: z.string().nullable(),
+  rows: z.int().nullable(),
+  bytes: z.int().nullable(),
+  createdAt: z.int(),
+  expiresAt: z.int(),
+});
+const tag = 'Exports';
+const params = z.strictObject({ exportId: Id });
+
+/** Everything of one kind in a workspace as a file. */
+@injectable()
+export class ExportRoutes implements RouteGroup {
+  readonly routes: readonly AnyRoute[];
+
+  constructor(@inject(Exports) exports: Exports) {
+    this.routes = [
+      route({
+        id: 'createExport',
+        method: 'POST',
+        path: '/exports',
+        tag,
+        summary: 'Asks for a file with all people or all events of the workspace. It is written in the background; `state` says when it is done.',
+        access: 'read',
+        body: z.strictObject({ what: What, format: Format.default('csv') }),
+        answer: ExportRecord,
+        status: 202,
+        faults: ['too_many_exports'],
+        handle: async ({ body, call }) => {
+          const made = await exports.begin(body, call);
+          return { body: made, location: `/exports/${made.exportId}`, targetId: made.exportId };
+        },
+      }),
+      route({
+        id: 'listExports',
+        method: 'GET',
+        path: '/exports',
+        tag,
+        summary: 'The exports of the workspace that have not expired, newest first; 50 at most.',
+        access: 'read',
+        answer: z.object({ items: z.array(ExportRecord) }),
+        handle: async ({ call }) => ({ body: { items: await exports.list(call) } }),
+      }),
+      route({
+        id: 'getExport',
+        method: 'GET',
+        path: '/exports/{exportId}',
+        tag,
+        summary: 'How one export stands.',
+        access: 'read',
+        params,
+        answer: ExportRecord,
+        faults: ['export_not_found'],
+        handle: async ({ params: { exportId }, call }) => ({ body: await exports.get(exportId, call) }),
+      }),
+      route({
+        id: 'getExportContent',
+        method: 'GET',
+        path: '/exports/{exportId}/content',
+        tag,
+        summary: 'The file, as text/csv or application/x-ndjson.',
+        access: 'read',
+        stream: 'application/octet-stream',
+        params,
+        query: z.strictObject({ workspace: Id.optional() }),
+        answer: z.string(),
+        faults: ['export_not_found', 'export_not_done'],
+        handle: async ({ params: { exportId }, call }) => {
+          const abort = new AbortController();
+          const { of, content } = await exports.content(exportId, call, abort.signal);
+          // What is wrong with the file shows before anything has been said.
+          const chunks = content[Symbol.asyncIterator]();
+          const first = await chunks.next();
+          return { body: '', stream: (response) => void sendFile(response, of, first, chunks).finally(() => abort.abort()) };
+        },
+      }),
+      route({
+        id: 'deleteExport',
+        method: 'DELETE',
+        path: '/exports/{exportId}',
+        tag,
+        summary: 'Deletes an export and its file.',
+        access: 'write',
+        params,
+        answer: Empty,
+        faults: ['export_not_found'],
+        handle: async ({ params: { exportId }, call }) => {
+          await exports.remove(exportId, call);
+          return { body: {} };
+        },
+      }),
+    ];
+  }
+}
+
+async function sendFile(response: ServerResponse, { what, format, bytes }: Export, first: IteratorResult<Uint8Array>, rest: AsyncIterator<Uint8Array>): Promise<void> {
+  response.writeHead(200, {
+    'Content-Type': FORMATS[format].type,
+    'Content-Disposition': `attachment; filename="${what}.${format}"`,
+    'Cache-Control': 'no-store',
+    ...(bytes !== null && { 'Content-Length': bytes }),
+  });
+  const chunks = async function* (): AsyncGenerator<Uint8Array, void, void> {
+    try {
+      for (let chunk = first; chunk.done !== true; chunk = await rest.next()) yield chunk.value;
+    } finally {
+      await rest.return?.();
+    }
+  };
+  // Whoever reads has gone, or the file has: the connection ends short of its length.
+  await pipeline(Readable.from(chunks()), response).catch(() => response.destroy());
+}

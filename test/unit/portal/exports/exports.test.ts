@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { ExportHandler } from '../../../../modules/portal/exports/export-handler.ts';
+import { exportRequested } from '../../../../modules/portal/exports/exports.ts';
+import { Fault } from '../../../../src/kernel/fault.ts';
+import { statement, Store } from '../../../../src/ports/storage.ts';
+import { FakeClock } from '../../../support/fake-clock.ts';
+import { longestTurn } from '../../../support/longest-turn.ts';
+import { bearer, startPortalWeb, type PortalWeb } from '../../../support/portal-web.ts';
+
+interface Rig {
+  readonly web: PortalWeb;
+  readonly workspaceId: string;
+  readonly store: Store<any>;
+  ask(path: string, ask?: { method?: string; body?: unknown }): ReturnType<PortalWeb['ask']>;
+  /** Asks for it and waits until it is over. */
+  made(what: string, format: string): Promise<any>;
+}
+
+async function rig(t: TestContext, options: { clock?: FakeClock } = {}): Promise<Rig> {
+  const web = await startPortalWeb(options);
+  t.after(() => web.close());
+  const { cookie, workspaceId } = await web.setUp();
+  const secret = await web.key(cookie);
+  const ask: Rig['ask'] = (path, wanted = {}) => web.ask(`/api/v1${path}`, { ...wanted, headers: bearer(secret) });
+  return {
+    web,
+    workspaceId,
+    store: web.composition.part('portal', Store as never),
+    ask,
+    async made(what, format) {
+      const asked = await ask('/exports', { method: 'POST', body: { what, format } });
+      assert.equal(asked.status, 202, asked.text);
+      for (;;) {
+        const { json } = await ask(`/exports/${asked.json.exportId}`);
+        if (json.state !== 'running') return json;
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    },
+  };
+}
+
+async function addPeople(store: Store<any>, workspace: string, count: number, over: object = {}): Promise<void> {
+  const row = { id: '', workspace_id: workspace, version: 1, user_id: null, email: null, email_key: null, attributes_json: '{}', stamps_json: '{}', time_zone: null, consent_email: 'unknown', consent_by: 'nobody', consent_at: 0, gone: 0, merged_into: null, created_at: 1, updated_at: 2, ...over };
+  const insert = statement<any, any>()((db, p) => db.insertInto('people').values(Object.fromEntries(Object.keys(row).map((column) => [column, p(column)]))));
+  await store.transaction(async (tx) => {
+    for (let n = 0; n < count; n++) await tx.run(insert, { ...row, id: `${workspace} ${String(n).padStart(7, '0')}` });
+  }, { timeoutMs: 60_000 });
+}
+
+const AWKWARD = { user_id: 'a "b", c', email: '=1+1@example.com', attributes_json: '{"note":"naïve\\n🎉","n":1.5}' };
+
+test('everybody of one workspace who is there, as CSV and as NDJSON, and nobody else', async (t) => {
+  const { store, workspaceId, ask, made } = await rig(t);
+  await addPeople(store, workspaceId, 1, AWKWARD);
+  await addPeople(store, 'another', 3);
+  await addPeople(store, `${workspaceId}`.slice(0, -1), 2);
+  await store.transaction(async (tx) => void (await tx.db.insertInto('people').values({ id: 'gone', workspace_id: workspaceId, version: 1, user_id: null, email: null, email_key: null, attributes_json: '{}', stamps_json: '{}', time_zone: null, consent_email: 'unknown', consent_by: 'nobody', consent_at: 0, gone: 1, merged_into: null, created_at: 1, updated_at: 2 }).execute()));
+  const csv = await made('people', 'csv');
+  const id = `${workspaceId} 0000000`;
+  const file = await ask(`/exports/${csv.exportId}/content`);
+  assert.equal(file.text, `personId,userId,email,timeZone,consentEmail,attributes,createdAt,updatedAt\r\n${id},"a ""b"", c",'=1+1@example.com,,unknown,"{""note"":""naïve\\n🎉"",""n"":1.5}",1,2\r\n`);
+  assert.deepEqual([file.status, file.headers['content-type'], file.headers['content-disposition'], Number(file.headers['content-length'])], [200, 'text/csv; charset=utf-8', 'attachment; filename="people.csv"', csv.bytes]);
+  const ndjson = await made('people', 'ndjson');
+  const lines = (await ask(`/exports/${ndjson.exportId}/content`)).text.trimEnd().split('\n').map((line) => JSON.parse(line));
+  assert.deepEqual(lines, [{ personId: id, userId: AWKWARD.user_id, email: AWKWARD.email, timeZone: null, consentEmail: 'unknown', attributes: { note: 'naïve\n🎉', n: 1.5 }, createdAt: 1, updatedAt: 2 }]);
+  assert.deepEqual((await ask('/exports')).json.items.map(({ rows, state }: any) => [rows, state]), [[1, 'done'], [1, 'done']]);
+});
+
+test('many rows go out in one state, with no long turn of the event loop', { timeout: 60_000 }, async (t) => {
+  const { store, workspaceId, ask, made } = await rig(t);
+  const insert = statement<any, any>()((db, p) => db.insertInto('events').values({ id: p('id'), workspace_id: p('workspace'), person_id: 'p', type: 'track', name: 'Quote Requested', properties_json: '{"line":"Auto","estimate":640}', context_json: null, time: 1, received_at: 2 }));
+  const COUNT = 20_000;
+  for (let from = 0; from < COUNT; from += 2_000) {
+    await store.transaction(async (tx) => {
+      for (let n = from; n < from + 2_000; n++) await tx.run(insert, { id: `e${String(n).padStart(6, '0')}`, workspace: workspaceId });
+    });
+  }
+  const longest = longestTurn(t);
+  const done = await made('events', 'ndjson');
+  const text = (await ask(`/exports/${done.exportId}/content`)).text.trimEnd().split('\n');
+  t.diagnostic(`longest turn ${Math.round(longest.ms())} ms`);
+  assert.deepEqual([done.rows, text.length], [COUNT, COUNT]);
+  assert.deepEqual(JSON.parse(text.at(-1)!), { eventId: 'e019999', personId: 'p', type: 'track', name: 'Quote Requested', properties: { line: 'Auto', estimate: 640 }, context: null, time: 1, receivedAt: 2 });
+  assert.ok(longest.ms() < 50, `a turn of ${longest.ms()} ms`);
+});
+
+test('another workspace, an unknown id and a file that is not there yet are told apart', async (t) => {
+  const { web, ask, made, store, workspaceId } = await rig(t);
+  const { exportId } = await made('people', 'csv');
+  await store.transaction(async (tx) => {
+    await tx.db.updateTable('exports').set({ workspace_id: 'another' }).where('id', '=', exportId).execute();
+    await tx.db.insertInto('exports').values({ id: 'slow', workspace_id: workspaceId, what: 'people', format: 'csv', state: 'running', reason: null, rows: null, bytes: null, created_at: 1, created_by: 'u', expires_at: Date.now() + 1e6 }).execute();
+  });
+  for (const id of [exportId, 'never']) {
+    for (const [method, path] of [['GET', ''], ['GET', '/content'], ['DELETE', '']]) {
+      const { status, json } = await ask(`/exports/${id}${path}`, { method: method! });
+      assert.deepEqual([status, json.reason], [404, 'export_not_found'], `${method} ${path}`);
+    }
+  }
+  assert.equal((await ask('/exports/slow/content')).json.reason, 'export_not_done');
+  assert.equal((await ask('/exports', { method: 'POST', body: { what: 'users' } })).status, 400);
+  assert.equal((await web.ask('/api/v1/exports')).status, 401);
+});
+
+test('a deleted export takes its file with it, and so does one whose time is over', async (t) => {
+  const clock = new FakeClock(Date.now());
+  const { web, ask, made, store, workspaceId } = await rig(t, { clock });
+  const folder = join(web.composition.dataDir, 'blobs/exports', workspaceId);
+  const first = await made('people', 'csv');
+  const second = await made('people', 'csv');
+  assert.deepEqual(readdirSync(folder).sort(), [first.exportId, second.exportId].sort());
+  assert.equal((await ask(`/exports/${first.exportId}`, { method: 'DELETE' })).status, 200);
+  assert.deepEqual(readdirSync(folder), [second.exportId]);
+  await clock.advance(600_000);
+  assert.ok(existsSync(join(folder, second.exportId)));
+  assert.equal(second.expiresAt - second.createdAt, 48 * 3_600_000);
+  await store.transaction(async (tx) => void (await tx.db.updateTable('exports').set({ expires_at: clock.now() + 600_000 }).execute()));
+  await clock.advance(600_000);
+  while (existsSync(join(folder, second.exportId))) await new Promise((resolve) => setTimeout(resolve, 10));
+  while ((await ask('/exports')).json.items.length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+});
+
+test('a server for files that is away is waited for; what it refuses, and what takes too long, has failed', async (t) => {
+  const clock = new FakeClock(Date.now());
+  const { store, workspaceId } = await rig(t, { clock });
+  const row = { workspace_id: workspaceId, what: 'people', format: 'csv', state: 'running', reason: null, rows: null, bytes: null, created_by: 'u', expires_at: clock.now() + 1e9 };
+  const cases: [string, Fault, number, unknown, string][] = [
+    ['away', new Fault('unavailable', 'It is away.', { reason: 's3' }), 0, { notBefore: clock.now() + 10_000, reason: 's3' }, 'running'],
+    ['away for long', new Fault('unavailable', 'It is away.', { reason: 's3' }), 7 * 3_600_000, undefined, 'failed'],
+    ['refused', new Fault('denied', 'Wrong key.', { reason: 's3_denied' }), 0, undefined, 'failed'],
+  ];
+  for (const [id, fault, ageMs, outcome, state] of cases) {
+    await store.transaction(async (tx) => void (await tx.db.insertInto('exports').values({ ...row, id, created_at: clock.now() - ageMs }).execute()));
+    const blobs = { write: () => Promise.reject(fault) };
+    const handler = new ExportHandler(store, blobs as never, clock);
+    const received = { id: 'm', name: exportRequested.name, workspace: workspaceId, payload: { exportId: id }, time: 0, trace: { traceId: 't', spanId: 's' }, attempt: 1, last: false };
+    assert.deepEqual(await handler.perform(received, new AbortController().signal), outcome, id);
+    assert.equal((await store.db.selectFrom('exports').select('state').where('id', '=', id).executeTakeFirst())!.state, state, id);
+  }
+});
