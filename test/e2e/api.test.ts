@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { extremes, layouts, TestSystem } from '../support/topologies.ts';
+import { deploy, extremes } from '../support/deployments.ts';
+import type { TestSystem } from '../support/topologies.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
 const MJML = `<mjml><mj-body><mj-section><mj-column>
@@ -8,14 +9,14 @@ const MJML = `<mjml><mj-body><mj-section><mj-column>
   <mj-text><a href="{{ unsubscribe_url }}">Unsubscribe</a></mj-text>
 </mj-column></mj-section></mj-body></mjml>`;
 
-for (const name of extremes) {
-  describe(`the API of ${name}, without a mail server`, () => {
+for (const deployment of extremes) {
+  describe(`the API of ${deployment.name}, without a mail server`, () => {
     let system: TestSystem;
     let workspace: TestWorkspace;
     let templateId: string;
     let personId: string;
     before(async () => {
-      system = await TestSystem.start(layouts[name]);
+      system = await deploy(deployment);
       workspace = await TestWorkspace.create(system);
     });
     after(() => system?.dispose());

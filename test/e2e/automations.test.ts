@@ -1,20 +1,21 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { deploy, extremes } from '../support/deployments.ts';
 import { seeded } from '../support/seed.ts';
-import { extremes, layouts, TestSystem } from '../support/topologies.ts';
+import type { TestSystem } from '../support/topologies.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
 const PEOPLE = 40;
 const KILLS = 3;
 
-for (const name of extremes) {
+for (const deployment of extremes) {
   /** Automations through the public API of real processes, which are killed at will; mails end in the outbox. */
-  describe(`automations, ${name}`, () => {
+  describe(`automations, ${deployment.name}`, () => {
     let system: TestSystem;
     let workspace: TestWorkspace;
     let templateId: string;
     before(async () => {
-      system = await TestSystem.start(layouts[name]);
+      system = await deploy(deployment);
       workspace = await TestWorkspace.create(system);
       templateId = await workspace.template({ subject: 'Hello {{ person.firstName }}', body: '<p>Hello</p>' });
     });

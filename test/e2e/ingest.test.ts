@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Analytics } from '@segment/analytics-node';
-import { extremes, layouts, TestSystem } from '../support/topologies.ts';
+import { deploy, extremes } from '../support/deployments.ts';
+import type { TestSystem } from '../support/topologies.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
 interface Events { items: { name: string; personId: string; properties: object; time: number }[] }
@@ -17,12 +18,12 @@ function watch(analytics: Analytics) {
   return seen;
 }
 
-for (const name of extremes) {
-  describe(`the unmodified @segment/analytics-node, ${name}`, () => {
+for (const deployment of extremes) {
+  describe(`the unmodified @segment/analytics-node, ${deployment.name}`, () => {
     let system: TestSystem;
     let workspace: TestWorkspace;
     before(async () => {
-      system = await TestSystem.start(layouts[name]);
+      system = await deploy(deployment);
       workspace = await TestWorkspace.create(system);
     });
     after(() => system?.dispose());

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Analytics } from '@segment/analytics-node';
 import PostalMime from 'postal-mime';
-import { ActiveMqServer } from '../support/activemq.ts';
+import { deploy, deployments } from '../support/deployments.ts';
 import { header, parseWithPython } from '../support/python-mail.ts';
-import { PostgresServer } from '../support/postgres.ts';
 import { MailServer } from '../support/smtp-server.ts';
-import { type Layout, layouts, TestSystem, twoOfEach } from '../support/topologies.ts';
+import type { TestSystem } from '../support/topologies.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
 const MJML = `<mjml><mj-body><mj-section><mj-column>
@@ -15,53 +14,15 @@ const MJML = `<mjml><mj-body><mj-section><mj-column>
   <mj-text><a href="{{ unsubscribe_url }}">Unsubscribe</a></mj-text>
 </mj-column></mj-section></mj-body></mjml>`;
 
-/** A server that the product is told to use. */
-interface Used {
-  readonly settings: object;
-  remove(): Promise<void>;
-}
-
-interface Case {
-  readonly name: string;
-  readonly layout: Layout;
-  readonly use?: () => Promise<Used>;
-}
-
-async function postgres(): Promise<Used> {
-  const server = await new PostgresServer().start();
-  return { settings: { storage: { default: server.section } }, remove: () => server.remove() };
-}
-
-/** What several processes of one host need. */
-async function shared(): Promise<Used> {
-  const used = [await postgres(), await activemq()];
-  return { settings: Object.assign({}, ...used.map(({ settings }) => settings)) as object, remove: async () => void (await Promise.all(used.map((one) => one.remove()))) };
-}
-
-async function activemq(): Promise<Used> {
-  const server = await ActiveMqServer.start();
-  return { settings: { bus: { driver: 'activemq', port: server.port } }, remove: () => server.remove() };
-}
-
-/** Every layout, and the storage and the bus that processes can share. */
-const cases: readonly Case[] = [
-  ...Object.entries<Layout>(layouts).map(([name, layout]) => ({ name, layout })),
-  { name: 'one process that stores in PostgreSQL', layout: layouts['one process'], use: postgres },
-  { name: 'one process on ActiveMQ', layout: layouts['one process'], use: activemq },
-  { name: 'two processes of each module over rpc, on PostgreSQL and ActiveMQ', layout: twoOfEach, use: shared },
-];
-
-for (const { name, layout, use } of cases) {
-  describe(`the main job, ${name}: a real client posts events, an automation fires, a personal mail arrives`, () => {
+for (const deployment of deployments) {
+  describe(`the main job, ${deployment.name}: a real client posts events, an automation fires, a personal mail arrives`, () => {
     let server: MailServer;
     let system: TestSystem;
     let workspace: TestWorkspace;
     let analytics: Analytics;
-    let used: Used | undefined;
     before(async () => {
-      used = await use?.();
       server = await MailServer.start();
-      system = await TestSystem.start({ ...layout, ...(used !== undefined && { settings: { ...layout.settings, ...used.settings } }) }, { env: { MULTILITH_SMTP_URL: server.url } });
+      system = await deploy(deployment, { env: { MULTILITH_SMTP_URL: server.url } });
       workspace = await TestWorkspace.create(system);
       analytics = new Analytics({ writeKey: workspace.key, host: system.url, flushAt: 5 });
     });
@@ -69,7 +30,6 @@ for (const { name, layout, use } of cases) {
       await analytics?.closeAndFlush({ timeout: 2_000 });
       await system?.dispose();
       await server?.stop();
-      await used?.remove();
     });
 
     it('sends each person one mail, rendered with what is known of them', async () => {
@@ -168,7 +128,7 @@ for (const { name, layout, use } of cases) {
       assert.ok(performance.now() - began < 8_000);
     });
 
-    if (name === 'notification on a thread') {
+    if (deployment.name === 'notification on a thread') {
       it('has the templates that were in use warm when it is ready again', async () => {
         const again = await system.startHost('app');
         await again.says(/"module":"notification".*"templates":\d.*"msg":"templates are warm"/);

@@ -36,9 +36,6 @@ export const twoOfEach: Layout = { hosts: apart, replicas: { web: 2, rules: 2, m
 
 export type LayoutName = keyof typeof layouts;
 
-/** As little apart as can be, and as much. */
-export const extremes = ['one process', 'each module on its own host over rpc'] as const satisfies readonly LayoutName[];
-
 export interface SystemOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Default: a new folder, removed by `dispose`. */
@@ -47,6 +44,8 @@ export interface SystemOptions {
   readonly proxied?: boolean;
   /** Hosts listen at any port that is free, so that only a registry knows where they are. */
   readonly anyPort?: boolean;
+  /** A server that the system stands on; removed after it. */
+  readonly below?: { remove(): Promise<void> };
 }
 
 /** What one start of a host does differently. */
@@ -193,6 +192,7 @@ export class TestSystem {
   async dispose(): Promise<void> {
     await Promise.all([...this.#running.values()].map((host) => host.kill()));
     for (const { proxy } of this.#places.values()) await proxy?.stop();
+    await this.#options.below?.remove();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
