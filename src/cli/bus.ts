@@ -132,6 +132,6 @@ function report(progress: MoveProgress, topology: string | undefined, args: Args
   else if (state === 'done') {
     io.out(`All messages are ${topology === undefined ? 'back in the bus from before' : 'in the new bus'} (${to}): ${count(queues.length, 'queue')}, publishing held back for ${longestHoldMs} ms at most.`);
     if (topology !== undefined) io.out(`From the next start on: --topology ${topology}, or its section "bus" in your own.`);
-  } else io.error(`The move has stopped: ${problem} Every queue works where it is; the same command goes on.`);
+  } else io.error(`The move has stopped: ${problem} Every queue works where it is; the same command goes on${topology === undefined ? '' : ', and --cancel turns it back'}.`);
   return state === 'done' ? EXIT.ok : EXIT.failed;
 }

@@ -47,7 +47,7 @@ function addWork({ name, topics, attempts, backoff, ordered }: QueueSettings, { 
   channels[channel] = {
     address: work.address(name),
     messages: Object.fromEntries(taken.map((message) => [message, ref('components', 'messages', `${message}.work`)])),
-    description: `What the workers of ${name} are given, each message to one of them. Subscribe with ack:client-individual and activemq.prefetchSize:1.`,
+    description: `What the workers of ${name} are given, each message to one of them. Subscribe with ack:client and activemq.prefetchSize:1, and answer in the order of the messages.`,
     'x-attempts': attempts,
     'x-backoff': backoff,
     'x-ordered': ordered,

@@ -328,7 +328,7 @@ export class Host implements Lifecycle {
 
   #moveProblems(): Trouble[] {
     const { state, to, problem } = this.#keptBus?.progress ?? {};
-    return state === 'failed' ? [{ plain: 'Moving the messages to another bus has stopped.', detail: `Moving the messages to another bus (${to}) has stopped: ${problem} Every queue works where it is; "multilith bus move" goes on.` }] : [];
+    return state === 'failed' ? [{ plain: 'Moving the messages to another bus has stopped.', detail: `Moving the messages to another bus (${to}) has stopped: ${problem} Every queue works where it is; "multilith bus move" goes on, with --cancel it turns back.` }] : [];
   }
 
   /** For the other hosts, and through them for staff. */
