@@ -31,6 +31,8 @@ export const PostgresSettings = z.strictObject({
   answerTimeoutMs: z.int().min(50).max(600_000).default(30_000),
   /** Transactions, and reads, that may wait for their turn; one more is refused with `exhausted`. */
   maxWaiting: z.int().min(1).max(1_000_000).default(10_000),
+  /** Statements that take longer are told to the log with their plans, never with their values. 0: none. */
+  slowStatementMs: z.int().min(0).max(600_000).default(200),
 });
 export type PostgresSettings = z.infer<typeof PostgresSettings>;
 

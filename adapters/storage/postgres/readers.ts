@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import type { ClientConfig, Pool, PoolClient, QueryConfig, QueryResult } from 'pg';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { writeOutsideTransaction } from '../shared/faults.ts';
+import type { SlowStatements } from '../shared/slow-statements.ts';
 import { isAnswer, isStalePlan, isWriteOnReader, postgresFault } from './errors.ts';
 
 /** With the storage, not with the program: few installations have a use for it. */
@@ -12,6 +13,8 @@ export interface ReadersOptions {
   readonly connections: number;
   /** Reads that may wait for a connection; one more is refused. */
   readonly maxWaiting: number;
+  /** Left out for long reads: they may take as long as they like. */
+  readonly slow?: SlowStatements;
 }
 
 /** Connections that see what is committed, opened as they are needed. */
@@ -32,17 +35,40 @@ export class Readers {
   async query(query: QueryConfig): Promise<QueryResult> {
     for (let stale = 0; ; stale++) {
       const client = await this.take();
+      const began = performance.now();
       let failure: unknown;
       try {
         return await client.query(query);
       } catch (error) {
         failure = error;
       } finally {
+        this.#tellIfSlow(query.text, began);
         this.giveBack(client, failure !== undefined && (!isAnswer(failure) || isStalePlan(failure)));
       }
       // Every connection may hold the plan from before another process changed the table.
       if (!isStalePlan(failure) || stale === this.#options.connections) throw readFault(failure);
     }
+  }
+
+  /** How the server would carry a statement out, whatever its values: as it plans what is prepared. */
+  async explain(text: string): Promise<string> {
+    const parameters = Math.max(0, ...[...text.matchAll(/\$(\d+)/g)].map(([, number]) => Number(number)));
+    const values = parameters === 0 ? '' : `(${Array.from({ length: parameters }, () => 'NULL').join(', ')})`;
+    const client = await this.take();
+    let isDone = false;
+    try {
+      const results = (await client.query(`BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; PREPARE slow AS ${text}; EXPLAIN EXECUTE slow${values}; DEALLOCATE slow; ROLLBACK`)) as unknown as QueryResult<{ 'QUERY PLAN': string }>[];
+      isDone = true;
+      return results[3]!.rows.map((row) => row['QUERY PLAN']).join('\n');
+    } finally {
+      this.giveBack(client, !isDone);
+    }
+  }
+
+  #tellIfSlow(text: string, began: number): void {
+    const { slow } = this.#options;
+    const ms = performance.now() - began;
+    if (slow !== undefined && ms >= slow.thresholdMs) slow.took([text], ms);
   }
 
   /** A connection for the caller alone, until it gives it back. */

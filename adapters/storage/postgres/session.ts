@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type { Client, ClientConfig, QueryResult, Submittable } from 'pg';
 import { type Answer, type Breach, Burst, Prepared, type Step } from './burst.ts';
+import type { SlowStatements } from '../shared/slow-statements.ts';
 import type { PostgresSettings } from './driver.ts';
 import { isAnswer } from './errors.ts';
 import { types } from './values.ts';
@@ -76,16 +77,19 @@ export class Session {
   #hasFailed = false;
   #broken = false;
 
-  private constructor(client: Client) {
+  readonly #slow: SlowStatements | undefined;
+
+  private constructor(client: Client, slow: SlowStatements | undefined) {
     this.#client = client;
+    this.#slow = slow;
     client.on('error', () => (this.#broken = true));
     client.on('end', () => (this.#broken = true));
   }
 
-  /** Throws what pg throws. */
-  static async open(config: ClientConfig): Promise<Session> {
+  /** `slow` is told of bursts that take long. Throws what pg throws. */
+  static async open(config: ClientConfig, slow?: SlowStatements): Promise<Session> {
     const { Client: Connection } = load('pg') as typeof import('pg');
-    const session = new Session(new Connection(config));
+    const session = new Session(new Connection(config), slow);
     try {
       await session.#client.connect();
       return session;
@@ -163,12 +167,19 @@ export class Session {
       steps.push(...own);
       for (const _ of own) entryOf.push(i);
     });
+    const began = performance.now();
     const burst = new Burst(steps, this.#prepared, (breach) => {
       this.#isUnderWay = false;
+      this.#tellIfSlow(steps, began);
       if (breach !== undefined) this.#failed(entries.slice(entryOf[breach.at]), breach);
       this.#depart();
     });
     this.#client.query(burst as Submittable);
+  }
+
+  #tellIfSlow(steps: readonly Step[], began: number): void {
+    const ms = performance.now() - began;
+    if (this.#slow !== undefined && ms >= this.#slow.thresholdMs) this.#slow.took(steps.map(({ query }) => query.text), ms);
   }
 
   #stepsOf({ mark, done, failed }: MarkEntry): Step[] {

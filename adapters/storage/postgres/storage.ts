@@ -9,6 +9,7 @@ import { stopped } from '../shared/faults.ts';
 import { groupTelemetry } from '../shared/group-telemetry.ts';
 import { batchRowsOf, MIGRATION_TIMEOUT_MS, timeoutOf } from '../shared/limits.ts';
 import { migrate } from '../shared/migrations.ts';
+import { SlowStatements } from '../shared/slow-statements.ts';
 import { PostgresContents } from './contents.ts';
 import { kyselyOver } from './dialect.ts';
 import type { PostgresSettings } from './driver.ts';
@@ -32,6 +33,7 @@ export interface PostgresStorageOptions {
 
 /** What is open while the storage runs. */
 interface Open {
+  readonly slow: SlowStatements;
   readonly commits: GroupCommit;
   readonly readers: Readers;
   readonly scanners: Readers;
@@ -121,7 +123,7 @@ export class PostgresStorage implements Storage {
   }
 
   async #start(): Promise<void> {
-    const { readers, scans, maxWaiting, answerTimeoutMs } = this.#options.settings;
+    const { readers: connections, scans, maxWaiting, answerTimeoutMs, slowStatementMs } = this.#options.settings;
     const lock = lockOf(this.#schema);
     try {
       const session = await Session.open(this.#config('writer'));
@@ -130,14 +132,17 @@ export class PostgresStorage implements Storage {
       } finally {
         await session.close(1_000);
       }
+      const slow: SlowStatements = new SlowStatements({ ...this.#options, slowStatementMs, explain: (text) => readers.explain(text) });
+      const readers = new Readers({ config: this.#config('reader'), connections, maxWaiting, slow });
       const commits = new GroupCommit(
-        { connect: () => Session.open(this.#config('writer')), cancel: (processId) => this.#cancel(processId), schemaChanged: () => this.#statements.forget(), lock, maxWaiting, answerTimeoutMs },
+        { connect: () => Session.open(this.#config('writer'), slow), cancel: (processId) => this.#cancel(processId), schemaChanged: () => this.#statements.forget(), lock, maxWaiting, answerTimeoutMs },
         groupTelemetry(this.#options),
       );
       await commits.open();
       this.#open = {
+        slow,
         commits,
-        readers: new Readers({ config: this.#config('reader'), connections: readers, maxWaiting }),
+        readers,
         scanners: new Readers({ config: this.#config('scan'), connections: scans, maxWaiting }),
         scans: new AbortController(),
       };
@@ -169,6 +174,7 @@ export class PostgresStorage implements Storage {
     this.#open = undefined;
     const leftMs = Math.max(0, end - performance.now());
     await Promise.all([open.readers.close(leftMs), open.scanners.close(leftMs)]);
+    await open.slow.told();
   }
 }
 

@@ -3,6 +3,7 @@ import type { Kysely, QueryResult } from 'kysely';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { Parameter, type Statement } from '../../../src/ports/storage.ts';
 import { stopped, writeOutsideTransaction } from '../shared/faults.ts';
+import type { SlowStatements } from '../shared/slow-statements.ts';
 import { isWriteOnReader, sqliteFault } from './errors.ts';
 import { rowsOf } from './rows.ts';
 import type { WalState } from './side-protocol.ts';
@@ -24,9 +25,12 @@ export interface ConnectionOptions {
   readonly path: string;
   readonly role: 'writer' | 'reader';
   readonly cacheKb: number;
+  /** Told of statements that take long. */
+  readonly slow?: SlowStatements;
 }
 
 interface Prepared {
+  readonly text: string;
   readonly native: StatementSync;
   /** Names of what it returns; empty for what returns no rows. */
   readonly columns: readonly string[];
@@ -44,9 +48,11 @@ export class Connection {
   readonly #byText = new Map<string, Prepared>();
   #byStatement = new WeakMap<Statement<any, any>, Bound>();
   #walState: StatementSync | undefined;
+  readonly #slow: SlowStatements | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#role = options.role;
+    this.#slow = options.slow;
     try {
       this.#database = open(options);
     } catch (error) {
@@ -74,18 +80,22 @@ export class Connection {
       const slot = slots[i]!;
       values[i] = slot instanceof Parameter ? bindable((params as Record<string, unknown>)[slot.name], slot.name) : slot.constant;
     }
+    const began = performance.now();
     try {
       if (bound.columns.length > 0) return rowsOf(bound.columns, all(bound.native, values));
       bound.native.run(...values);
       return [];
     } catch (error) {
       throw this.#fault(error);
+    } finally {
+      this.#tellIfSlow(bound.text, began);
     }
   }
 
   /** Runs any SQL text; the way that Kysely's builders take. */
   execute<Row>(sql: string, parameters: readonly unknown[]): QueryResult<Row> {
     const values = parameters.map((value, i) => bindable(value, `parameter ${i + 1}`));
+    const began = performance.now();
     try {
       const { native, columns } = this.#prepare(sql);
       if (columns.length > 0) return { rows: rowsOf(columns, all(native, values)) };
@@ -94,7 +104,22 @@ export class Connection {
       return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
     } catch (error) {
       throw this.#fault(error);
+    } finally {
+      this.#tellIfSlow(sql, began);
     }
+  }
+
+  /** How a statement would be carried out, whatever its values. Throws what node:sqlite throws. */
+  explain(sql: string): string {
+    const steps = this.#database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all() as unknown as { id: number; parent: number; detail: string }[];
+    const depth = new Map<number, number>([[0, 0]]);
+    return steps
+      .map(({ id, parent, detail }) => {
+        const at = depth.get(parent) ?? 0;
+        depth.set(id, at + 1);
+        return `${'  '.repeat(at)}${detail}`;
+      })
+      .join('\n');
   }
 
   /** How long the write-ahead log is; looks without touching it. */
@@ -146,7 +171,12 @@ export class Connection {
     if (!this.#database.isOpen) throw stopped('The database is closed.');
     const native = this.#database.prepare(sql);
     native.setReturnArrays(true);
-    return { native, columns: native.columns().map((column) => column.name) };
+    return { text: sql, native, columns: native.columns().map((column) => column.name) };
+  }
+
+  #tellIfSlow(text: string, began: number): void {
+    const ms = performance.now() - began;
+    if (this.#slow !== undefined && ms >= this.#slow.thresholdMs) this.#slow.took([text], ms);
   }
 
   #fault(error: unknown): unknown {

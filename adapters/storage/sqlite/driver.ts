@@ -17,6 +17,8 @@ export const SqliteSettings = z.strictObject({
   checkpointKb: z.int().min(64).max(1_048_576).default(8_192),
   /** Transactions that may wait for their turn; one more is refused with `exhausted`. */
   maxWaiting: z.int().min(1).max(1_000_000).default(10_000),
+  /** Statements that take longer are told to the log with their plans, never with their values. 0: none. */
+  slowStatementMs: z.int().min(0).max(600_000).default(200),
 });
 export type SqliteSettings = z.infer<typeof SqliteSettings>;
 

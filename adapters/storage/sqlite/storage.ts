@@ -8,6 +8,7 @@ import { stopped } from '../shared/faults.ts';
 import { groupTelemetry } from '../shared/group-telemetry.ts';
 import { batchRowsOf, MIGRATION_TIMEOUT_MS, timeoutOf } from '../shared/limits.ts';
 import { migrate } from '../shared/migrations.ts';
+import { SlowStatements } from '../shared/slow-statements.ts';
 import { atMost } from './at-most.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Connection } from './connection.ts';
@@ -35,6 +36,7 @@ export interface SqliteStorageOptions {
 /** What is open while the storage runs. */
 interface Open {
   readonly ownership: Ownership;
+  readonly slow: SlowStatements;
   readonly writer: Connection;
   readonly reader: Connection;
   readonly log: DurableLog;
@@ -134,13 +136,14 @@ export class SqliteStorage implements Storage {
     const { path, settings } = this.#options;
     const ownership = own(path);
     try {
-      const writer = new Connection({ path, role: 'writer', cacheKb: settings.cacheKb });
-      const reader = new Connection({ path, role: 'reader', cacheKb: settings.cacheKb });
+      const slow: SlowStatements = new SlowStatements({ ...this.#options, slowStatementMs: settings.slowStatementMs, explain: async (text) => this.#opened().reader.explain(text) });
+      const writer = new Connection({ path, role: 'writer', cacheKb: settings.cacheKb, slow });
+      const reader = new Connection({ path, role: 'reader', cacheKb: settings.cacheKb, slow });
       const log = new DurableLog(path, settings.durability, (fault) => this.#endScans(fault));
       const checkpoints = new Checkpoints(writer, path, settings.checkpointKb, this.#options.log);
       const commits = new GroupCommit(writer, log, this.#events(checkpoints), settings);
       sideThread.retain();
-      this.#open = { ownership, writer, reader, log, commits, checkpoints, scans: new AbortController() };
+      this.#open = { slow, ownership, writer, reader, log, commits, checkpoints, scans: new AbortController() };
     } catch (error) {
       ownership.release();
       throw error;
@@ -172,6 +175,7 @@ export class SqliteStorage implements Storage {
     if (open === undefined) return;
     const end = performance.now() + deadlineMs;
     await open.commits.stop(deadlineMs);
+    await open.slow.told();
     this.#endScans(new Fault('unavailable', 'The storage is stopping.', { reason: 'stopped' }));
     this.#open = undefined;
     await open.checkpoints.finish(end - performance.now());
