@@ -3,19 +3,17 @@ import { Fault, toFault } from '../kernel/fault.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import type { Migration, Storage, StoredRow, TableShape } from '../ports/storage.ts';
+import { CatchUp, nothing, openSides } from './catch-up.ts';
+import { Undecided } from './gate.ts';
 import type { MovableStorage } from './movable-storage.ts';
-import { Changes } from './storage-changes.ts';
-import { compareSides, type Side, sideOf, type TableComparison } from './storage-compare.ts';
+import { compareSides, type TableComparison } from './storage-compare.ts';
 import { clear, isEmpty } from './storage-copy.ts';
 import { commonTables, requireMigrated } from './storage-tables.ts';
 
 const BATCH_ROWS = 500;
 const LONGEST_MS = 60_000;
-/** Transactions are held back for no longer; what is not done by then is tried again later. */
-const HOLD_MS = 1_000;
-const TRIES = 20;
-/** So few changes are left when transactions are held back. */
-const FEW = 200;
+/** A side that is of no more use has so long for what is still being read from it. */
+const LET_GO_MS = 1_000;
 /** How often the side that counts is asked for what has changed there, when nothing had. */
 const LOOK_MS = 250;
 /** And when the other one fails. */
@@ -79,7 +77,8 @@ export class LiveStorageMove implements Lifecycle {
   #progress: LiveMoveProgress;
   #running: Promise<void> | undefined;
   #isStopping = false;
-  #tables: readonly TableShape[] = [];
+  /** From when both sides are known to have the same tables. */
+  #catchUp: CatchUp | undefined;
 
   constructor(options: LiveMoveOptions) {
     const { from, to } = options;
@@ -119,13 +118,13 @@ export class LiveStorageMove implements Lifecycle {
     this.#requireSwitched();
     await this.#endFollowing();
     try {
-      if (this.#tables.length === 0) throw new Fault('unavailable', this.#progress.problem ?? 'The old storage cannot be reached.', { reason: 'not_following' });
-      await this.#hold(to, from, async () => {
-        await ledger.back();
+      if (this.#catchUp === undefined) throw new Fault('unavailable', this.#progress.problem ?? 'The old storage cannot be reached.', { reason: 'not_following' });
+      await this.#catchUp!.hold(to, from, nothing, async () => {
+        await decide(() => ledger.back(), () => ledger.switched());
         return from;
       });
     } catch (thrown) {
-      this.#isStopping = false;
+      if (thrown instanceof Undecided) throw thrown.fault;
       this.#running = this.#follow();
       throw thrown;
     }
@@ -156,7 +155,7 @@ export class LiveStorageMove implements Lifecycle {
       this.#note({ state: 'switched', table: null });
       log.info({ newStorage: this.#progress.to, longestHoldMs: storage.longestHoldMs }, 'the data has been moved; the old storage follows until the move is finished');
     } catch (thrown) {
-      const fault = toFault(thrown);
+      const fault = thrown instanceof Undecided ? thrown.fault : toFault(thrown);
       this.#note({ state: 'failed', problem: fault.message });
       if (!this.#isStopping) log.error({ reason: fault.reason, err: fault.cause ?? fault }, 'moving the data has failed; the old storage counts as before');
       await from.contents.stopRecording().catch(() => {});
@@ -176,7 +175,7 @@ export class LiveStorageMove implements Lifecycle {
     await to.contents.stopRecording();
     await to.migrate(migrations);
     await clear(to);
-    this.#tables = await commonTables(from, to);
+    await this.#pair();
     await from.contents.stopRecording();
     await from.contents.startRecording(this.#keyed);
   }
@@ -186,7 +185,7 @@ export class LiveStorageMove implements Lifecycle {
     const { from, to } = this.#options;
     const snapshot = await from.snapshot();
     try {
-      for (const table of this.#tables) {
+      for (const table of this.#catchUp!.tables) {
         let rows = 0;
         for await (const batch of snapshot.rows(table, { batchRows: BATCH_ROWS })) {
           this.#goOn();
@@ -197,20 +196,16 @@ export class LiveStorageMove implements Lifecycle {
     } finally {
       await snapshot.close();
     }
-    await this.#carryMost(from, to);
+    await this.#catchUp!.most(from, to);
   }
 
   /** Both sides as they stand at one moment, read while work goes on. What changes later is compared row by row as it is carried over. */
   async #compare(): Promise<void> {
     const { storage, from, to } = this.#options;
     this.#note({ state: 'comparing', table: null });
-    const sides: Side[] = [];
-    await this.#hold(from, to, async () => {
-      sides.push(await sideOf(from), await sideOf(to));
-      return storage.side;
-    });
+    const sides = await this.#catchUp!.hold(from, to, () => openSides(from, to), async () => storage.side);
     try {
-      const compared = await compareSides(this.#tables, sides[0]!, sides[1]!, ({ table, rows }) => this.#note({ table, rows }));
+      const compared = await compareSides(this.#catchUp!.tables, ...sides, ({ table, rows }) => this.#note({ table, rows }));
       this.#note({ compared });
       const differing = compared.filter(({ isSame }) => !isSame).map(({ table }) => table);
       if (differing.length > 0) throw new Fault('conflict', `The two sides differ in ${differing.join(', ')}.`, { reason: 'move_differs' });
@@ -222,69 +217,13 @@ export class LiveStorageMove implements Lifecycle {
   /** The new side counts from then on and records what changes there; the old one records no more. */
   async #switch(): Promise<void> {
     const { from, to, ledger } = this.#options;
-    await this.#hold(from, to, async () => {
-      // What it holds when the line cannot be written is thrown away by the next try.
-      await to.contents.startRecording(this.#keyed);
-      await ledger.switched();
+    // What is carried over until then is carried back once more, which does no harm; the other way round it would take its time within the hold.
+    await to.contents.startRecording(this.#keyed);
+    await this.#catchUp!.hold(from, to, nothing, async () => {
+      await decide(() => ledger.switched(), () => ledger.begin());
       return to;
     });
     await from.contents.stopRecording().catch(() => {});
-  }
-
-  /** Runs `work` while both sides stand still and are the same. */
-  async #hold(from: Storage, to: Storage, work: () => Promise<Storage>): Promise<void> {
-    const { storage } = this.#options;
-    for (let tries = 1; ; tries++) {
-      await this.#carryMost(from, to);
-      this.#goOn();
-      const until = performance.now() + HOLD_MS;
-      let isDone = false;
-      await storage.hold(async () => {
-        if (!(await this.#carryRest(from, to, until))) return storage.side;
-        isDone = true;
-        return work();
-      });
-      if (isDone) return;
-      if (tries === TRIES) throw new Fault('unavailable', 'So much is written that the other storage does not catch up.', { reason: 'move_too_slow' });
-    }
-  }
-
-  async #carryMost(from: Storage, to: Storage): Promise<void> {
-    for (let count = Infinity; count > FEW; ) {
-      this.#goOn();
-      count = await this.#carry(from, to);
-    }
-  }
-
-  /** False when it takes too long. */
-  async #carryRest(from: Storage, to: Storage, until: number): Promise<boolean> {
-    while ((await this.#carry(from, to)) > 0) if (performance.now() > until) return false;
-    for (const table of this.#tables) {
-      if (table.key.length === 0) await this.#copyWhole(from, to, table);
-      if (table.numbered === null) continue;
-      const last = await from.contents.lastNumber(table);
-      await to.transaction((tx) => to.contents.setLastNumber(tx, table, last));
-    }
-    return performance.now() <= until;
-  }
-
-  /** Of a table whose rows cannot be told apart. */
-  async #copyWhole(from: Storage, to: Storage, table: TableShape): Promise<void> {
-    const snapshot = await from.snapshot();
-    try {
-      await to.transaction(async (tx) => {
-        await tx.db.deleteFrom(table.name).execute();
-        for await (const batch of snapshot.rows(table, { batchRows: BATCH_ROWS })) await to.contents.insertion(table, batch as StoredRow[])(tx);
-      }, { timeoutMs: LONGEST_MS });
-    } finally {
-      await snapshot.close();
-    }
-  }
-
-  async #carry(from: Storage, to: Storage): Promise<number> {
-    const count = await new Changes(from, to, this.#tables).carry();
-    this.#note({ changes: this.#progress.changes + count });
-    return count;
   }
 
   /** Keeps the old side as the new one is, until it is told to stop. */
@@ -292,14 +231,14 @@ export class LiveStorageMove implements Lifecycle {
     const { from, to, migrations, log } = this.#options;
     do {
       try {
-        if (this.#tables.length === 0) {
+        if (this.#catchUp === undefined) {
           await from.start();
           await requireMigrated(from, migrations);
           // Left on when the process that switched was killed just then.
           await from.contents.stopRecording();
-          this.#tables = await commonTables(from, to);
+          await this.#pair();
         }
-        const count = await this.#carry(to, from);
+        const count = await this.#catchUp!.carry(to, from);
         this.#note({ problem: null });
         if (count === 0) await pause(LOOK_MS);
       } catch (thrown) {
@@ -319,11 +258,16 @@ export class LiveStorageMove implements Lifecycle {
 
   async #letGo(side: Storage): Promise<void> {
     await side.contents.stopRecording().catch(() => {});
-    await side.stop(HOLD_MS).catch(() => {});
+    await side.stop(LET_GO_MS).catch(() => {});
   }
 
   #requireSwitched(): void {
     if (this.#progress.state !== 'switched') throw new Fault('conflict', 'The data has not been moved yet, or the move is over.', { reason: 'not_switched' });
+  }
+
+  async #pair(): Promise<void> {
+    const { storage, from, to } = this.#options;
+    this.#catchUp = new CatchUp({ storage, tables: await commonTables(from, to), goOn: () => this.#goOn(), carried: (count) => this.#note({ changes: this.#progress.changes + count }) });
   }
 
   #goOn(): void {
@@ -331,10 +275,22 @@ export class LiveStorageMove implements Lifecycle {
   }
 
   get #keyed(): readonly TableShape[] {
-    return this.#tables.filter(({ key }) => key.length > 0);
+    return this.#catchUp!.tables.filter(({ key }) => key.length > 0);
   }
 
   #note(change: Partial<LiveMoveProgress>): void {
     this.#progress = { ...this.#progress, ...change };
+  }
+}
+
+/** If not even the old line can be written again, what stands on the disk is anybody's guess, and neither side may be written to. */
+async function decide(note: () => Promise<void>, undo: () => Promise<void>): Promise<void> {
+  try {
+    await note();
+  } catch (thrown) {
+    await undo().catch((cause: unknown) => {
+      throw new Undecided(new Fault('unavailable', 'Which storage counts could not be written down; restart the host.', { reason: 'move_undecided', cause }));
+    });
+    throw thrown;
   }
 }

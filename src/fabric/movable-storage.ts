@@ -1,6 +1,7 @@
 import type { Compilable, Kysely } from 'kysely';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { Migration, Snapshot, Statement, Storage, StorageCapabilities, StorageContents, StorageTransaction, TransactionOptions } from '../ports/storage.ts';
+import { Undecided } from './gate.ts';
 
 /** A module's database that can be exchanged for another one with the same rows, under the feet of those who use it. */
 export class MovableStorage implements Storage {
@@ -30,21 +31,25 @@ export class MovableStorage implements Storage {
 
   /**
    * Runs `work` while no transaction is under way and none begins, those of `work` on the sides themselves apart. What
-   * was read before may still be on its way. `work` answers the side that counts from then on.
+   * was read before may still be on its way. `work` answers the side that counts from then on. When it throws Undecided,
+   * every transaction gets its fault from then on.
    */
   async hold(work: () => Promise<Storage>): Promise<void> {
     while (this.#held !== undefined) await this.#held;
     const began = performance.now();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#held = promise;
+    const over = Promise.withResolvers<void>();
+    // Maybe nobody waits.
+    over.promise.catch(() => {});
+    this.#held = over.promise;
     try {
       // They run in the order in which they came, one after the other: behind this one there is none.
       await this.#side.transaction(async () => {});
       this.#side = await work();
-    } finally {
-      this.#held = undefined;
-      resolve();
-      this.#longestHoldMs = Math.max(this.#longestHoldMs, Math.round(performance.now() - began));
+      this.#release(over, began);
+    } catch (thrown) {
+      if (thrown instanceof Undecided) over.reject(thrown.fault);
+      else this.#release(over, began);
+      throw thrown;
     }
   }
 
@@ -89,6 +94,12 @@ export class MovableStorage implements Storage {
     const until = performance.now() + deadlineMs;
     await this.#beside?.stop(deadlineMs);
     await this.#side.stop(Math.max(until - performance.now(), 0));
+  }
+
+  #release(over: PromiseWithResolvers<void>, began: number): void {
+    this.#held = undefined;
+    over.resolve();
+    this.#longestHoldMs = Math.max(this.#longestHoldMs, Math.round(performance.now() - began));
   }
 
   async #later<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options?: TransactionOptions): Promise<T> {

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BootProblem } from './boot-problem.ts';
-import { readRecord, replaceDurably } from './durable-file.ts';
+import { readRecord, replaceDurably, syncFolder } from './durable-file.ts';
 
 const StorageMove = z.strictObject({
   /** Where the module's data came from, and where it goes: places as the storages name them. */
@@ -36,8 +36,10 @@ export async function noteStorageMove(dataDir: string, module: string, move: Sto
   await replaceDurably(pathOf(dataDir, module), `${JSON.stringify(move)}\n`);
 }
 
+/** Gone for good when it resolves. */
 export async function forgetStorageMove(dataDir: string, module: string): Promise<void> {
   await rm(pathOf(dataDir, module), { force: true });
+  await syncFolder(dataDir);
 }
 
 /** The record of a module whose data is in `place`. @throws BootProblem when it is somewhere else. */

@@ -10,6 +10,7 @@ import { rejectsWith } from '../../support/faults.ts';
 import { PostgresServer } from '../../support/postgres.ts';
 import { seeded } from '../../support/seed.ts';
 import { type StorageDriverName, underTest } from '../../support/storages.ts';
+import { TcpProxy } from '../../support/tcp-proxy.ts';
 
 const server = new PostgresServer();
 before(() => server.start());
@@ -69,11 +70,11 @@ interface Moving {
   reopened(): { readonly from: Storage; readonly to: Storage };
 }
 
-async function moving(t: TestContext, source: StorageDriverName, target: StorageDriverName, breaks: () => boolean = () => false): Promise<Moving> {
+async function moving(t: TestContext, source: StorageDriverName, target: StorageDriverName, breaks: (what: string) => boolean = () => false, settings: object = {}): Promise<Moving> {
   const maker = (driver: StorageDriverName): (() => Storage) => {
     const under = underTest(driver, driver === 'postgres' ? server : undefined);
     const place = under.place(t);
-    return () => under.create(t, place);
+    return () => under.create(t, place, driver === 'postgres' ? settings : {});
   };
   const [makeFrom, makeTo] = [maker(source), maker(target)];
   const [from, to] = [makeFrom(), makeTo()];
@@ -82,7 +83,7 @@ async function moving(t: TestContext, source: StorageDriverName, target: Storage
   await storage.migrate([MIGRATION]);
   const noted: string[] = [];
   const note = (what: string) => async () => {
-    if (breaks()) throw new Error('the disk failed, for a test');
+    if (breaks(what)) throw new Error('the disk failed, for a test');
     noted.push(what);
   };
   const ledger: LiveMoveLedger = { begin: note('begin'), switched: note('switched'), back: note('back'), finish: note('finish') };
@@ -183,13 +184,44 @@ test('a row that differs on the new side stops the move, and work goes on with t
   await storage.transaction((tx) => tx.db.deleteFrom('z_parents').where('n', '=', 3).execute());
 });
 
-test('a switch that cannot be written down has not happened', { timeout: 60_000 }, async (t) => {
-  let isBroken = false;
-  const { storage, from, move } = await moving(t, 'sqlite', 'postgres', () => isBroken && move.progress.state === 'comparing');
-  isBroken = true;
+for (const alsoTheOldLine of [false, true]) {
+  test(`a switch that cannot be written down has not happened${alsoTheOldLine ? ', and when nobody knows, nobody writes' : ''}`, { timeout: 60_000 }, async (t) => {
+    const { storage, from, move } = await moving(t, 'sqlite', 'postgres', (what) => what === 'switched' || (alsoTheOldLine && move.progress.state === 'comparing'));
+    storage.accompany(move);
+    void move.begin();
+    while (move.progress.state !== 'failed') await pause(10);
+    assert.equal(storage.side, from);
+    const written = storage.transaction((tx) => tx.db.insertInto('keyless').values({ body: 'goes on' }).execute());
+    if (alsoTheOldLine) await rejectsWith('unavailable', written, 'move_undecided');
+    else await written;
+  });
+}
+
+test('a new storage that hangs while everybody is held back holds nobody up for long, and the move goes on when it is back', { timeout: 60_000 }, async (t) => {
+  const proxy = await TcpProxy.start(server.port);
+  t.after(() => proxy.stop());
+  const { storage, to, move } = await moving(t, 'sqlite', 'postgres', () => false, { port: proxy.port });
+  await storage.transaction((tx) => tx.db.insertInto('z_parents').values({ workspace: 'w', n: 1, name: 'Ana' }).execute());
+  const look = to.snapshot.bind(to);
+  let hasHung = false;
+  to.snapshot = () => {
+    if (move.progress.state === 'comparing' && !hasHung) {
+      hasHung = true;
+      proxy.freeze();
+      setTimeout(() => proxy.thaw(), 3_000);
+    }
+    return look();
+  };
   storage.accompany(move);
   void move.begin();
-  while (move.progress.state !== 'failed') await pause(10);
-  assert.equal(storage.side, from);
-  await storage.transaction((tx) => tx.db.insertInto('keyless').values({ body: 'goes on' }).execute());
+  let slowestMs = 0;
+  for (let n = 0; move.progress.state !== 'switched'; n++) {
+    const began = performance.now();
+    await storage.transaction((tx) => tx.db.insertInto('z_parents').values({ workspace: 'x', n, name: 'Ana' }).execute());
+    slowestMs = Math.max(slowestMs, performance.now() - began);
+    assert.notEqual(move.progress.state, 'failed', move.progress.problem ?? '');
+    await pause(5);
+  }
+  t.diagnostic(`slowest transaction ${Math.round(slowestMs)} ms`);
+  assert.ok(hasHung && slowestMs < 2_000, `a transaction took ${Math.round(slowestMs)} ms`);
 });
