@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { DriverContext } from '../../kernel/driver.ts';
+import { Fault } from '../../kernel/fault.ts';
 import type { Storage } from '../../ports/storage.ts';
 import type { Config } from '../config/config.ts';
 import { probe, type Parts } from '../config/parts.ts';
@@ -24,12 +25,32 @@ export function busProblem({ bus }: Pick<Config, 'bus'>): BootProblem | undefine
   return new BootProblem(`The messages are kept by ${bus.driver}, outside the databases, and a backup without them would lose some.`, 'Stop all hosts and copy the broker\'s data together with the databases; or move the messages to the embedded bus first (multilith bus move).');
 }
 
-/** Why a running host cannot back itself up; undefined when it can. */
-export function liveProblem(config: Config): BootProblem | undefined {
+/** What a running host says of itself. */
+export interface LiveHost {
+  readonly config: Config;
+  readonly isReady: boolean;
+  /** Also when that is over, until the next start. */
+  readonly isBusMoving: boolean;
+  readonly isStorageMoving: boolean;
+}
+
+/** Faults: `conflict`/`backup_impossible` where a running host cannot back itself up, `unavailable` while it starts or stops. */
+export function requireLiveBackup({ config, isReady, isBusMoving, isStorageMoving }: LiveHost): void {
+  const problem = liveProblem(config) ?? busProblem(config);
+  if (problem !== undefined) throw impossible(`${problem.message} ${problem.remedy}`);
+  if (isBusMoving) throw impossible('Messages are being moved to another bus, or have been. Let the move end, and start with the new bus.');
+  if (isStorageMoving) throw impossible('Data is being moved to another storage: let that end, and finish it or turn it back.');
+  if (!isReady) throw new Fault('unavailable', 'The host is not ready yet.', { reason: 'starting' });
+}
+
+function liveProblem(config: Config): BootProblem | undefined {
   if (!isAlone(config)) return new BootProblem('Several hosts write to the databases of this topology, and a backup holds one moment of one process.', 'Stop all of them; then the same command works where all databases lie.');
   const module = Object.values(config.hosts).flatMap(({ modules }) => modules).find((name) => isOnThread(name, config));
-  if (module !== undefined) return new BootProblem(`The module ${module} runs on a thread, and a backup holds one moment of the main thread.`, 'Stop the host; then the same command works.');
-  return busProblem(config);
+  return module === undefined ? undefined : new BootProblem(`The module ${module} runs on a thread, and a backup holds one moment of the main thread.`, 'Stop the host; then the same command works.');
+}
+
+function impossible(message: string): Fault {
+  return new Fault('conflict', message, { reason: 'backup_impossible' });
 }
 
 /** Every database of an installation that does not run, by name. Makes those of the drivers where they are missing. */

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { Fault } from '../../kernel/fault.ts';
-import type { Snapshot, TableShape } from '../../ports/storage.ts';
+import { CHANGES, type Snapshot, type TableShape } from '../../ports/storage.ts';
 import { syncFolder } from '../host/durable-file.ts';
 import { rowLine, RowSum } from '../../fabric/row-sum.ts';
 import { MIGRATIONS, migrationsIn } from '../../fabric/storage-tables.ts';
@@ -66,7 +66,7 @@ class Lines {
   async *text(): AsyncGenerator<string, void, void> {
     yield this.#take(await this.#header());
     for (const [database, snapshot] of this.#job.snapshots) {
-      for (const table of snapshot.tables) if (table.name !== MIGRATIONS) yield* this.#table(database, snapshot, table);
+      for (const table of snapshot.tables) if (table.name !== MIGRATIONS && table.name !== CHANGES) yield* this.#table(database, snapshot, table);
     }
     this.trailer = { complete: true, tables: this.#sums, sha256: this.#hash.digest('hex') };
     yield `${JSON.stringify(this.trailer)}\n`;

@@ -1,7 +1,6 @@
 import type { Server } from 'node:http';
 import { systemCall } from '../../kernel/call.ts';
 import { systemClock } from '../../kernel/clock.ts';
-import { Fault } from '../../kernel/fault.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
 import { newId } from '../../kernel/ids.ts';
 import { type Lifecycle, StartStop, throwAll } from '../../kernel/lifecycle.ts';
@@ -14,7 +13,7 @@ import type { Storage } from '../../ports/storage.ts';
 import { queueSettings } from '../../fabric/envelope.ts';
 import type { Placement } from '../../fabric/placements.ts';
 import { Backups } from '../backup/backups.ts';
-import { liveProblem } from '../backup/databases.ts';
+import { requireLiveBackup } from '../backup/databases.ts';
 import { requireWhole } from '../backup/unfinished.ts';
 import type { Config } from '../config/config.ts';
 import { keptDays } from '../config/kept-days.ts';
@@ -26,7 +25,6 @@ import { compose, type Composition } from '../container.ts';
 import { controlListener } from '../control/desk.ts';
 import { leaveDataDir, takeDataDir } from '../control/socket.ts';
 import type { ModuleThreads } from '../thread/module-threads.ts';
-import { BootProblem } from './boot-problem.ts';
 import { prepareDataDir } from './data-dir.ts';
 import { createBlobs, createChannel } from './drivers.ts';
 import { HealthSurface } from './health.ts';
@@ -98,7 +96,7 @@ export class Host implements Lifecycle {
     this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#modules.includes(module));
     this.#log = log;
     this.#storages = new KeptStorages({ config, parts: this.#parts, context: this.#context, readTopology: this.#readTopology });
-    this.#backups = new Backups({ dataDir: config.dataDir, databases: this.#databases, requirePossible: () => this.#requireBackupPossible(), clock: systemClock, log });
+    this.#backups = new Backups({ dataDir: config.dataDir, databases: this.#databases, requirePossible: () => requireLiveBackup({ config, isReady: this.#health.phase === 'ready', isBusMoving: this.#keptBus?.progress != null, isStorageMoving: this.#storages.isMoving }), clock: systemClock, log });
     this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => [...(this.#threads?.problems() ?? []), ...this.#problems()].map(({ plain }) => plain));
     this.#http = this.#parts.modules.some(({ http }) => http !== undefined) ? new HttpServer(config.http, log, this.#metrics) : undefined;
     this.#life = new StartStop(
@@ -290,13 +288,6 @@ export class Host implements Lifecycle {
     this.#databases.set(name, storage);
     return storage;
   };
-
-  #requireBackupPossible(): void {
-    const problem = liveProblem(this.#config) ?? (this.#keptBus?.progress == null ? undefined : new BootProblem('Messages are being moved to another bus, or have been.', 'Let the move end, and start with the new bus.'));
-    if (problem !== undefined) throw new Fault('conflict', `${problem.message} ${problem.remedy}`, { reason: 'backup_impossible' });
-    if (this.#storages.isMoving) throw new Fault('conflict', 'Data is being moved to another storage: let that end, and finish it or turn it back.', { reason: 'backup_impossible' });
-    if (this.#health.phase !== 'ready') throw new Fault('unavailable', 'The host is not ready yet.', { reason: this.#health.phase });
-  }
 
   #operator(module: string, command: string) {
     const part = this.#modules.find(({ name }) => name === module)?.operator?.[command];

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { Backups } from '../../../../src/app/backup/backups.ts';
-import { closedDatabases } from '../../../../src/app/backup/databases.ts';
+import { closedDatabases, requireLiveBackup } from '../../../../src/app/backup/databases.ts';
 import { restore } from '../../../../src/app/backup/restore.ts';
 import { requireWhole } from '../../../../src/app/backup/unfinished.ts';
 import { type Config, requireConfig } from '../../../../src/app/config/config.ts';
@@ -177,4 +177,24 @@ test('a backup that is killed leaves no file that looks whole', { timeout: 60_00
   // The next one of that name is not in its way.
   await backUp(config, file);
   assert.deepEqual(readdirSync(root).filter((name) => name.endsWith('.part')), []);
+});
+
+test('what a running host cannot do at one moment it refuses, and says how it can be done', () => {
+  const config = (topology: object) => {
+    const file = join(root, `live-${++made}.yaml`);
+    writeFileSync(file, JSON.stringify({ extends: 'default', data: join(root, 'live'), ...topology }));
+    return requireConfig({ topology: file, env: {}, cwd: root }, parts).config;
+  };
+  const alone = { config: config({}), isReady: true, isBusMoving: false, isStorageMoving: false };
+  requireLiveBackup(alone);
+  const split = requireConfig({ topology: 'split-notification', env: {}, cwd: root }, parts).config;
+  const refused: [Partial<typeof alone>, RegExp][] = [
+    [{ config: split }, /Several hosts/],
+    [{ config: config({ calls: { notification: { via: 'thread' } } }) }, /notification runs on a thread/],
+    [{ config: config({ bus: { driver: 'activemq' } }) }, /kept by activemq/],
+    [{ isBusMoving: true }, /another bus/],
+    [{ isStorageMoving: true }, /another storage/],
+    [{ isReady: false }, /not ready/],
+  ];
+  for (const [over, words] of refused) assert.throws(() => requireLiveBackup({ ...alone, ...over }), words);
 });
