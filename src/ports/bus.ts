@@ -221,6 +221,14 @@ export interface BusCapabilities {
   readonly maxMessageBytes?: number;
 }
 
+/** What a bus stands on, for people. */
+export interface BusCheck {
+  readonly ok: boolean;
+  readonly detail: string;
+  /** What to do, where that is more than to start it and to correct how it is reached. */
+  readonly remedy?: string;
+}
+
 /**
  * Durable messages, at least once. Faults: `exhausted` (backlog at its limit or disk full; details.retryAfterMs),
  * `unavailable`, `not_found` (queue), `invalid` (payload larger than `maxBytes`, `cursor_invalid`).
@@ -230,7 +238,7 @@ export interface Bus extends Lifecycle {
   /** Why the messages cannot be reached just now, for people and without addresses; undefined while they can. Left out by a driver that depends on nothing. */
   readonly problem?: string | undefined;
   /** Looks, without a start, whether what it depends on is there: for people. Left out by a driver that depends on nothing. */
-  check?(): Promise<{ readonly ok: boolean; readonly detail: string }>;
+  check?(): Promise<BusCheck>;
   /** Left out where the messages are kept by another process. Usable while the bus runs; `place` always. */
   readonly contents?: BusContents;
   /** Before `publish` and `consume`; durable, so that a subscriber that is away misses nothing. Idempotent. */

@@ -2,11 +2,12 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { DriverContext } from '../../../src/kernel/driver.ts';
 import { Fault, toFault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
-import type { Bus, BusCapabilities, BusContents, Consumer, Handler, HintListener, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
+import type { Bus, BusCapabilities, BusCheck, BusContents, Consumer, Handler, HintListener, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import type { BusSharing, ServedBus } from '../../../src/ports/bus-sharing.ts';
 import { publishParts } from '../../../src/ports/publish-parts.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { Attachments } from './attachments.ts';
+import { fillOf } from './broker-fill.ts';
 import { Connection } from './connection.ts';
 import type { ActiveMqSettings } from './driver.ts';
 import type { Engine } from './engine.ts';
@@ -78,12 +79,15 @@ export class ActiveMqBus implements Bus {
     return this.#role === undefined ? 'No process keeps the messages of the bus yet.' : undefined;
   }
 
-  async check(): Promise<{ readonly ok: boolean; readonly detail: string }> {
+  async check(): Promise<BusCheck> {
     const { settings, clock } = this.#options;
     const at = `${settings.host}:${settings.port}`;
     try {
-      (await Connection.open(settings, clock)).close();
-      return { ok: true, detail: `${at} answers` };
+      const connection = await Connection.open(settings, clock);
+      const fill = await fillOf(connection);
+      connection.close();
+      if (fill === undefined) return { ok: true, detail: `${at} answers; how full it is cannot be asked (statisticsBrokerPlugin)` };
+      return { ok: fill.remedy === undefined, detail: `${at} answers; ${fill.detail}`, ...(fill.remedy !== undefined && { remedy: fill.remedy }) };
     } catch (thrown) {
       return { ok: false, detail: Fault.is(thrown) ? `${at}: ${thrown.message}` : `${at} could not be asked` };
     }

@@ -40,6 +40,8 @@ export interface SubscribeOptions {
   readonly selector?: string;
   /** 0 to 127: messages go to the subscriber with the highest, as long as it takes any. Default 0. */
   readonly priority?: number;
+  /** How the broker writes what is no text. */
+  readonly transformation?: string;
 }
 
 /** As much of stompit's client as is used here; its published types are those of an older version. */
@@ -191,11 +193,12 @@ export class Connection {
   }
 
   /** Answers what ends it. `take` is called for one message after the other; what it throws is not caught. */
-  subscribe(destination: string, { prefetch, exclusive, auto, selector, priority }: SubscribeOptions, take: (delivery: Delivery) => void): () => void {
+  subscribe(destination: string, { prefetch, exclusive, auto, selector, priority, transformation }: SubscribeOptions, take: (delivery: Delivery) => void): () => void {
     if (this.#end !== undefined) return () => {};
     const headers = {
       destination, ack: auto ? 'auto' : 'client-individual', 'activemq.prefetchSize': String(prefetch),
       ...(exclusive ? { 'activemq.exclusive': 'true' } : {}), ...(selector === undefined ? {} : { selector }), ...(priority === undefined ? {} : { 'activemq.priority': String(priority) }),
+      ...(transformation === undefined ? {} : { transformation }),
     };
     const subscription = this.#client.subscribe(headers, (error, message) => {
       if (error) return;

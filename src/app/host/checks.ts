@@ -159,8 +159,8 @@ export async function checkChannels(config: Config, parts: Parts): Promise<Findi
 export async function checkBus({ bus: chosen, dataDir }: Config, parts: Parts): Promise<Finding[]> {
   const bus = createBus(chosen, parts, probe(dataDir));
   if (bus.check === undefined) return [];
-  const { ok, detail } = await bus.check();
-  return [{ check: 'bus', state: ok ? 'ok' : 'fail', detail: `${chosen.driver}: ${detail}`, ...(!ok && { remedy: 'Start the broker (`multilith servers`, where it is to run on this machine), and check host, port, user and password of the bus.' }) }];
+  const { ok, detail, remedy = 'Start the broker (`multilith servers`, where it is to run on this machine), and check host, port, user and password of the bus.' } = await bus.check();
+  return [{ check: 'bus', state: ok ? 'ok' : 'fail', detail: `${chosen.driver}: ${detail}`, ...(!ok && { remedy }) }];
 }
 
 async function checkChannel(name: string, chosen: Chosen, { dataDir }: Config, parts: Parts): Promise<Finding> {

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { type TestContext as Test, test } from 'node:test';
 import type { Bus, BusContents, KeptMessage } from '../../../src/ports/bus.ts';
+import { inParts } from '../../../src/ports/in-parts.ts';
 import { Arrivals, type BusUnderTest, messageTo, onEachBusWithContents, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
 import { rejectsWith } from '../../support/faults.ts';
+
+/** Messages in one call. */
+const PAGE = 500;
 
 type Full = Bus & { readonly contents: BusContents };
 
@@ -131,5 +135,21 @@ onEachBusWithContents('contents', (under) => {
     await rejectsWith('not_found', small.contents.add('nowhere', []), 'queue_not_found');
     await rejectsWith('not_found', small.contents.read('nowhere'), 'queue_not_found');
     await rejectsWith('invalid', small.contents.read('q', '1.2.3'), 'cursor_invalid');
+  });
+
+  test('of 12,000 dead messages the 10,000 of one reason go back into their queue within ten seconds', async (t) => {
+    const bus = await open(under, t);
+    await bus.declare(queueOf('q'));
+    await bus.pause('q');
+    for (let at = 0; at < 12_000; at += PAGE) {
+      await bus.contents.add('q', Array.from({ length: PAGE }, (_, n) => ({ ...messageTo('q', { id: `m${at + n}` }), due: 0, dead: true, attempts: 3, reason: (at + n) % 6 === 0 ? 'never' : 'mailbox full', suspect: false })));
+    }
+    const began = performance.now();
+    const requeued = await inParts((from) => bus.requeue('q', { filter: { reason: 'mailbox full' }, ...from }));
+    const tookMs = performance.now() - began;
+    t.diagnostic(`${Math.round(tookMs)} ms`);
+    const { ready, dead } = await stateOf(bus, 'q');
+    assert.deepEqual([requeued, ready.normal, dead], [10_000, 10_000, 2_000]);
+    assert.ok(tookMs < 10_000, `${tookMs} ms`);
   });
 });

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { tmpdir } from 'node:os';
 import { test, type TestContext as Test } from 'node:test';
 import { Connection } from '../../../../adapters/bus/activemq/connection.ts';
 import { ActiveMqSettings } from '../../../../adapters/bus/activemq/driver.ts';
+import { readConfig, type Config } from '../../../../src/app/config/config.ts';
+import { checkBus } from '../../../../src/app/host/checks.ts';
+import { parts } from '../../../../src/app/parts.ts';
 import { systemClock } from '../../../../src/kernel/clock.ts';
 import { ActiveMqServer } from '../../../support/activemq.ts';
 import { within } from '../../../support/buses.ts';
@@ -33,3 +37,31 @@ test('so is temporary space', async (t) => {
   const fault = await rejectsWith('exhausted', within(30_000, filled, () => 'the sender waited without a word'), 'broker_temp');
   assert.match(String(fault.details.remedy), /tempUsage/);
 });
+
+test('doctor says how much of its limits a broker uses, and which to raise once one is full', async (t) => {
+  const broker = await ActiveMqServer.start();
+  t.after(() => broker.remove());
+  const look = async () => (await checkBus(configOn(broker.port), parts))[0]!;
+  const well = await look();
+  assert.deepEqual([well.state, well.remedy], ['ok', undefined]);
+  assert.match(well.detail, /in use: disk \d %, memory \d %, temporary space 0 %$/);
+  await broker.kill();
+  await broker.up({ storeBytes: 1_024 });
+  const full = await look();
+  assert.equal(full.state, 'fail');
+  assert.match(`${full.detail} ${full.remedy}`, /disk \d{3,} %.* storeUsage \(mq\.store\)/);
+  await broker.kill();
+  assert.match((await look()).remedy!, /Start the broker/);
+});
+
+test('a broker that cannot say so is well all the same', async (t) => {
+  const broker = await ActiveMqServer.start({ edit: (xml) => xml.replace('<statisticsBrokerPlugin/>', '') });
+  t.after(() => broker.remove());
+  const [found] = await checkBus(configOn(broker.port), parts);
+  assert.equal(found!.state, 'ok');
+  assert.match(found!.detail, /statisticsBrokerPlugin/);
+});
+
+function configOn(port: number): Config {
+  return readConfig({ sets: ['bus.driver=activemq', `bus.port=${port}`], env: {}, cwd: tmpdir() }, parts).config!;
+}

@@ -67,7 +67,7 @@ describe('an ActiveMQ broker over TLS', () => {
       await bus.consume('q', { concurrency: 1 }, arrivals.handler);
       await bus.publish([messageTo('q', { id: 'sealed' })]);
       await arrivals.count(1);
-      assert.deepEqual(await bus.check!(), { ok: true, detail: `127.0.0.1:${broker.port} answers` });
+      assert.equal((await bus.check!()).ok, true);
     }
   });
 
