@@ -12,6 +12,7 @@ export const areas = {
   ingest: async () => (await import('./ingest.ts')).benchIngest(),
   rules: async () => (await import('./rules.ts')).benchRules(),
   agenda: async () => (await import('./agenda.ts')).benchAgenda(),
+  lists: async () => (await import('./lists.ts')).benchLists(),
   mail: async () => (await import('./mail.ts')).benchMail(),
   'main-job': async () => (await import('./main-job.ts')).benchMainJob(),
   'main-job-activemq': async () => (await import('./main-job-beside.ts')).benchMainJobOnActiveMq(),
