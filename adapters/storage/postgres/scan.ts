@@ -29,14 +29,14 @@ export async function* scan<Row>({ readers, query, batchRows, signal }: ScanRequ
     return fetching;
   };
   try {
-    await Promise.race([fetching, aborted.promise]);
+    await aborted.race(fetching);
     fetching = client.query({ ...query, text: `DECLARE scan NO SCROLL CURSOR FOR ${query.text}` });
-    await Promise.race([fetching, aborted.promise]);
-    for (let batch = await Promise.race([fetch(), aborted.promise]); batch.rows.length > 0; ) {
+    await aborted.race(fetching);
+    for (let batch = await aborted.race(fetch()); batch.rows.length > 0; ) {
       const ahead = batch.rows.length < batchRows ? undefined : fetch();
       yield batch.rows as Row[];
       if (ahead === undefined) return;
-      batch = await Promise.race([ahead, aborted.promise]);
+      batch = await aborted.race(ahead);
     }
   } catch (error) {
     throw readFault(error);

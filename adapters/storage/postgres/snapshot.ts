@@ -2,7 +2,7 @@ import type { PoolClient } from 'pg';
 import type { Snapshot } from '../../../src/ports/storage.ts';
 import { batchRowsOf } from '../shared/limits.ts';
 import { type ColumnRow, everyRow, tableShapes } from '../shared/table-shapes.ts';
-import { whenAborted } from '../shared/when-aborted.ts';
+import { type Aborted, whenAborted } from '../shared/when-aborted.ts';
 import { readFault, type Readers } from './readers.ts';
 
 /** The first statement of the transaction: from here on it sees nothing else. */
@@ -29,14 +29,14 @@ export async function openSnapshot({ readers, schema, signal }: { readonly reade
   try {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     const { rows } = await client.query({ text: COLUMNS, values: [`"${schema}"`] });
-    return { tables: tableShapes(rows as ColumnRow[]), rows: (table, options = {}) => rowsOf(client, aborted.promise, everyRow(table, options.byKey), batchRowsOf(options)), close };
+    return { tables: tableShapes(rows as ColumnRow[]), rows: (table, options = {}) => rowsOf(client, aborted, everyRow(table, options.byKey), batchRowsOf(options)), close };
   } catch (error) {
     await close();
     throw readFault(error);
   }
 }
 
-async function* rowsOf(client: PoolClient, aborted: Promise<never>, query: string, batchRows: number): AsyncGenerator<Record<string, unknown>[], void, void> {
+async function* rowsOf(client: PoolClient, aborted: Aborted, query: string, batchRows: number): AsyncGenerator<Record<string, unknown>[], void, void> {
   const fetch = () => {
     const fetching = client.query(`FETCH FORWARD ${batchRows} FROM rows`);
     // Nobody waits for it while the consumer is busy, and maybe nobody ever will.
@@ -44,9 +44,9 @@ async function* rowsOf(client: PoolClient, aborted: Promise<never>, query: strin
     return fetching;
   };
   try {
-    await Promise.race([client.query(`DECLARE rows NO SCROLL CURSOR FOR ${query}`), aborted]);
+    await aborted.race(client.query(`DECLARE rows NO SCROLL CURSOR FOR ${query}`));
     for (let fetching = fetch(); ; ) {
-      const { rows } = await Promise.race([fetching, aborted]);
+      const { rows } = await aborted.race(fetching);
       const isLast = rows.length < batchRows;
       if (!isLast) fetching = fetch();
       if (rows.length > 0) yield rows as Record<string, unknown>[];

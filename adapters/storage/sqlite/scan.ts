@@ -28,15 +28,15 @@ export async function* scan<Row>({ signal, whenDurable, ...request }: ScanReques
   const cursor = sideThread.newCursor();
   const aborted = whenAborted(signal);
   try {
-    let batch: Batch | undefined = await Promise.race([sideThread.scan({ kind: 'scan', cursor, ...request }), aborted.promise]);
-    await Promise.race([whenDurable(), aborted.promise]);
+    let batch: Batch | undefined = await aborted.race(sideThread.scan({ kind: 'scan', cursor, ...request }));
+    await aborted.race(whenDurable());
     const columns = batch.columns!;
     while (batch !== undefined) {
       const ahead: Promise<Batch> | undefined = batch.done ? undefined : sideThread.next(cursor);
       // Nobody waits for it while the consumer is busy, and maybe nobody ever will.
       ahead?.catch(() => {});
       if (batch.rows.length > 0) yield rowsOf<Row>(columns, batch.rows as SQLOutputValue[][]);
-      batch = ahead && (await Promise.race([ahead, aborted.promise]));
+      batch = ahead && (await aborted.race(ahead));
     }
   } catch (error) {
     throw isWriteOnReader(error) ? writeOutsideTransaction(error) : sqliteFault(error);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { sql } from 'kysely';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { rejectsWith } from '../../support/faults.ts';
+import { heldMb } from '../../support/held-memory.ts';
 import { longestTurn } from '../../support/longest-turn.ts';
 import { onEachStorage, type Tables } from '../../support/storages.ts';
 
@@ -136,5 +137,21 @@ onEachStorage('scan', ({ open }) => {
     for await (const batch of storage.scan(storage.db.selectFrom('notes').selectAll().orderBy('body'))) rows += batch.length;
     assert.equal(rows, 200_000);
     assert.ok(longest.ms() < 50, `the event loop waited ${longest.ms()} ms`);
+  });
+
+  test('what has been read is not kept', async (t) => {
+    const storage = await open(t);
+    await fill(storage, 60_000);
+    const query = storage.db.selectFrom('notes').selectAll();
+    const snapshot = await storage.snapshot();
+    const reads: Record<string, () => AsyncIterable<unknown[]>> = { scan: () => storage.scan(query), snapshot: () => snapshot.rows(snapshot.tables.find(({ name }) => name === 'notes')!) };
+    for (const [what, read] of Object.entries(reads)) {
+      const before = await heldMb();
+      let [rows, held] = [0, 0];
+      for await (const batch of read()) if ((rows += batch.length) === 60_000) held = (await heldMb()) - before;
+      assert.equal(rows, 60_000);
+      assert.ok(held < 6, `${what}: ${held} MB are held at the end of 60,000 rows`);
+    }
+    await snapshot.close();
   });
 });
