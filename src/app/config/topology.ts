@@ -2,7 +2,7 @@ import { MOST_VALUE_BYTES } from '../../ports/transport.ts';
 import { reject, rejectMissing, type Checking } from './check.ts';
 import { isLoopback, parseListen, type ListenAddress } from './listen.ts';
 import { callersAcross, hostOfModule, isAlone, isOnThread, REACH, type Via } from './placement.ts';
-import { probe, type Chosen, type Parts } from './parts.ts';
+import { type Catalog, type Chosen, type Parts, probe } from './parts.ts';
 import type { ConfigShape } from './schema.ts';
 import { didYouMean } from './suggest.ts';
 import { eventsOf, isOfPrograms } from './worker-queues.ts';
@@ -130,8 +130,8 @@ const MOST_CROSSING_BYTES = MOST_VALUE_BYTES / 2 - 64 * 1024;
 function checkSpan(shape: ConfigShape, chosen: ChosenParts, parts: Parts, checking: Checking): void {
   const hosts = Object.entries(shape.hosts);
   const replicated = hosts.filter(([, { replicas }]) => replicas > 1);
-  const { driver, settings } = chosen.bus;
-  const { spansHosts: spans, maxMessageBytes = 0 } = parts.bus[driver]?.create(settings, probe('.')).capabilities ?? { spansHosts: true };
+  const { driver } = chosen.bus;
+  const { spansHosts: spans, maxMessageBytes = 0 } = unopened(chosen.bus, parts.bus)?.capabilities ?? { spansHosts: true };
   const keeper = shape.bus.host;
   const isCrossed = !spans && (hosts.length > 1 || Object.keys(shape.calls).some((module) => isOnThread(module, shape)));
   if (isCrossed && maxMessageBytes > MOST_CROSSING_BYTES) reject(['bus', 'maxMessageBytes'], `must be at most ${MOST_CROSSING_BYTES}, since messages go between processes or threads as values of calls`, checking);
@@ -146,9 +146,8 @@ function checkSpan(shape: ConfigShape, chosen: ChosenParts, parts: Parts, checki
         reject(['hosts', host, 'replicas'], `${module} keeps things in memory that another process would not know, and so has one; a host of ${may.join(' or ') || 'no module'} alone may have several`, checking);
         continue;
       }
-      const { driver: name, settings: own } = chosen.storage[module] ?? {};
-      const storage = name === undefined ? undefined : parts.storage[name]?.create(own, probe('.'));
-      if (storage && !storage.capabilities.shared) reject(['hosts', host, 'replicas'], `${module} stores in ${name}, which one process may open; replicas need a storage that can be shared`, checking);
+      const storage = chosen.storage[module];
+      if (storage !== undefined && unopened(storage, parts.storage)?.capabilities.shared === false) reject(['hosts', host, 'replicas'], `${module} stores in ${storage.driver}, which one process may open; replicas need a storage that can be shared`, checking);
       if (isOnThread(module, shape)) reject(['calls', module, 'via'], `${host} has replicas, which share the work without threads`, checking);
       if (parts.modules.find(({ name }) => name === module)!.usesChannels) checkKeptMails(host, module, chosen, parts, checking);
     }
@@ -157,9 +156,14 @@ function checkSpan(shape: ConfigShape, chosen: ChosenParts, parts: Parts, checki
 
 /** What one process keeps, the others would neither show nor erase. */
 function checkKeptMails(host: string, module: string, { channels }: ChosenParts, parts: Parts, checking: Checking): void {
-  for (const [name, { driver, settings }] of Object.entries(channels)) {
-    if (parts.channel[driver]?.create(settings, probe('.')).kept === undefined) continue;
+  for (const [name, channel] of Object.entries(channels)) {
+    if (unopened(channel, parts.channel)?.kept === undefined) continue;
     const remedy = name === 'email' ? 'channels.email with driver smtp, or MULTILITH_SMTP_URL for every host' : `another driver for channels.${name}`;
-    reject(['hosts', host, 'replicas'], `${module} keeps mails in ${driver} (channels.${name}), where one process alone can show and erase them; replicas need a channel that sends: ${remedy}`, checking);
+    reject(['hosts', host, 'replicas'], `${module} keeps mails in ${channel.driver} (channels.${name}), where one process alone can show and erase them; replicas need a channel that sends: ${remedy}`, checking);
   }
+}
+
+/** A driver that has opened nothing; undefined where there is none, or where its settings are wrong, which is told with them. */
+function unopened<Port>({ driver, settings }: Chosen, catalog: Catalog<Port>): Port | undefined {
+  return settings === undefined ? undefined : catalog[driver]?.create(settings, probe('.'));
 }

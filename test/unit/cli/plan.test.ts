@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { basename } from 'node:path';
 import { test } from 'node:test';
+import { SHIPPED } from '../../../src/app/config/layers.ts';
 import { parse, type Io } from '../../../src/cli/command.ts';
 import { plan } from '../../../src/cli/plan.ts';
 
@@ -18,5 +21,15 @@ test('a topology that is not there is blamed on what named it', async () => {
     const { code, error } = await run(env, ...argv);
     assert.equal(code, 1);
     assert.deepEqual(error.match(/\((--\w+|MULTILITH_TOPOLOGY)\)/g), [blamed]);
+  }
+});
+
+test('every topology that is shipped can be run, and says what it wants first', async () => {
+  const wanted: Readonly<Record<string, readonly string[]>> = { cluster: ['storage.default.password', 'hosts.mailer.replicas'] };
+  const env = { POSTGRES_PASSWORD: 'x', MULTILITH_SMTP_URL: 'smtp://mail.example' };
+  for (const name of readdirSync(SHIPPED).filter((file) => file.endsWith('.yaml')).map((file) => basename(file, '.yaml'))) {
+    const bare = await run({}, '--topology', name);
+    assert.deepEqual(bare.error.match(/(?<=^ {2})[\w.]+(?= \()/gm) ?? [], wanted[name] ?? [], bare.error);
+    assert.deepEqual(await run(env, '--topology', name), { code: 0, error: '' });
   }
 });
