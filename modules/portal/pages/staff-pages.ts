@@ -10,6 +10,7 @@ import { sameText } from '../access/secrets.ts';
 import { type Session, Sessions } from '../access/sessions.ts';
 import { Workspaces } from '../access/workspaces.ts';
 import { Cookies } from '../http/cookies.ts';
+import { Exports, Format, What } from '../exports/exports.ts';
 import { type Principal, Principals } from '../http/principal.ts';
 import { FOREIGN_HTML_HEADERS } from '../http/security-headers.ts';
 import { type Write, Writes } from '../http/writes.ts';
@@ -17,7 +18,7 @@ import type { Tables } from '../tables.ts';
 import type { Html } from './html.ts';
 import { type FrameUser, layout } from './layout.ts';
 import { goTo, type PageAnswer, type PageRequest, type PageRoute } from './page.ts';
-import { homeView, keysView, mailView, outboxView } from './views.ts';
+import { exportsView, homeView, keysView, mailView, outboxView } from './views.ts';
 import { Visitors } from './visitors.ts';
 
 /** Somebody who is logged in, in a workspace. */
@@ -41,6 +42,7 @@ export class StaffPages {
   readonly #workspaces: Workspaces;
   readonly #apiKeys: ApiKeys;
   readonly #writes: Writes;
+  readonly #exports: Exports;
   readonly #store: Store<Tables>;
   readonly #notification: Notification;
   readonly #publicUrl: string;
@@ -53,6 +55,7 @@ export class StaffPages {
     @inject(Workspaces) workspaces: Workspaces,
     @inject(ApiKeys) apiKeys: ApiKeys,
     @inject(Writes) writes: Writes,
+    @inject(Exports) exports: Exports,
     @inject(Store) store: Store<Tables>,
     @inject(notification.id) mailer: Notification,
     @inject(Installation) installation: Installation,
@@ -63,6 +66,7 @@ export class StaffPages {
     this.#workspaces = workspaces;
     this.#apiKeys = apiKeys;
     this.#writes = writes;
+    this.#exports = exports;
     this.#store = store;
     this.#notification = mailer;
     this.#publicUrl = installation.publicUrl;
@@ -73,6 +77,8 @@ export class StaffPages {
       { method: 'GET', path: '/outbox/:deliveryId', handle: this.#visited((visit) => this.#mail(visit)) },
       { method: 'GET', path: '/outbox/:deliveryId/html', handle: this.#visited((visit) => this.#mailHtml(visit)) },
       { method: 'GET', path: '/outbox/:deliveryId/raw', handle: this.#visited((visit) => this.#mailRaw(visit)) },
+      { method: 'GET', path: '/exports', handle: this.#visited((visit) => this.#showExports(visit)) },
+      { method: 'POST', path: '/exports', handle: this.#visited((visit) => this.#makeExport(visit)) },
       { method: 'GET', path: '/keys', handle: this.#visited((visit) => this.#keys(visit, null)) },
       { method: 'POST', path: '/keys', handle: this.#visited((visit) => this.#makeKey(visit)) },
       { method: 'POST', path: '/keys/:keyId/revoke', handle: this.#visited((visit) => this.#revokeKey(visit)) },
@@ -124,6 +130,30 @@ export class StaffPages {
     requireScope(visit, 'read');
     const { request, principal } = visit;
     return this.#notification.readOutbox({ deliveryId: request.params.deliveryId! }, request.call(principal));
+  }
+
+  async #showExports(visit: Visit): Promise<PageAnswer> {
+    requireScope(visit, 'read');
+    const { request, principal } = visit;
+    const found = await this.#exports.list(request.call(principal));
+    return this.#page(visit, 'Exports', exportsView(found, this.#principals.csrfToken(principal.session), principal.workspace));
+  }
+
+  async #makeExport(visit: Visit): Promise<PageAnswer> {
+    requireScope(visit, 'read');
+    const form = await this.#ownForm(visit);
+    const [what, format] = [What.safeParse(form.get('what')), Format.safeParse(form.get('format'))];
+    if (!what.success || !format.success) throw new Fault('invalid', 'Say what to export, and as what. Go back and choose both.');
+    const { request, principal } = visit;
+    await this.#writes.run(
+      auditedOnly(visit, 'createExport', null),
+      async () => {
+        const { exportId } = await this.#exports.begin({ what: what.data, format: format.data }, request.call(principal));
+        return { answer: NO_ANSWER, targetId: exportId };
+      },
+      () => NO_ANSWER,
+    );
+    return goTo(`/exports?workspace=${encodeURIComponent(principal.workspace)}`);
   }
 
   async #keys(visit: Visit, made: string | null): Promise<PageAnswer> {

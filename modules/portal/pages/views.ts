@@ -2,6 +2,7 @@ import type { ApiKey } from '../access/api-keys.ts';
 import { Scope } from '../access/scopes.ts';
 import { LEAST_PASSWORD, LONGEST_PASSWORD } from '../access/users.ts';
 import type { AnyRoute } from '../http/route.ts';
+import { type Export, Format, What } from '../exports/exports.ts';
 import { html, type Html } from './html.ts';
 
 export function setupView(problem: string | null, given: { email: string; workspace: string }): Html {
@@ -61,6 +62,16 @@ export function mailView(mail: OutboxRow & { from: string; html: string | null; 
 ${mail.html === null ? null : html`<iframe sandbox="" title="The mail's HTML" src="${at}/html?workspace=${workspace}"></iframe><p class="soft">Links, scripts and pictures from elsewhere are off in this view.</p>`}
 <h2>Plain text</h2><pre>${mail.text ?? ''}</pre>
 <p><a href="${at}/raw?workspace=${workspace}">The whole message as it would have gone out</a></p>`;
+}
+
+export function exportsView(exports: readonly Export[], csrfToken: string, workspace: string): Html {
+  const choice = (name: string, values: readonly string[]) => html`<label for="${name}">${name === 'what' ? 'What' : 'As'}</label><select id="${name}" name="${name}">${values.map((value) => html`<option>${value}</option>`)}</select>`;
+  return html`<h1>Exports</h1>
+<form method="post" action="/exports?workspace=${workspace}" class="box"><input type="hidden" name="csrf" value="${csrfToken}">
+${choice('what', What.options)}${choice('format', Format.options)}<button>Export</button></form>
+<table><thead><tr><th>What</th><th>Asked for (UTC)</th><th>Rows</th><th>Until (UTC)</th><th></th></tr></thead><tbody>
+${exports.map((one) => html`<tr><td>${one.what}, ${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rows ?? ''}</td><td class="soft">${timeOf(one.expiresAt)}</td><td>${one.state === 'done' ? html`<a href="/api/v1/exports/${one.exportId}/content?workspace=${workspace}">Download</a>` : html`<span class="soft">${one.state}${one.reason === null ? '' : `: ${one.reason}`}</span>`}</td></tr>`)}
+</tbody></table>`;
 }
 
 export function keysView(keys: readonly ApiKey[], csrfToken: string, workspace: string, made: string | null): Html {

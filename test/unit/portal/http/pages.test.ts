@@ -46,11 +46,11 @@ test('the set-up page: shown for the link only, says what is wrong, makes owner 
 
 test('who is not logged in is led to the login, from every staff page', async () => {
   assert.deepEqual((await web.ask('/')).headers.location, '/login');
-  for (const path of ['/outbox?workspace=w&after=a%2Bb', '/outbox/x', '/outbox/x/html', '/outbox/x/raw', '/keys']) {
+  for (const path of ['/outbox?workspace=w&after=a%2Bb', '/outbox/x', '/outbox/x/html', '/outbox/x/raw', '/exports', '/keys']) {
     const reply = await web.ask(path);
     assert.deepEqual([reply.status, reply.headers.location], [303, `/login?next=${encodeURIComponent(path)}`], path);
   }
-  for (const path of ['/keys', '/keys/x/revoke', '/logout']) assert.equal((await submit(path, { csrf: 'x' })).headers.location, '/login');
+  for (const path of ['/exports', '/keys', '/keys/x/revoke', '/logout']) assert.equal((await submit(path, { csrf: 'x' })).headers.location, '/login');
 });
 
 async function logIn(next: string): Promise<string | undefined> {
@@ -112,6 +112,21 @@ test('a key made on the page is shown once and works; the form needs its token',
   const revoke = /action="(\/keys\/[\w-]+\/revoke[^"]*)"/.exec(again.text)![1]!;
   assert.equal((await submit(revoke, { csrf: csrfOf(again.text) }, { cookie })).status, 303);
   assert.equal((await web.ask('/api/v1/people', { headers: bearer(secret) })).status, 401);
+});
+
+test('an export is asked for on the page with its token, written down in the audit log, and its file leads from there', async () => {
+  const at = `/exports?workspace=${workspaceId}`;
+  const shown = await web.ask(at, { headers: { cookie } });
+  const fields = { csrf: csrfOf(shown.text), what: 'people', format: 'csv' };
+  assert.equal((await submit(at, { ...fields, csrf: 'x'.repeat(43) }, { cookie })).status, 403);
+  assert.equal((await submit(at, { ...fields, what: 'users' }, { cookie })).status, 400);
+  const asked = await submit(at, fields, { cookie });
+  assert.deepEqual([asked.status, asked.headers.location], [303, at]);
+  let link: string | undefined;
+  while (link === undefined) link = /href="(\/api\/v1\/exports\/[^"]+)"/.exec((await web.ask(at, { headers: { cookie } })).text)?.[1];
+  assert.match((await web.ask(link.replaceAll('&amp;', '&'), { headers: { cookie } })).text, /^personId,/);
+  const { items } = (await web.ask('/api/v1/audit', { headers: { cookie } })).json;
+  assert.equal(items.find(({ action }: { action: string }) => action === 'createExport')?.outcome, 'done');
 });
 
 test('a mail is shown in a sandbox that runs and loads nothing', async () => {
