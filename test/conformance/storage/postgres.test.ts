@@ -279,6 +279,22 @@ describe('postgres', () => {
     await arrivals.count(1);
   });
 
+  test('what waits in an outbox is counted with what other processes have put there', async (t) => {
+    const context = place(t);
+    const [mine, theirs] = [create(t, context) as Storage<FabricTables>, create(t, context) as Storage];
+    await Promise.all([mine.start(), theirs.start()]);
+    await mine.migrate(fabricMigrations);
+    const note = job('reader.note', z.object({ text: z.string() }));
+    const store = new OutboxStore(theirs, { module: 'writer', publishes: new Set([note.name]), strict: true, clock: context.clock }, () => {});
+    await store.transaction(async (tx) => {
+      for (let n = 0; n < 3; n++) await tx.publish(note, { text: 'ü'.repeat(500) }, { workspace: 'w1' });
+    });
+    const backlog = new OutboxBacklog('writer', 3_000);
+    await backlog.measure(mine);
+    assert.ok(backlog.messages === 3 && backlog.bytes > 3_000 && backlog.bytes < 5_000, `${backlog.messages}, ${backlog.bytes}`);
+    assert.equal(backlog.isFull, true);
+  });
+
   test('settings: no password is looked for elsewhere, and none is shown', () => {
     const parsed = postgres.settings.parse({});
     assert.equal((parsed as { password?: string }).password, undefined);
