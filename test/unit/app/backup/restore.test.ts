@@ -45,8 +45,8 @@ function configFor(dataDir: string, storage?: object): Config {
 }
 
 /** The databases of an installation, open for the time of the work. */
-async function withDatabases<T>(config: Config, work: (databases: ReadonlyMap<string, Storage>) => Promise<T>): Promise<T> {
-  const databases = new Map([...(await closedDatabases(config, parts))].map(([name, { open }]) => [name, open()]));
+async function withDatabases<T>(config: Config, work: (databases: ReadonlyMap<string, Storage>) => Promise<T>, of = parts): Promise<T> {
+  const databases = new Map([...(await closedDatabases(config, of))].map(([name, { open }]) => [name, open()]));
   try {
     for (const storage of databases.values()) await storage.start();
     return await work(databases);
@@ -56,12 +56,12 @@ async function withDatabases<T>(config: Config, work: (databases: ReadonlyMap<st
 }
 
 /** An installation with people, a message in an outbox, dead letters on the bus and a kept mail. */
-async function installation(config: Config): Promise<void> {
+async function installation(config: Config, of = parts): Promise<void> {
   const { dataDir } = config;
   prepareDataDir(dataDir);
   await withDatabases(config, async (databases) => {
     installationSecret(dataDir);
-    for (const { name, migrations } of parts.modules) await databases.get(name)!.migrate([...fabricMigrations, ...migrations]);
+    for (const { name, migrations } of of.modules) await databases.get(name)!.migrate([...fabricMigrations, ...migrations]);
     const portal = databases.get('portal')! as Storage<any>;
     await portal.transaction(async (tx) => {
       await tx.db.insertInto('workspaces').values({ id: 'w', name: AWKWARD, created_at: 1 }).execute();
@@ -177,6 +177,26 @@ test('a backup that is killed leaves no file that looks whole', { timeout: 60_00
   // The next one of that name is not in its way.
   await backUp(config, file);
   assert.deepEqual(readdirSync(root).filter((name) => name.endsWith('.part')), []);
+});
+
+test('a backup of an older build is brought up to date by the next start, one of a newer build is refused by name', async () => {
+  const older = { ...parts, modules: parts.modules.map((module) => (module.name === 'portal' ? { ...module, migrations: module.migrations.slice(0, -1) } : module)) };
+  const newest = parts.modules.find(({ name }) => name === 'portal')!.migrations.at(-1)!.name;
+  const [before, now] = [configFor(join(root, 'older')), configFor(join(root, 'now'))];
+  await installation(before, older);
+  const file = await backUp(before, join(root, 'older.gz'));
+  await restoreTo(now, file);
+  await withDatabases(now, async (databases) => {
+    const portal = databases.get('portal')!;
+    const applied = async () => ((await (portal as Storage<any>).db.selectFrom('migrations').select('name').execute()) as { name: string }[]).map(({ name }) => name);
+    assert.ok(!(await applied()).includes(newest));
+    await portal.migrate([...fabricMigrations, ...parts.modules.find(({ name }) => name === 'portal')!.migrations]);
+    assert.ok((await applied()).includes(newest));
+  });
+  const current = configFor(join(root, 'current'));
+  await installation(current);
+  const newer = await backUp(current, join(root, 'current.gz'));
+  await assert.rejects(restore({ file: newer, config: configFor(join(root, 'refused')), parts: older, now: new Date(), onTable: () => {} }), new RegExp(`newer build.*${newest}`));
 });
 
 test('what a running host cannot do at one moment it refuses, and says how it can be done', () => {
