@@ -25,8 +25,8 @@ test('a topology that is not there is blamed on what named it', async () => {
 });
 
 test('every topology that is shipped can be run, and says what it wants first', async () => {
-  const wanted: Readonly<Record<string, readonly string[]>> = { cluster: ['storage.default.password', 'hosts.mailer.replicas'] };
-  const env = { POSTGRES_PASSWORD: 'x', MULTILITH_SMTP_URL: 'smtp://mail.example' };
+  const wanted: Readonly<Record<string, readonly string[]>> = { cluster: ['storage.portal.password', 'storage.trigger.password', 'storage.notification.password', 'hosts.mailer.replicas'] };
+  const env = { MODULES_PASSWORD: 'x', MULTILITH_SMTP_URL: 'smtp://mail.example' };
   for (const name of readdirSync(SHIPPED).filter((file) => file.endsWith('.yaml')).map((file) => basename(file, '.yaml'))) {
     const bare = await run({}, '--topology', name);
     assert.deepEqual(bare.error.match(/(?<=^ {2})[\w.]+(?= \()/gm) ?? [], wanted[name] ?? [], bare.error);
