@@ -1,10 +1,12 @@
 import { type Kysely, sql } from 'kysely';
 import { Fault } from '../kernel/fault.ts';
-import type { IndexDefinition, Storage, StoredRow, TableShape } from '../ports/storage.ts';
+import type { IndexDefinition, Storage, StoredRow, StoredValue, TableShape } from '../ports/storage.ts';
 import { commonTables, contentTables } from './storage-tables.ts';
 
-/** Rows in one transaction of the target. */
+/** Rows that are read at once, and about so much of them in one transaction of the target: each costs some trips and an fsync. */
 const BATCH_ROWS = 1_000;
+const TRANSACTION_ROWS = 5_000;
+const TRANSACTION_CHARACTERS = 2_000_000;
 /** Rows taken out in one transaction where a copy begins anew. */
 const CLEAR_ROWS = 10_000;
 const LONGEST_MS = 60_000;
@@ -62,7 +64,7 @@ async function copyTable(from: Storage, to: Storage, table: TableShape, tell: Te
   const inOrder = key.reduce((query, column) => query.orderBy(column), after);
   let adding: Promise<unknown> = Promise.resolve();
   try {
-    for await (const batch of from.scan<StoredRow>(inOrder, { batchRows: BATCH_ROWS })) {
+    for await (const batch of gathered(from.scan<StoredRow>(inOrder, { batchRows: BATCH_ROWS }))) {
       // Made ready while the one before it is being written.
       const insertion = to.contents.insertion(table, batch);
       await adding;
@@ -76,6 +78,26 @@ async function copyTable(from: Storage, to: Storage, table: TableShape, tell: Te
     await adding.catch(() => {});
     throw Fault.is(error) && error.code === 'conflict' ? new Fault('conflict', `The table ${name} of the new storage takes a row not as it is, or has it already.`, { reason: 'target_changed', cause: error }) : error;
   }
+}
+
+/** Fewer and larger ones. */
+async function* gathered(batches: AsyncIterable<StoredRow[]>): AsyncGenerator<StoredRow[], void, void> {
+  let rows: StoredRow[] = [];
+  let characters = 0;
+  for await (const batch of batches) {
+    for (const row of batch) {
+      rows.push(row);
+      for (const column in row) characters += sizeOf(row[column]!);
+    }
+    if (rows.length < TRANSACTION_ROWS && characters < TRANSACTION_CHARACTERS) continue;
+    yield rows;
+    [rows, characters] = [[], 0];
+  }
+  if (rows.length > 0) yield rows;
+}
+
+function sizeOf(value: StoredValue): number {
+  return typeof value === 'object' ? (value?.byteLength ?? 0) : typeof value === 'string' ? value.length : 8;
 }
 
 async function lastRow(db: Kysely<any>, { name, key }: TableShape): Promise<StoredRow | undefined> {

@@ -34,7 +34,8 @@ const MIGRATION: Migration = {
 const ODD = ['', 'plain', '"quoted", \\ and {braces}', 'NULL', "it's\n\ttabbed\r", '\u{1f600} 日本 \u{10ffff}', '\ufffd', 'a,b', '\u0001'];
 const NUMBERS = [0, 1, -1, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER, null];
 const REALS = [0.1, -0.5, 123456789.125, 5e-324, 1.7e-300, 3, null];
-const PARENTS = 1_500;
+/** More than one transaction of a copy takes. */
+const PARENTS = 6_500;
 
 async function fill(db: Kysely<any>): Promise<void> {
   await db.deleteFrom('keyless').execute();
@@ -95,7 +96,7 @@ for (const [source, target] of [['sqlite', 'postgres'], ['postgres', 'sqlite']] 
     test('a copy that was cut short goes on behind the last row, and ends with the same', async (t) => {
       const [from, to] = await both(t);
       await assert.rejects(copyContents(from, to, ({ table, rows }) => {
-        if (table === 'z_parents' && rows >= 1_000) throw new Error('cut');
+        if (table === 'z_parents' && rows > 0) throw new Error('cut');
       }), /cut/);
       await copyContents(from, to, silent);
       await copyContents(from, to, silent);
