@@ -1,11 +1,12 @@
 import type { Selectable } from 'kysely';
 import type { Clock, Timer } from '../kernel/clock.ts';
-import { toFault } from '../kernel/fault.ts';
+import { Fault, toFault } from '../kernel/fault.ts';
 import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
 import type { Counter, Log, Metrics } from '../kernel/telemetry.ts';
 import type { Bus, Outgoing } from '../ports/bus.ts';
 import { type Storage, statement } from '../ports/storage.ts';
 import type { OutboxBacklog } from './outbox-backlog.ts';
+import { OutboxLease } from './outbox-lease.ts';
 import type { FabricTables } from './tables.ts';
 
 type Row = Selectable<FabricTables['fabric_outbox']>;
@@ -45,8 +46,8 @@ export interface OutboxRelayOptions {
 /**
  * Carries committed messages from a module's outbox to the bus, in order of commit, and deletes what the bus has on
  * disk. Cut between the two it carries some twice; the inbox of the receiver sees to that. Woken by commits; at
- * start it takes what an earlier run left behind. Of processes that share the database each carries what it finds; what
- * one has committed and then died is found by the others within seconds.
+ * start it takes what an earlier run left behind. Of processes that share the database one at a time carries, for all of
+ * them; when it dies or stands still, another goes on within seconds.
  */
 export class OutboxRelay implements Lifecycle {
   readonly #storage: Storage<FabricTables>;
@@ -57,6 +58,8 @@ export class OutboxRelay implements Lifecycle {
   readonly #relayed: Counter;
   readonly #refused: Counter;
   readonly #module: string;
+  /** Undefined where no other process shares the outbox. */
+  readonly #lease: OutboxLease | undefined;
   readonly #life: StartStop;
   #running: Promise<void> | undefined;
   #again = false;
@@ -74,6 +77,7 @@ export class OutboxRelay implements Lifecycle {
     this.#backlog = backlog;
     this.#clock = clock;
     this.#log = log;
+    this.#lease = storage.capabilities.shared ? new OutboxLease(storage, clock) : undefined;
     this.#relayed = metrics.counter('outbox_relayed_total', 'Messages carried from an outbox to the bus.', ['module']);
     this.#refused = metrics.counter('outbox_refused_total', 'Messages that the bus refuses as they are.', ['module']);
     this.#life = new StartStop(
@@ -82,13 +86,14 @@ export class OutboxRelay implements Lifecycle {
         await this.#backlog.measure(storage);
         this.#open = true;
         this.wake();
-        if (storage.capabilities.shared) this.#lookOften();
+        if (this.#lease !== undefined) this.#lookOften();
       },
       async (deadlineMs) => {
         this.#timer?.cancel();
         this.#look?.cancel();
         await this.#finish(deadlineMs);
         this.#open = false;
+        await this.#lease?.giveBack().catch(() => {});
       },
     );
   }
@@ -137,31 +142,40 @@ export class OutboxRelay implements Lifecycle {
   #lookOften(): void {
     this.#look = this.#clock.at(this.#clock.now() + LOOK_MS, () => {
       this.wake();
+      // What the others have carried of ours, only who asks knows.
+      if (this.#lease?.isHeld === false) void this.#backlog.measure(this.#storage).catch(() => {});
       this.#lookOften();
     });
   }
 
   async #carry(): Promise<void> {
     try {
+      if (this.#lease !== undefined && !(await this.#lease.take())) return;
       while (this.#open) {
         const found = await this.#storage.run(oldest, { limit: BATCH_ROWS });
-        if (found.length === 0) {
-          this.#backlog.emptied();
-          break;
-        }
         const rows = oneTrip(found);
-        await this.#hand(rows);
-        if (rows.length === found.length && found.length < BATCH_ROWS && !this.#again) break;
+        if (found.length > 0) await this.#hand(rows);
+        else this.#backlog.emptied();
+        if (await this.#isThrough(found, rows)) break;
         this.#again = false;
       }
       this.#works();
     } catch (thrown) {
+      // What was handed over is known to the bus and to inboxes by its id.
+      if (Fault.is(thrown) && thrown.reason === 'lease_lost') return;
       await this.#failed(thrown);
       this.#again = false;
       this.#timer?.cancel();
       if (this.#open && this.#life.state !== 'stopping') this.#timer = this.#clock.at(this.#clock.now() + this.#retryMs, this.wake);
       this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS);
     }
+  }
+
+  /** What other processes commit is carried by the one that holds the lease: it is given back only when nothing is left at that moment. */
+  async #isThrough(found: readonly Row[], rows: readonly Row[]): Promise<boolean> {
+    const lease = this.#lease;
+    if (lease === undefined) return rows.length === found.length && found.length < BATCH_ROWS && !this.#again;
+    return found.length > 0 ? !lease.isHeld : this.#storage.transaction((tx) => lease.keep(tx));
   }
 
   #works(): void {
@@ -218,7 +232,10 @@ export class OutboxRelay implements Lifecycle {
   async #remove(seqs: readonly number[]): Promise<void> {
     const size = DELETE_SIZES.find((s) => s >= seqs.length)!;
     const params = Object.fromEntries(Array.from({ length: size }, (_, i) => [`s${i}`, seqs[i] ?? seqs[0]!]));
-    await this.#storage.transaction((tx) => tx.run(removeOf.get(size)!, params));
+    await this.#storage.transaction(async (tx) => {
+      await tx.run(removeOf.get(size)!, params);
+      await this.#lease?.keep(tx);
+    });
   }
 }
 

@@ -1,6 +1,6 @@
 import { sql, type CreateTableBuilder, type Generated, type Kysely } from 'kysely';
 import type { Lane } from '../kernel/message.ts';
-import type { Migration } from '../ports/storage.ts';
+import type { Bit, Migration } from '../ports/storage.ts';
 
 /** What the fabric keeps in each module's own database. */
 export interface FabricTables {
@@ -46,6 +46,15 @@ export interface FabricTables {
     answer: string | null;
     time: number;
   };
+  /** What one process does at a time, of those that share the database. */
+  fabric_leases: {
+    name: string;
+    held: Bit;
+    /** Rises with each holder. */
+    token: number;
+    /** Rises while the holder is alive. */
+    beat: number;
+  };
 }
 
 export const fabricMigrations: readonly Migration[] = [
@@ -84,6 +93,18 @@ export const fabricMigrations: readonly Migration[] = [
         .modifyEnd(sql`without rowid`)
         .execute();
       await db.schema.createIndex('fabric_calls_time').on('fabric_calls').column('time').execute();
+    },
+  },
+  {
+    name: 'fabric-0004-leases',
+    async up(db: Kysely<any>) {
+      await db.schema
+        .createTable('fabric_leases')
+        .addColumn('name', 'text', (c) => c.primaryKey())
+        .addColumn('held', 'integer', (c) => c.notNull())
+        .addColumn('token', 'integer', (c) => c.notNull())
+        .addColumn('beat', 'integer', (c) => c.notNull())
+        .execute();
     },
   },
 ];

@@ -1,0 +1,89 @@
+import type { Clock, EpochMs } from '../kernel/clock.ts';
+import { Fault } from '../kernel/fault.ts';
+import { type Bit, type Storage, statement, type StorageTransaction } from '../ports/storage.ts';
+import type { FabricTables } from './tables.ts';
+
+type Seen = { token: number; beat: number };
+
+/** Longer than a trip to the bus takes; a holder that has not been heard of for so long has lost the lease. */
+export const SILENT_MS = 3_000;
+
+const read = statement<FabricTables, object>()((db) => db.selectFrom('fabric_leases').select(['held', 'token', 'beat']).where('name', '=', 'outbox'));
+const first = statement<FabricTables, object>()((db) => db.insertInto('fabric_leases').values({ name: 'outbox', held: 1, token: 1, beat: 0 }).onConflict((c) => c.doNothing()).returning('token'));
+const takeOver = statement<FabricTables, Seen>()((db, p) =>
+  db
+    .updateTable('fabric_leases')
+    .set((eb) => ({ held: 1, token: eb('token', '+', 1), beat: 0 }))
+    .where('name', '=', 'outbox')
+    .where('token', '=', p('token'))
+    .where('beat', '=', p('beat'))
+    .returning('token'),
+);
+const keep = statement<FabricTables, { token: number }>()((db, p) =>
+  db
+    .updateTable('fabric_leases')
+    .set((eb) => ({
+      beat: eb('beat', '+', 1),
+      held: eb.case().when(eb.exists(eb.selectFrom('fabric_outbox').select('seq').limit(1))).then(eb.lit<Bit>(1)).else(eb.lit<Bit>(0)).end(),
+    }))
+    .where('name', '=', 'outbox')
+    .where('token', '=', p('token'))
+    .returning('held'),
+);
+const giveBack = statement<FabricTables, { token: number }>()((db, p) => db.updateTable('fabric_leases').set({ held: 0 }).where('name', '=', 'outbox').where('token', '=', p('token')));
+
+/**
+ * Which of the processes that share an outbox carries from it. Whoever has committed a message and finds nobody carrying takes the lease and
+ * keeps it until the outbox is empty; then it is free, so that messages of every process leave at once and in order.
+ *
+ * Silence is measured by the clock of whoever looks, so that the clocks of two machines need not agree. Each holder has a
+ * token of its own, which what it does afterwards asks for.
+ */
+export class OutboxLease {
+  readonly #storage: Storage<FabricTables>;
+  readonly #clock: Clock;
+  #token: number | undefined;
+  #seen: (Seen & { readonly at: EpochMs }) | undefined;
+
+  constructor(storage: Storage<FabricTables>, clock: Clock) {
+    this.#storage = storage;
+    this.#clock = clock;
+  }
+
+  /** Whether this process carries, as far as it knows. */
+  get isHeld(): boolean {
+    return this.#token !== undefined;
+  }
+
+  /** False while another process carries, which then carries what this one has committed, too. */
+  async take(): Promise<boolean> {
+    if (this.#token !== undefined) return true;
+    const [row] = await this.#storage.run(read, {});
+    if (row !== undefined && row.held === 1 && !this.#isSilent(row)) return false;
+    const [taken] = await this.#storage.transaction((tx) => (row === undefined ? tx.run(first, {}) : tx.run(takeOver, { token: row.token, beat: row.beat })));
+    this.#token = taken?.token;
+    return taken !== undefined;
+  }
+
+  /** Says that the holder is alive; gives the lease back when the outbox is empty by then. Answers whether it was. Fault `conflict`/`lease_lost`. */
+  async keep(tx: StorageTransaction<FabricTables>): Promise<boolean> {
+    const [row] = this.#token === undefined ? [] : await tx.run(keep, { token: this.#token });
+    if (row?.held === 1) return false;
+    this.#token = undefined;
+    if (row === undefined) throw new Fault('conflict', 'Another process carries from this outbox now.', { reason: 'lease_lost' });
+    return true;
+  }
+
+  /** Before a stop, whatever is left. */
+  async giveBack(): Promise<void> {
+    const token = this.#token;
+    this.#token = undefined;
+    if (token !== undefined) await this.#storage.transaction((tx) => tx.run(giveBack, { token }));
+  }
+
+  #isSilent({ token, beat }: Seen): boolean {
+    const now = this.#clock.now();
+    if (this.#seen?.token !== token || this.#seen.beat !== beat) this.#seen = { token, beat, at: now };
+    return now - this.#seen.at >= SILENT_MS;
+  }
+}

@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it, type TestContext as Test } from 'node:test';
+import { z } from 'zod';
+import { storageDrivers } from '../../../adapters/storage/catalog.ts';
+import { OutboxBacklog } from '../../../src/fabric/outbox-backlog.ts';
+import { SILENT_MS } from '../../../src/fabric/outbox-lease.ts';
+import { OutboxRelay } from '../../../src/fabric/outbox-relay.ts';
+import { OutboxStore } from '../../../src/fabric/outbox.ts';
+import { fabricMigrations, type FabricTables } from '../../../src/fabric/tables.ts';
+import { job } from '../../../src/kernel/message.ts';
+import type { Bus, Outgoing } from '../../../src/ports/bus.ts';
+import type { Storage } from '../../../src/ports/storage.ts';
+import { Arrivals, createBus, queueOf } from '../../support/buses.ts';
+import { noMetrics, silentLog, testContext } from '../../support/context.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { PostgresServer } from '../../support/postgres.ts';
+
+const mail = job('reader.mail', z.object({ text: z.string() }), { orderBy: () => 'k' });
+
+/** What one process of the module is to its outbox. */
+interface Writer {
+  readonly relay: OutboxRelay;
+  readonly storage: Storage<FabricTables>;
+  /** Messages that it has handed to the bus. */
+  readonly handed: Outgoing[];
+  /** Resolves when it has something in hand. */
+  readonly carries: Promise<void>;
+  /** Until this resolves it hands over nothing. */
+  standsStill: Promise<void> | undefined;
+  publish(text: string): Promise<void>;
+}
+
+describe('of processes that share an outbox', () => {
+  const server = new PostgresServer();
+  before(() => server.start());
+  after(() => server.remove());
+
+  async function started(t: Test, count: number) {
+    const place = testContext();
+    const clock = new FakeClock(Date.now());
+    const bus = createBus('embedded', place);
+    const arrivals = new Arrivals();
+    await bus.start();
+    await bus.declare(queueOf(mail.name, { ordered: true }));
+    await bus.consume(mail.name, { concurrency: 10 }, arrivals.handler);
+    const writers: Writer[] = [];
+    t.after(async () => {
+      for (const { relay, storage } of writers) for (const part of [relay, storage]) await part.stop(5_000);
+      await bus.stop(5_000);
+      place.remove();
+    });
+    const lease = () => writers[0]!.storage.db.selectFrom('fabric_leases').select(['held', 'token']).executeTakeFirst();
+    for (let i = 1; i <= count; i++) {
+      writers.push(await writer(place.dataDir, bus, clock));
+      // Each takes the lease when it starts, for what an earlier run left behind, and gives it back.
+      for (let now = await lease(); now?.held !== 0 || now.token !== i; now = await lease()) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const waiting = async () => (await writers[0]!.storage.db.selectFrom('fabric_outbox').select('id').execute()).length;
+    return { clock, arrivals, writers, lease, texts: () => arrivals.messages.map(({ payload }) => (JSON.parse(payload) as { text: string }).text), waiting };
+  }
+
+  async function writer(name: string, bus: Bus, clock: FakeClock): Promise<Writer> {
+    const { postgres } = storageDrivers;
+    const storage: Storage<FabricTables> = postgres.create(postgres.settings.parse(server.settings(name)), { ...testContext(), name: 'writer' });
+    const carries = Promise.withResolvers<void>();
+    const watched: Bus = Object.create(bus, {
+      publish: {
+        value: async (messages: readonly Outgoing[]) => {
+          carries.resolve();
+          await self.standsStill;
+          self.handed.push(...messages);
+          await bus.publish(messages);
+        },
+      },
+    }) as Bus;
+    const relay = new OutboxRelay({ module: 'writer', storage, bus: watched, backlog: new OutboxBacklog('writer', Infinity), clock, log: silentLog, metrics: noMetrics });
+    const store = new OutboxStore(storage, { module: 'writer', publishes: new Set([mail.name]), strict: true, clock }, relay.wake);
+    const self: Writer = { relay, storage, handed: [], carries: carries.promise, standsStill: undefined, publish: (text) => store.transaction((tx) => tx.publish(mail, { text }, { workspace: 'w1' })) };
+    await storage.start();
+    await storage.migrate(fabricMigrations);
+    await relay.start();
+    return self;
+  }
+
+  it('one carries at a time: each message goes to the bus once, in the order of commit', { timeout: 30_000 }, async (t) => {
+    const { arrivals, writers, texts } = await started(t, 3);
+    const expected = Array.from({ length: 200 }, (_, i) => String(i));
+    for (const text of expected) await writers[Number(text) % 3]!.publish(text);
+    await arrivals.count(200);
+    assert.deepEqual(texts(), expected);
+    const handed = writers.flatMap((one) => one.handed.map(({ id }) => id));
+    assert.equal(handed.length, 200);
+    assert.equal(new Set(handed).size, 200);
+  });
+
+  it('another goes on for one that stands still, which cannot complete what it had in hand', { timeout: 30_000 }, async (t) => {
+    const { clock, arrivals, writers, lease, texts, waiting } = await started(t, 2);
+    const [one, other] = writers as [Writer, Writer];
+    const [first, second] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    one.standsStill = first.promise;
+    other.standsStill = second.promise;
+    await one.publish('a');
+    await one.carries;
+    const before = (await lease())!.token;
+    await other.publish('b');
+    for (let passedMs = 0; (await lease())!.token === before; passedMs += 500) {
+      assert.ok(passedMs <= 10 * SILENT_MS, 'nobody has taken the lease over');
+      await clock.advance(500);
+    }
+    first.resolve();
+    await arrivals.count(1);
+    await one.relay.stop(5_000);
+    assert.equal(one.handed.length, 1);
+    assert.equal(await waiting(), 2, 'only who has the lease takes out what was carried');
+    second.resolve();
+    await arrivals.count(2);
+    await other.relay.stop(5_000);
+    assert.equal(await waiting(), 0);
+    assert.deepEqual([...new Set(texts())], ['a', 'b']);
+  });
+
+  it('one that stops gives the lease to the others at once', { timeout: 30_000 }, async (t) => {
+    const { arrivals, writers, texts } = await started(t, 2);
+    const [one, other] = writers as [Writer, Writer];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    one.standsStill = promise;
+    await one.publish('a');
+    await one.carries;
+    await one.relay.stop(50);
+    await other.publish('b');
+    await arrivals.count(2);
+    assert.deepEqual(texts(), ['a', 'b']);
+    resolve();
+  });
+});
