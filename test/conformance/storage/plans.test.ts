@@ -17,8 +17,8 @@ import { PostgresServer } from '../../support/postgres.ts';
 import { fillTables, type Planned, postgresPlans, recordStatements, sqlitePlans } from '../../support/statement-plans.ts';
 import { person, TriggerRig } from '../../support/trigger-rig.ts';
 
-/** What a database keeps of itself, and the few who work with an installation. */
-const SMALL = '(?:sqlite_master|sqlite_schema|migrations|pg_constraint|users|fabric_refused)';
+/** What a database keeps of itself, the few who work with an installation, and a lease or two. */
+const SMALL = '(?:sqlite_master|sqlite_schema|migrations|pg_constraint|users|fabric_refused|fabric_leases)';
 const READS_ALL = new RegExp(`Seq Scan on (?!${SMALL}\\b)\\w+|SCAN (?!${SMALL}\\b)\\w+`);
 /** What is left to do where an index does not lead to the page that is asked for. */
 const SORTS = /TEMP B-TREE FOR ORDER BY|Sort Key/;
@@ -30,6 +30,7 @@ const FIRST_ROWS = [
   /^select "p"\."workspace", .* from "purges" as "p" limit /s,
   /^select \* from "fabric_outbox" order by "seq" limit /,
   / from \(select "seq", "payload" from "fabric_outbox" where "seq" > \S+ order by "seq" limit \S+\) as "some"$/,
+  /^update "fabric_leases" set .* exists \(select "seq" from "fabric_outbox" limit \S+\)/,
 ];
 
 const limit = 10;
