@@ -105,7 +105,7 @@ export class GroupCommit {
       const job = this.#queue.take();
       if (job === undefined) break;
       if (done.length > 0) session.mark(isUndone(done) ? NEXT_INSTEAD : NEXT).catch(() => {});
-      done.push(await this.#attempt(job, session));
+      done.push(await this.#attempt(job, session, done));
       if (done.length === GROUP_TRANSACTIONS || performance.now() - started >= GROUP_MS) break;
     }
     await this.#commit(done, session);
@@ -117,7 +117,7 @@ export class GroupCommit {
     try {
       if (!session.usable) throw new Fault('unavailable', 'The connection to the database broke; the transaction is rolled back.', { reason: 'storage', origin });
       origin = 'lost';
-      const { command } = await session.within(this.#options.answerTimeoutMs, session.mark(isUndone(done) ? END_INSTEAD : END));
+      const { command } = await session.within(this.#options.answerTimeoutMs + leftFor(done), session.mark(isUndone(done) ? END_INSTEAD : END));
       origin = 'unsent';
       // What the server answers to the COMMIT of a transaction that it has given up.
       if (command !== 'COMMIT') throw new Fault('unavailable', 'The database rolled the transaction back.', { reason: 'storage', origin });
@@ -141,15 +141,20 @@ export class GroupCommit {
    * Answers when the work is done, though its last writes may still be on their way: the next one begins meanwhile. Should
    * one of them fail, the session takes back this transaction alone and sends again what stands behind it.
    */
-  async #attempt(job: Job<Turn>, session: Session): Promise<Done> {
+  async #attempt(job: Job<Turn>, session: Session, before: readonly Done[]): Promise<Done> {
     const turn = new Turn(session, this.#options.schemaChanged);
     if (job.timeoutMs > IDLE_IN_TRANSACTION_MS) await turn.write({ text: `SET LOCAL idle_in_transaction_session_timeout = ${job.timeoutMs + GRACE_MS}`, values: [] });
     const outcome = await this.#queue.settle(job, turn);
-    if (turn.isWaiting && outcome.failure !== undefined) await this.#end(session, turn);
-    if (turn.isFull) await turn.answered();
+    if (turn.isWaiting && outcome.failure !== undefined) {
+      await session.within(leftFor(before) + GRACE_MS, Promise.all(before.map((one) => one.turn.answered())));
+      await this.#end(session, turn);
+    }
+    // One with so much time may need it for its last writes, and the next has its own deadline.
+    if (turn.isFull || job.timeoutMs > IDLE_IN_TRANSACTION_MS) await session.within(job.timeoutMs + GRACE_MS, turn.answered());
     return { job, turn, outcome };
   }
 
+  /** Only once those before it are answered: the server would end the statement of another one. */
   async #end(session: Session, turn: Turn): Promise<void> {
     if (await answersWithin(PATIENCE_MS, turn)) return;
     const timer = setTimeout(() => session.destroy(), CANCEL_MS);
@@ -162,6 +167,11 @@ export class GroupCommit {
 /** True when the last one is to be taken back. */
 function isUndone(done: readonly Done[]): boolean {
   return done.length === 0 || done.at(-1)!.outcome.failure !== undefined;
+}
+
+/** What last writes that are still on their way may take, in milliseconds. */
+function leftFor(done: readonly Done[]): number {
+  return done.reduce((most, { job, turn }) => (turn.isWaiting ? Math.max(most, job.timeoutMs) : most), 0);
 }
 
 /** Work that has caught the error of a statement, or has not waited for it, has not made it undone. */

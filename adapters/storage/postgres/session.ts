@@ -167,6 +167,8 @@ export class Session {
       steps.push(...own);
       for (const _ of own) entryOf.push(i);
     });
+    // The server may say farewell right behind the last answer.
+    entryOf.push(entries.length);
     const began = performance.now();
     const burst = new Burst(steps, this.#prepared, (breach) => {
       this.#isUnderWay = false;
@@ -188,12 +190,13 @@ export class Session {
     return texts.map((text, i) => ({ query: { name: text, text, values: [] }, done: i === texts.length - 1 ? done : () => {}, unreadable: failed }));
   }
 
-  /** `unanswered` begins with the one that failed. */
+  /** `unanswered` begins with the one that failed; empty when the connection ended behind the last answer. */
   #failed(unanswered: readonly (Entry | MarkEntry)[], { error }: Breach): void {
+    const [first] = unanswered;
     const rest = [...unanswered, ...this.#waiting];
     this.#waiting = [];
     this.#hasFailed = true;
-    if (!isAnswer(error) || 'mark' in rest[0]!) {
+    if (!isAnswer(error) || first === undefined || 'mark' in first) {
       this.destroy();
       for (const entry of rest) entry.failed(error);
       return;

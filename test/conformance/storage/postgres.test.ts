@@ -19,6 +19,7 @@ import { type Tables, underTest } from '../../support/storages.ts';
 const insert = statement<Tables, { id: string; n: number }>()((db, p) => db.insertInto('counters').values({ id: p('id'), n: p('n') }));
 const add = statement<Tables, { id: string; n: number }>()((db, p) => db.updateTable('counters').set({ n: p('n') }).where('id', '=', p('id')));
 const counter = statement<Tables, { id: string }>()((db, p) => db.selectFrom('counters').select('n').where('id', '=', p('id')));
+const insertSlowly = statement<Tables, { id: string }>()((db, p) => db.insertInto('counters').values({ id: p('id'), n: sql<number>`(select 1 from pg_sleep(0.4))` }));
 const whole = statement<Tables, { id: string }>()((db, p) => db.selectFrom('counters').selectAll().where('id', '=', p('id')));
 
 const until = async (done: () => Promise<boolean>): Promise<void> => {
@@ -152,6 +153,48 @@ describe('postgres', () => {
     const seen = outcomes.flatMap((one, i) => (one.status === 'fulfilled' && i % 5 !== 4 ? [one.value] : []));
     assert.deepEqual(seen, Array.from({ length: 120 }, (_, i) => i), 'each saw what those before it had kept, and nothing else');
     assert.equal((await storage.db.selectFrom('counters').select('id').where('id', 'like', 'w%').execute()).length, 60);
+  });
+
+  test('a slow last write is not ended for the failure of the transaction behind it', async (t) => {
+    const storage = await open(t);
+    const slow = storage.transaction((tx) => tx.run(insertSlowly, { id: 'slow' }));
+    const failing = storage.transaction(async (tx) => {
+      await tx.run(insert, { id: 'failing', n: 1 });
+      throw new Error('the work changes its mind');
+    });
+    await Promise.all([slow, assert.rejects(failing, /changes its mind/)]);
+    assert.deepEqual(await storage.db.selectFrom('counters').select('id').execute(), [{ id: 'slow' }]);
+  });
+
+  test('a last write may take as long as its transaction, whatever the server may take to answer', async (t) => {
+    const storage = await open(t, { answerTimeoutMs: 100 });
+    await storage.transaction((tx) => tx.run(insertSlowly, { id: 'slow' }), { timeoutMs: 5_000 });
+    assert.deepEqual(await storage.run(counter, { id: 'slow' }), [{ n: 1 }]);
+  });
+
+  test('a transaction is told as committed when the server ends the connection right behind its commit', async (t) => {
+    // Time for the signal to come in the middle of the commit, whose answer then goes out together with the farewell.
+    for (const setting of ['commit_delay = 100000', 'commit_siblings = 0']) server.query(`alter database postgres set ${setting}`);
+    t.after(() => server.query('alter database postgres reset all'));
+    const storage = await open(t);
+    await storage.run(counter, { id: 'a' });
+    const ended = sql.raw(`
+      do $$ begin loop
+        perform pg_terminate_backend(pid) from pg_stat_activity where state = 'active' and query = 'COMMIT';
+        exit when found;
+        perform pg_stat_clear_snapshot(), pg_sleep(0.005);
+      end loop; end $$`).execute(storage.db);
+    await storage.transaction((tx) => tx.run(insert, { id: 'a', n: 1 }));
+    await ended;
+    assert.deepEqual(await storage.run(counter, { id: 'a' }), [{ n: 1 }]);
+    await storage.transaction((tx) => tx.run(insert, { id: 'b', n: 1 }));
+  });
+
+  test('a transaction does not pay with its own time for the last write of a long one before it', async (t) => {
+    const storage = await open(t);
+    const slow = storage.transaction((tx) => tx.run(insertSlowly, { id: 'slow' }), { timeoutMs: 10_000 });
+    const short = storage.transaction((tx) => tx.run(counter, { id: 'slow' }), { timeoutMs: 200 });
+    assert.deepEqual(await Promise.all([slow, short]), [[], [{ n: 1 }]]);
   });
 
   test('a statement whose first use failed is prepared as often as it must be', async (t) => {
