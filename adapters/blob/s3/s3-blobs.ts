@@ -57,14 +57,16 @@ export class S3Blobs implements Blobs {
   async write(key: string, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<number> {
     this.#require(key);
     const pieces = piecesOf(content, this.#settings.partBytes);
-    const first = await pieces.next();
-    if (signal.aborted) throw cancelled(signal);
-    const body = first.done === true ? new Uint8Array(0) : first.value;
-    if (body.length < this.#settings.partBytes) {
+    try {
+      const first = await pieces.next();
+      if (signal.aborted) throw cancelled(signal);
+      const body = first.done === true ? new Uint8Array(0) : first.value;
+      if (body.length === this.#settings.partBytes) return await this.#upload(key, body, pieces, signal);
       await this.#ask({ method: 'PUT', key, body, signal });
       return body.length;
+    } finally {
+      await pieces.return();
     }
-    return this.#upload(key, body, pieces, signal);
   }
 
   async *read(key: string, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
@@ -73,7 +75,8 @@ export class S3Blobs implements Blobs {
     try {
       if (!response.ok) throw await faultOf(response);
       for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-        alive();
+        // Whoever reads may take their time.
+        over();
         yield chunk;
         alive();
       }
@@ -107,11 +110,8 @@ export class S3Blobs implements Blobs {
     const tags: string[] = [];
     let bytes = 0;
     const send = async (body: Uint8Array<ArrayBuffer>) => {
-      const { response, over } = await this.#send({ method: 'PUT', key, query: { partNumber: String(tags.length + 1), uploadId }, body, signal });
-      over();
-      if (!response.ok) throw await faultOf(response);
-      await response.arrayBuffer();
-      tags.push(response.headers.get('etag') ?? '');
+      const { headers } = await this.#asked({ method: 'PUT', key, query: { partNumber: String(tags.length + 1), uploadId }, body, signal });
+      tags.push(headers.get('etag') ?? '');
       bytes += body.length;
     };
     try {
@@ -129,12 +129,16 @@ export class S3Blobs implements Blobs {
     }
   }
 
-  /** The text of the answer. */
   async #ask(asked: Asked): Promise<string> {
+    return (await this.#asked(asked)).text;
+  }
+
+  /** The answer, read to its end. */
+  async #asked(asked: Asked): Promise<{ readonly headers: Headers; readonly text: string }> {
     const { response, over } = await this.#send(asked);
     try {
       if (!response.ok) throw await faultOf(response);
-      return await response.text();
+      return { headers: response.headers, text: await response.text() };
     } catch (error) {
       throw Fault.is(error) ? error : away(error);
     } finally {

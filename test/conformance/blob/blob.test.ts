@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, it, type TestContext as Test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { blobDrivers } from '../../../adapters/blob/catalog.ts';
 import type { Driver } from '../../../src/kernel/driver.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
@@ -173,4 +174,35 @@ it('a server that refuses the key, has no such bucket, is away or does not answe
     assert.equal((await blobs.check()).ok, false);
   }
   silent.closeAllConnections();
+});
+
+it('content that a server does not take is let go of', async (t) => {
+  const server = await S3Server.start();
+  t.after(() => server.stop());
+  const blobs = create(t, 's3', { ...server.settings, bucket: 'another' });
+  await blobs.start();
+  let released = false;
+  const content = async function* () {
+    try {
+      yield* bytes(20 * MB);
+    } finally {
+      released = true;
+    }
+  };
+  await rejectsWith('unavailable', blobs.write('a', content(), NEVER), 's3');
+  assert.equal(released, true);
+});
+
+it('a reader may take longer than the server may', async (t) => {
+  const server = await S3Server.start();
+  t.after(() => server.stop());
+  const blobs = create(t, 's3', { ...server.settings, answerTimeoutMs: 500 });
+  await blobs.start();
+  await blobs.write('large', bytes(5 * MB), NEVER);
+  let read = 0;
+  for await (const chunk of blobs.read('large', NEVER)) {
+    if (read === 0) await pause(1_200);
+    read += chunk.length;
+  }
+  assert.equal(read, 5 * MB);
 });
