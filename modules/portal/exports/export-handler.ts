@@ -49,6 +49,8 @@ export class ExportHandler implements EffectHandler<z.infer<(typeof exportReques
 
   async perform({ workspace, payload, last }: Received<z.infer<(typeof exportRequested)['schema']>>, signal: AbortSignal): Promise<{ readonly notBefore: number; readonly reason: string } | undefined> {
     const row = await this.#store.db.selectFrom('exports').selectAll().where('workspace_id', '=', workspace!).where('id', '=', payload.exportId).executeTakeFirst();
+    // Deleted while it was being written by a process that did not live to see it.
+    if (row === undefined) await this.#blobs.remove(blobKey(workspace!, payload.exportId));
     if (row?.state !== 'running') return undefined;
     const written: Written = { rows: 0 };
     try {

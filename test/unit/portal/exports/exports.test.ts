@@ -123,6 +123,15 @@ test('a deleted export takes its file with it, and so does one whose time is ove
   assert.equal(existsSync(join(folder, second.exportId)), false);
 });
 
+test('the file of an export that was deleted while a process wrote it, and was killed, goes when its message comes again', async (t) => {
+  const { web, made, store, workspaceId } = await rig(t);
+  const { exportId } = await made('people', 'csv');
+  await store.transaction(async (tx) => void (await tx.db.deleteFrom('exports').execute()));
+  const handler = web.composition.part('portal', ExportHandler);
+  await handler.perform({ id: 'm', name: exportRequested.name, workspace: workspaceId, payload: { exportId }, time: 0, trace: { traceId: 't', spanId: 's' }, attempt: 2, last: false }, new AbortController().signal);
+  assert.deepEqual(readdirSync(join(web.composition.dataDir, 'blobs/exports', workspaceId)), []);
+});
+
 test('a server for files that is away is waited for; what it refuses, and what takes too long, has failed', async (t) => {
   const clock = new FakeClock(Date.now());
   const { store, workspaceId } = await rig(t, { clock });
