@@ -37,6 +37,8 @@ export class Agenda implements Lifecycle {
   readonly #life: StartStop;
   readonly #batchRows: number;
   #limit: number;
+  /** Of the batch that was tried last. */
+  #first: { readonly due: EpochMs; readonly run_id: string } | undefined;
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #look: Timer | undefined;
@@ -157,7 +159,8 @@ export class Agenda implements Lifecycle {
   async #fire(): Promise<EpochMs | undefined> {
     const now = this.#clock.now();
     const [fired, next] = await this.#store.transaction(async (tx): Promise<[Fired | undefined, number]> => {
-      const due = (await tx.run(soonest, {}))[0]?.due ?? Number.POSITIVE_INFINITY;
+      [this.#first] = await tx.run(soonest, {});
+      const due = this.#first?.due ?? Number.POSITIVE_INFINITY;
       return due > now ? [undefined, due] : [await this.#firing.fire(tx, now, this.#limit), due];
     });
     if (fired === undefined) return next;
@@ -192,13 +195,15 @@ export class Agenda implements Lifecycle {
   }
 
   async #putOffFirst(): Promise<void> {
+    const first = this.#first;
     const now = this.#clock.now();
+    if (first === undefined || first.due > now) return;
     try {
       await this.#store.transaction(async (tx) => {
-        const [first] = await tx.run(soonest, {});
-        if (first === undefined || first.due > now) return;
         const [row] = await tx.run(putOff, { due: first.due, runId: first.run_id, until: now + PUT_OFF_MS });
-        this.#log.error({ workspace: row?.workspace, automationId: row?.automation_id, runId: first.run_id, putOffMs: PUT_OFF_MS }, 'a run cannot be fired; it is put off');
+        // Another process has put it off, or fired it.
+        if (row === undefined) return;
+        this.#log.error({ workspace: row.workspace, automationId: row.automation_id, runId: first.run_id, putOffMs: PUT_OFF_MS }, 'a run cannot be fired; it is put off');
       });
       this.#retryMs = FIRST_RETRY_MS;
     } catch (thrown) {

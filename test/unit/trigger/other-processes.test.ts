@@ -101,6 +101,20 @@ describe('of several processes of trigger that store in one database', () => {
     assert.deepEqual(await rigs[1]!.counts(automationId), { entered: 60, waiting: 0, sent: 60, left: {}, turnedAway: 0 });
   });
 
+  it('a row that none of them can fire is put off once, and nothing else with it', async (t) => {
+    const clock = new FakeClock();
+    const [one, other] = await processes(t, 2, { clock, settings: { agendaBatchRows: 1 } });
+    const { automationId } = await one!.save({ waitMs: WAIT_MS });
+    await one!.event({ person: person('broken') });
+    await clock.advance(1);
+    await other!.event({ eventId: 'second', person: person('ada') });
+    await one!.store.transaction(async (tx) => void (await tx.db.updateTable('agenda').set({ event: '{broken' }).where('person_id', '=', 'broken').execute()));
+    await clock.advance(WAIT_MS);
+    for (let second = 0; second < 120 && (await one!.counts(automationId)).sent < 1; second++) await clock.advance(1_000);
+    assert.equal((await one!.counts(automationId)).sent, 1);
+    assert.deepEqual((await one!.agendaRows()).map(({ personId }) => personId), ['broken']);
+  });
+
   it('what one has planned is fired by another when the first is gone', async (t) => {
     const [planner, other] = await processes(t, 2);
     await planner!.save({ waitMs: WAIT_MS });
