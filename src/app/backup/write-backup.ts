@@ -40,8 +40,10 @@ export async function writeBackup(job: BackupJob): Promise<Trailer> {
   const lines = new Lines(job);
   try {
     await requireFree(job);
+    // What lies there may be open to others, or lead elsewhere.
+    await rm(part, { force: true });
     const counted = (compressed: AsyncIterable<Buffer>) => lines.count(compressed);
-    await pipeline(lines.text(), createGzip({ level: GZIP_LEVEL }), counted, createWriteStream(part, { mode: 0o600, flush: true }), { signal });
+    await pipeline(lines.text(), createGzip({ level: GZIP_LEVEL }), counted, createWriteStream(part, { flags: 'wx', mode: 0o600, flush: true }), { signal });
     await rename(part, file);
     await syncFolder(dirname(file));
     return lines.trailer!;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -174,8 +174,10 @@ test('a backup that is killed leaves no file that looks whole', { timeout: 60_00
   await once(child, 'exit');
   assert.equal(existsSync(file), false);
   await assert.rejects(restoreTo(configFor(join(root, 'killed-copy')), `${file}.part`), /cut off or damaged|no backup/);
-  // The next one of that name is not in its way.
+  // The next one of that name is not in its way, and open to nobody else whoever had made what lies there.
+  chmodSync(`${file}.part`, 0o666);
   await backUp(config, file);
+  assert.equal(statSync(file).mode & 0o777, 0o600);
   assert.deepEqual(readdirSync(root).filter((name) => name.endsWith('.part')), []);
 });
 
