@@ -5,6 +5,9 @@ import { RowSum } from '../../fabric/row-sum.ts';
 import { FORMAT, Header, lineHash, TableHead, type TableSum, Trailer } from './format.ts';
 
 const BATCH_ROWS = 500;
+/** Characters of a line: of the first, which says what the file is, and of those behind it. More is no backup, however small the file. */
+const LONGEST_FIRST = 1_048_576;
+const LONGEST = 268_435_456;
 
 /** What stands in a backup, in its order. Rows come in batches; their values are still encoded. */
 export type BackupPart =
@@ -89,19 +92,27 @@ async function* linesOf(file: string): AsyncGenerator<string, void, void> {
   const compressed = createReadStream(file);
   const unpacked = compressed.pipe(createGunzip());
   compressed.on('error', (error) => unpacked.destroy(error));
-  let rest = '';
+  let rest: string[] = [];
+  let length = 0;
+  let most = LONGEST_FIRST;
   try {
     for await (const text of unpacked.setEncoding('utf8') as AsyncIterable<string>) {
-      const lines = (rest + text).split('\n');
-      rest = lines.pop()!;
-      yield* lines;
+      const [first, ...others] = text.split('\n') as [string, ...string[]];
+      rest.push(first);
+      length += first.length;
+      if (length > most) throw most === LONGEST_FIRST ? noBackup(file) : damaged(file);
+      if (others.length === 0) continue;
+      const last = others.pop()!;
+      yield rest.join('');
+      yield* others;
+      [rest, length, most] = [[last], last.length, LONGEST];
     }
   } catch (error) {
     throw unreadable(file, error as NodeJS.ErrnoException);
   } finally {
     compressed.destroy();
   }
-  if (rest !== '') throw damaged(file);
+  if (length > 0) throw damaged(file);
 }
 
 function unreadable(file: string, error: NodeJS.ErrnoException): unknown {

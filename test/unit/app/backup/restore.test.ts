@@ -146,6 +146,16 @@ test('a backup that is cut off, changed anywhere, or of a newer build is refused
   }
 });
 
+test('a small file that holds a line without end is refused at once, and a long line costs what it is long', { timeout: 10_000 }, async () => {
+  const long = Buffer.alloc(32 * 1_048_576, 'a');
+  const file = join(root, 'long.gz');
+  const header = { multilith: 'backup', format: 1, created: '', installation: '', databases: [] };
+  for (const [before, words] of [['', /no backup of Multilith/], [`${JSON.stringify(header)}\n`, /cut off or damaged/]] as const) {
+    writeFileSync(file, gzipSync(Buffer.concat([Buffer.from(before), long]), { level: 1 }));
+    await assert.rejects(restoreTo(configFor(join(root, 'long')), file), words);
+  }
+});
+
 test('a restore that was broken off leaves a folder that no host and no other restore takes', async () => {
   const config = configFor(join(root, 'broken'));
   await installation(config);
