@@ -9,7 +9,7 @@ export const busDrivers = {
   activemq: activemq({
     create: ({ maxMessageBytes, maxBacklog, minFreeBytes }, context) => embedded.create({ maxMessageBytes, maxBacklog, minFreeBytes }, context),
     statements: Object.fromEntries(Object.entries(statements).flatMap(([name, one]) => (typeof one === 'object' && 'build' in one ? [[name, one]] : []))),
-    progress: new Set(['saveQueue', 'remove', 'moveTo', 'putBack', 'endTry', 'unblockFirst']),
+    progress: new Set(['saveQueue', 'remove', 'moveTo', 'putBack', 'endTry', 'remember', 'unblockFirst']),
     tables,
   }),
 } as const;

@@ -1,6 +1,6 @@
 import { parts } from '../app/parts.ts';
 import { Fault } from '../kernel/fault.ts';
-import type { BrowsedMessage, Part, QueueState } from '../ports/bus.ts';
+import type { BrowsedMessage, Part, PastTries, QueueState } from '../ports/bus.ts';
 import { inParts } from '../ports/in-parts.ts';
 import { QUEUE_STATUSES, viewOf, type QueueStatus } from '../ports/queues.ts';
 import { columns, count } from '../app/plan/plan-text.ts';
@@ -34,7 +34,8 @@ export const queues: Command = {
   words: 2,
   details: `  list              every queue with its depths, --status for those that are in a certain one
   inspect <queue>   one queue in full
-  browse <queue>    its messages, the oldest first, personal data redacted; --dead for the error queue
+  browse <queue>    its messages with what they have been through, the oldest first, personal data redacted;
+                    --dead for the error queue
   pause <queue>     hold it back; messages under way finish, the rest waits, over restarts too
   resume <queue>    let it go on
   requeue <queue>   dead messages back into the queue, their tries counted anew
@@ -139,11 +140,20 @@ async function browse(ask: Ask, queue: string, args: Args, io: Io): Promise<void
   const after = args.text('after');
   const page = (await ask('browse', { queue, dead: args.flag('dead'), filter: filterOf(args), limit: limitOf(args), ...(after !== undefined && { after }) })) as { messages: BrowsedMessage[]; next: string | null };
   if (args.flag('json')) return io.out(JSON.stringify(page, undefined, 2));
-  for (const { id, name, workspace, key, lane, time: published, due, attempts, reason, payload } of page.messages) {
+  for (const { id, name, workspace, key, lane, time: published, due, attempts, reason, history, payload } of page.messages) {
     io.out(`${id}  ${name}`);
-    io.out(columns([['workspace', workspace ?? '-'], ['key', key ?? '-'], ['published', `${time(published)}, ${lane}`], ['due', time(due)], ['tries', String(attempts)], ...(reason === null ? [] : [['reason', reason]]), ['payload', payload]]).join('\n'));
+    io.out(columns([['workspace', workspace ?? '-'], ['key', key ?? '-'], ['published', `${time(published)}, ${lane}`], ['due', time(due)], ['tries', String(attempts)], ...(reason === null ? [] : [['reason', reason]]), ...historyRows(history), ['payload', payload]]).join('\n'));
   }
   io.out(page.messages.length === 0 ? 'No messages.' : page.next === null ? 'That is all.' : `More: --after ${page.next}`);
+}
+
+/** What the line with the reason does not say already. */
+function historyRows(history: readonly PastTries[]): [string, string][] {
+  if (history.length < 2 && history.every(({ times }) => times === 1)) return [];
+  return history.map(({ first, last, times, reason }, at) => {
+    const often = times === 1 ? '' : `, ${times} times since ${time(first)}`;
+    return [at === 0 ? 'history' : '', `${time(last)}${often}: ${reason ?? 'requeued'}`];
+  });
 }
 
 async function pause(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {

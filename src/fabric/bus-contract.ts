@@ -60,11 +60,12 @@ const QueueStates = z.object({
   ),
 });
 const Browse = z.object({ queue: z.string(), dead: z.boolean(), filter: Filter.optional(), after: z.string().optional(), limit: z.number() });
+const PastTries = z.object({ first: z.number(), last: z.number(), times: z.number(), reason: z.string().nullable() });
 const Browsed = z.object({
   messages: z.array(
     z.object({
       id: z.string(), name: z.string(), workspace: z.string().nullable(), key: z.string().nullable(), lane: z.enum(LANES), time: z.number(), due: z.number(),
-      attempts: z.number(), reason: z.string().nullable(), payload: z.string(),
+      attempts: z.number(), reason: z.string().nullable(), history: z.array(PastTries).optional(), payload: z.string(),
     }),
   ),
   next: z.string().nullable(),

@@ -109,8 +109,9 @@ export class BusService implements BusAccess {
     return { queues: (await this.#bus.inspect(which as object)) as Awaited<ReturnType<BusAccess['inspect']>>['queues'] };
   }
 
-  browse({ queue, filter, after, ...which }: Requests['browse']): ReturnType<BusAccess['browse']> {
-    return this.#bus.browse(queue, { ...which, ...(filter === undefined ? {} : { filter: filter as object }), ...(after === undefined ? {} : { after }) });
+  async browse({ queue, filter, after, ...which }: Requests['browse']): ReturnType<BusAccess['browse']> {
+    const page = await this.#bus.browse(queue, { ...which, ...(filter === undefined ? {} : { filter: filter as object }), ...(after === undefined ? {} : { after }) });
+    return page as Awaited<ReturnType<BusAccess['browse']>>;
   }
 
   async pause({ queue, workspace }: Requests['pause']): Promise<Record<string, never>> {

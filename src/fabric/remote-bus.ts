@@ -91,7 +91,9 @@ export class RemoteBus implements Bus {
 
   async browse(queue: string, { dead, filter, after, limit }: { readonly dead: boolean; readonly filter?: MessageFilter; readonly after?: string; readonly limit: number }): Promise<{ messages: BrowsedMessage[]; next: string | null }> {
     this.#requireRunning();
-    return this.#caller.stub.browse({ queue, dead, limit, ...(filter === undefined ? {} : { filter: mutable(filter) }), ...(after === undefined ? {} : { after }) }, this.#caller.once(ASK_MS));
+    const { messages, next } = await this.#caller.stub.browse({ queue, dead, limit, ...(filter === undefined ? {} : { filter: mutable(filter) }), ...(after === undefined ? {} : { after }) }, this.#caller.once(ASK_MS));
+    // A host of an earlier build tells of none.
+    return { messages: messages.map((message) => ({ ...message, history: message.history ?? [] })), next };
   }
 
   async pause(queue: string, workspace?: string): Promise<void> {

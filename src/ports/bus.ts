@@ -115,6 +115,15 @@ export interface MessageFilter {
   readonly before?: EpochMs;
 }
 
+/** Tries in a row that failed for the same reason, or staff putting the message back into its queue. */
+export interface PastTries {
+  readonly first: EpochMs;
+  readonly last: EpochMs;
+  readonly times: number;
+  /** Null: it was in the error queue and was requeued. */
+  readonly reason: string | null;
+}
+
 export interface BrowsedMessage {
   readonly id: string;
   readonly name: string;
@@ -124,8 +133,10 @@ export interface BrowsedMessage {
   readonly time: EpochMs;
   readonly due: EpochMs;
   readonly attempts: number;
-  /** Why the last try failed; null before the first failure. */
+  /** Why the last try failed; null before the first failure, and after a requeue until the next. */
   readonly reason: string | null;
+  /** What it has been through, the oldest first, the last ten such parts of it; tries that were put off to a time of their own among them. Survives a requeue. */
+  readonly history: readonly PastTries[];
   /** JSON text; personal fields redacted. */
   readonly payload: string;
 }
@@ -147,6 +158,7 @@ export interface KeptMessage extends Omit<Outgoing, 'to' | 'notBefore'> {
   readonly attempts: number;
   /** Why the last one failed; null before the first failure. */
   readonly reason: string | null;
+  readonly history: readonly PastTries[];
   /** It was cut short, perhaps because of itself: see the outcome `interrupted`. */
   readonly suspect: boolean;
 }
@@ -167,7 +179,7 @@ export interface BusContents {
   queues(): Promise<QueueSettings[]>;
   /**
    * A page of a queue's messages in the order in which they were published, whatever they wait for, dead ones and those
-   * under way included: 1 MB or 500 at most, the first message's payload apart. Cursors are good until the bus stops.
+   * under way included: 1 MB or 500 at most, the first message apart. Cursors are good until the bus stops.
    */
   read(queue: string, after?: string): Promise<KeptPage>;
   /**
@@ -253,7 +265,7 @@ export interface Bus extends Lifecycle {
   pause(queue: string, workspace?: string): Promise<void>;
   resume(queue: string, workspace?: string): Promise<void>;
   /**
-   * Dead messages back into their queue with their tries counted anew: a part of them, a second's work at most, so that
+   * Dead messages back into their queue with their tries counted anew, which their history notes: a part of them, a second's work at most, so that
    * whoever asks can tell how far it is, and stop. The next call goes on `after` the `next` of this one, with the same
    * filter; see `inParts`. A message that dies again meanwhile is not taken up twice.
    */

@@ -98,8 +98,9 @@ export class Replica implements Storage {
   }
 
   /** Also brings the database to where the log is. */
-  async migrate(migrations: readonly Migration[]): Promise<void> {
-    await this.#options.storage.migrate([...migrations, position]);
+  async migrate([first, ...later]: readonly Migration[]): Promise<void> {
+    // The order in which databases have run them: the position came when the engine had its first one only.
+    await this.#options.storage.migrate([...(first === undefined ? [] : [first]), position, ...later]);
     await this.#catchUp();
   }
 

@@ -2,6 +2,7 @@ import { LANES } from '../../../src/kernel/message.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { KeptMessage, KeptPage } from '../../../src/ports/bus.ts';
 import type { Reader } from '../../../src/ports/storage.ts';
+import { historyOf } from './history.ts';
 import { note, storedOf } from './insert.ts';
 import type { BusMemory } from './memory.ts';
 import type { Pump } from './pump.ts';
@@ -46,9 +47,9 @@ function fitting(rows: readonly sql.SizedRow[]): readonly sql.SizedRow[] {
   return end === -1 ? rows : rows.slice(0, end);
 }
 
-function keptOf({ id, name, workspace, key, lane, time, due, trace, state, attempts, suspect, reason, payload }: sql.KeptParams, memory: BusMemory): KeptMessage {
+function keptOf({ id, name, workspace, key, lane, time, due, trace, state, attempts, suspect, reason, history, payload }: sql.KeptRow, memory: BusMemory): KeptMessage {
   const [traceId = '', spanId = ''] = trace.split('-');
-  return { id, name, workspace: memory.workspaceName(workspace), key, lane: LANES[lane]!, time, trace: { traceId, spanId }, payload, due, dead: state === DEAD, attempts, reason, suspect: suspect === 1 };
+  return { id, name, workspace: memory.workspaceName(workspace), key, lane: LANES[lane]!, time, trace: { traceId, spanId }, payload, due, dead: state === DEAD, attempts, reason, history: historyOf(history), suspect: suspect === 1 };
 }
 
 /** In one transaction, behind everything that is there. */
@@ -59,6 +60,7 @@ export function addAll(pump: Pump, memory: BusMemory, queue: Queue, messages: re
     for (const message of messages) {
       const row = rowOf(memory.nextSeq++, queue, await memory.workspaceId(tx, message.workspace), message, now);
       await tx.run(sql.insertKept, row);
+      if (message.history.length > 0) await tx.run(sql.addHistory, { seq: row.seq, history: JSON.stringify(message.history) });
       rows.push(row);
     }
     const stored = await storedOf(tx, first, memory.nextSeq - 1, rows.length);

@@ -195,7 +195,7 @@ export class EmbeddedBus implements Bus {
       await this.#memory.reload(tx);
       for (const { name, in_flight: seqs } of cut) {
         const queue = this.#memory.queue(name);
-        if (seqs !== '[]') await recover(tx, queue, seqs);
+        if (seqs !== '[]') await recover(tx, queue, seqs, clock.now());
         await tx.run(sql.saveQueue, queue.row());
       }
     }, { timeoutMs: 60_000 });

@@ -1,3 +1,4 @@
+import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { QueueSettings } from '../../../src/ports/bus.ts';
 import type { StorageTransaction } from '../../../src/ports/storage.ts';
@@ -120,13 +121,14 @@ export async function readNextDue(tx: Tx, queue: Queue): Promise<void> {
  * marked, and of the marked messages of a queue only one runs at a time, so that the one that ends the process does
  * not take its neighbours along each time.
  */
-export async function recover(tx: Tx, queue: Queue, seqs: string): Promise<void> {
+export async function recover(tx: Tx, queue: Queue, seqs: string, now: EpochMs): Promise<void> {
   for (const row of await tx.run(sql.standing, { seqs })) {
     if (row.state !== READY) continue;
     const attempts = row.attempts + 1;
     const last = attempts >= queue.settings.attempts;
     const reason = 'interrupted: The process ended while this message was being handled.';
     await tx.run(sql.endTry, { seq: row.seq, state: last ? DEAD : READY, attempts, suspect: last ? 0 : 1, reason });
+    await tx.run(sql.remember, { seqs: `[${row.seq}]`, time: now });
     if (!last) continue;
     queue.lanes[row.lane]!--;
     queue.dead++;

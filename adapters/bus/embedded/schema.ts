@@ -80,4 +80,11 @@ export const migrations: readonly Migration[] = [
       await sql`create index message_key on message (queue, workspace, key) where key is not null and state < 3`.execute(db);
     },
   },
+  {
+    // JSON, null while nothing has gone wrong.
+    name: '0002-history',
+    async up(db) {
+      await sql`alter table message add column history text`.execute(db);
+    },
+  },
 ];

@@ -33,6 +33,8 @@ export async function settle(tx: Tx, ended: readonly Ended[], now: EpochMs): Pro
     else await giveBack(tx, flight, ending, now);
     queue.land(flight);
   }
+  const failed = ended.filter(({ ending }) => ending.kind !== 'done' && ending.kind !== 'untried').map(({ flight }) => flight.seq);
+  if (failed.length > 0) await tx.run(sql.remember, { seqs: `[${failed.join(',')}]`, time: now });
   // After all have landed: a key may have been passed on to a message that this very transaction takes.
   const passedOn = new Set<string>();
   for (const { flight } of ended) {

@@ -1,7 +1,8 @@
 import { LANES } from '../../../src/kernel/message.ts';
 import type { Json } from '../../../src/kernel/fault.ts';
-import type { BrowsedMessage, MessageFilter, Part } from '../../../src/ports/bus.ts';
+import type { BrowsedMessage, MessageFilter, Part, PastTries } from '../../../src/ports/bus.ts';
 import type { Reader } from '../../../src/ports/storage.ts';
+import { historyOf } from './history.ts';
 import { type BusMemory, type Tx, readNextDue, readStreams, unblock } from './memory.ts';
 import type { Pump } from './pump.ts';
 import type { Queue } from './queue.ts';
@@ -14,7 +15,7 @@ const STRETCH = 500;
 /** Messages that one page looks at, at most; a page may be shorter than asked for, or empty, with more to follow. */
 const LOOKED_AT_A_PAGE = 2_000;
 
-/** Payload that one page holds, the first message's apart. */
+/** Payload and history that one page holds, the first message's apart. */
 const BYTES_A_PAGE = 2 * 1024 * 1024;
 
 /** Messages that one part of a requeue or a purge looks at: some tens of milliseconds. */
@@ -46,10 +47,10 @@ export async function browse(reader: Reader<unknown>, memory: BusMemory, queue: 
   }
   const rows = fitting(found);
   if (rows.length < found.length) next = cursorAt(rows.at(-1)!);
-  const payloads = new Map((await reader.run(sql.payloadsOf, { seqs: JSON.stringify(rows.map((row) => row.seq)) })).map((row) => [row.seq, row.payload]));
+  const texts = new Map((await reader.run(sql.textsOf, { seqs: JSON.stringify(rows.map((row) => row.seq)) })).map((row) => [row.seq, row]));
   const messages = rows.flatMap((row) => {
-    const payload = payloads.get(row.seq);
-    return payload === undefined ? [] : [browsed(row, redact(payload, queue.settings.personal), memory)];
+    const text = texts.get(row.seq);
+    return text === undefined ? [] : [browsed(row, historyOf(text.history), redact(text.payload, queue.settings.personal), memory)];
   });
   return { messages, next };
 }
@@ -61,8 +62,8 @@ function fitting(rows: readonly sql.BrowsedRow[]): readonly sql.BrowsedRow[] {
   return end === -1 ? rows : rows.slice(0, end);
 }
 
-function browsed({ id, name, workspace, key, lane, time, due, attempts, reason }: sql.BrowsedRow, payload: string, memory: BusMemory): BrowsedMessage {
-  return { id, name, workspace: memory.workspaceName(workspace), key, lane: LANES[lane]!, time, due, attempts, reason, payload };
+function browsed({ id, name, workspace, key, lane, time, due, attempts, reason }: sql.BrowsedRow, history: readonly PastTries[], payload: string, memory: BusMemory): BrowsedMessage {
+  return { id, name, workspace: memory.workspaceName(workspace), key, lane: LANES[lane]!, time, due, attempts, reason, history, payload };
 }
 
 /** Personal fields replaced. What is not a JSON object has no fields to keep and is left out whole when any are personal. */
@@ -83,6 +84,7 @@ export function redact(payload: string, personal: readonly string[]): string {
 export function requeue(pump: Pump, memory: BusMemory, queue: Queue, which: Which): Promise<Part> {
   return eachStretch(pump, memory, queue, DEAD_ONES, which, async (tx, rows, now) => {
     await tx.run(sql.revive, { seqs: seqsOf(rows), due: now });
+    await tx.run(sql.remember, { seqs: seqsOf(rows), time: now });
     for (const { seq, lane, workspace } of rows) {
       queue.dead--;
       queue.lanes[lane]!++;

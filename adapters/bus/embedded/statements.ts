@@ -93,22 +93,28 @@ const KEPT_COLUMNS = sql.join(KEPT.map((column) => sql.ref(column)));
 /** A message of another bus, with what it has been through there. */
 export const insertKept = prepared<KeptParams>((p) => sql`
   insert into message (${KEPT_COLUMNS}) values (${sql.join(KEPT.map((column) => p(column)))}) on conflict (queue, id) do nothing`);
-export const keptOf = prepared<{ seqs: string }, KeptParams>((p) => sql`
-  select ${KEPT_COLUMNS} from message where seq in (select value from json_each(${p('seqs')})) order by seq`);
+/** Its history there, for such a message that has one. */
+export const addHistory = prepared<{ seq: number; history: string }>((p) => sql`update message set history = ${p('history')} where seq = ${p('seq')}`);
+export interface KeptRow extends KeptParams {
+  readonly history: string | null;
+}
+export const keptOf = prepared<{ seqs: string }, KeptRow>((p) => sql`
+  select ${KEPT_COLUMNS}, history from message where seq in (select value from json_each(${p('seqs')})) order by seq`);
 
 export interface SizedRow {
   readonly seq: number;
-  /** Of the payload. */
+  /** Of the payload and the history. */
   readonly bytes: number;
 }
+const BYTES = sql.raw('octet_length(payload) + coalesce(octet_length(history), 0) as bytes');
 /** Of a short queue, the next in order: sorts all of them. */
 export const nextOfShort = prepared<{ queue: number; after: number; limit: number }, SizedRow>((p) => sql`
-  select seq, octet_length(payload) as bytes from message where seq in (
+  select seq, ${BYTES} from message where seq in (
     select seq from message indexed by message_place where queue = ${p('queue')} and seq > ${p('after')} order by seq limit ${p('limit')}
   ) order by seq`);
 /** Of a long one: those among a stretch of the messages of all queues. */
 export const nextAmong = prepared<{ queue: number; after: number; last: number; limit: number }, SizedRow>((p) => sql`
-  select seq, octet_length(payload) as bytes from message not indexed
+  select seq, ${BYTES} from message not indexed
   where seq > ${p('after')} and seq <= ${p('last')} and queue = ${p('queue')} order by seq limit ${p('limit')}`);
 export const stretchBehind = prepared<{ after: number; limit: number }, { last: number | null; n: number }>((p) => sql`
   select max(seq) as last, count(*) as n from (select seq from message where seq > ${p('after')} order by seq limit ${p('limit')})`);
@@ -154,6 +160,21 @@ export const endTry = prepared<{ seq: number; state: number; attempts: number; s
 export const revive = prepared<{ seqs: string; due: number }>((p) => sql`
   update message set state = 0, due = ${p('due')}, attempts = 0, suspect = 0, reason = null
   where seq in (select value from json_each(${p('seqs')}))`);
+/**
+ * Into each one's history goes the reason that it has now, or null since it was put back: once more where that is also
+ * how its history ends, else as a new part, of which the last ten are kept.
+ */
+export const remember = prepared<{ seqs: string; time: number }>((p) => {
+  const time = sql`cast(${p('time')} as integer)`;
+  return sql`
+  update message set history = case
+    when history is not null and json_extract(history, '$[#-1].reason') is reason
+    then json_set(history, '$[#-1].last', ${time}, '$[#-1].times', json_extract(history, '$[#-1].times') + 1)
+    else json_insert(
+      case when history is null then '[]' when json_array_length(history) < 10 then history else json_remove(history, '$[0]') end,
+      '$[#]', json_object('first', ${time}, 'last', ${time}, 'times', 1, 'reason', reason))
+  end where seq in (select value from json_each(${p('seqs')}))`;
+});
 
 /** The first message of a key becomes ready when it was blocked; no row when it was not. */
 export const unblockFirst = prepared<{ queue: number; workspace: number; key: string }, Place>((p) => sql`
@@ -204,10 +225,10 @@ export const countShare = prepared<{ queue: number; workspace: number; most: num
   from json_each('[0,1,2,3]') s, json_each('[0,1,2]') l`);
 
 export interface BrowsedRow extends Omit<KeptParams, 'queue' | 'trace' | 'suspect' | 'payload'> {
-  /** Of the payload. */
+  /** Of the payload and the history. */
   readonly bytes: number;
 }
-const BROWSED = sql.raw('seq, state, lane, workspace, id, name, key, time, due, attempts, reason, octet_length(payload) as bytes');
+const BROWSED = sql`${sql.raw('seq, state, lane, workspace, id, name, key, time, due, attempts, reason')}, ${BYTES}`;
 interface BrowseParams {
   queue: number;
   state: number;
@@ -227,5 +248,5 @@ export const browseWorkspace = prepared<BrowseParams, BrowsedRow>((p) => sql`
   order by seq limit ${p('limit')}`);
 export const browseIds = prepared<{ queue: number; ids: string }, BrowsedRow>((p) => sql`
   select ${BROWSED} from message indexed by message_id where queue = ${p('queue')} and id in (select value from json_each(${p('ids')})) order by seq`);
-export const payloadsOf = prepared<{ seqs: string }, { seq: number; payload: string }>((p) => sql`
-  select seq, payload from message where seq in (select value from json_each(${p('seqs')}))`);
+export const textsOf = prepared<{ seqs: string }, { seq: number; payload: string; history: string | null }>((p) => sql`
+  select seq, payload, history from message where seq in (select value from json_each(${p('seqs')}))`);

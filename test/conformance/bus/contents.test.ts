@@ -51,10 +51,11 @@ onEachBusWithContents('contents', (under) => {
       ...['behind', 'delayed', 'plain'].map((id) => ({ id, dead: false, attempts: 0, reason: null, suspect: false })),
     ]);
     for (const [i, { to: _, notBefore: __, ...fields }] of sent.entries()) {
-      const { due, dead, attempts, reason, suspect, ...kept } = messages[i]!;
+      const { due, dead, attempts, reason, history, suspect, ...kept } = messages[i]!;
       assert.deepEqual(kept, fields);
     }
     assert.equal(messages[3]!.due, later);
+    assert.deepEqual(messages.map(({ history }) => history.map(({ times, reason }) => [times, reason])), [[[1, 'mailbox full']], [[1, 'no such user']], [], [], []]);
 
     await to.declare(settings);
     await to.contents.add('q', messages);
@@ -124,6 +125,19 @@ onEachBusWithContents('contents', (under) => {
     assert.equal(pages, 5);
   });
 
+  test('with long histories come in pages that fit into memory', async (t) => {
+    const [bus, to] = [await open(under, t), await open(under, t)];
+    for (const one of [bus, to]) await one.declare(queueOf('q'));
+    await bus.publish(Array.from({ length: 200 }, () => messageTo('q')));
+    const { messages: plain } = await readAll(bus, 'q');
+    const history = Array.from({ length: 10 }, (_, i) => ({ first: i, last: i, times: 1, reason: String(i % 10).repeat(2_000) }));
+    await to.contents.add('q', plain.map((message) => ({ ...message, history })));
+    const { messages, pages } = await readAll(to, 'q');
+    assert.deepEqual(messages.map((message) => message.history), plain.map(() => history));
+    assert.ok(pages >= 4, `${pages} pages`);
+    assert.ok((await to.browse('q', { dead: false, limit: 200 })).messages.length < 200);
+  });
+
   test('are refused as what is published is', async (t) => {
     const place = under.place(t);
     const [from, small] = [await open(under, t), (await under.open(t, place, { maxMessageBytes: 2_000 })) as Full];
@@ -142,7 +156,7 @@ onEachBusWithContents('contents', (under) => {
     await bus.declare(queueOf('q'));
     await bus.pause('q');
     for (let at = 0; at < 12_000; at += PAGE) {
-      await bus.contents.add('q', Array.from({ length: PAGE }, (_, n) => ({ ...messageTo('q', { id: `m${at + n}` }), due: 0, dead: true, attempts: 3, reason: (at + n) % 6 === 0 ? 'never' : 'mailbox full', suspect: false })));
+      await bus.contents.add('q', Array.from({ length: PAGE }, (_, n) => ({ ...messageTo('q', { id: `m${at + n}` }), due: 0, dead: true, attempts: 3, reason: (at + n) % 6 === 0 ? 'never' : 'mailbox full', history: [], suspect: false })));
     }
     const began = performance.now();
     const requeued = await inParts((from) => bus.requeue('q', { filter: { reason: 'mailbox full' }, ...from }));

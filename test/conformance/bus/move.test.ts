@@ -25,6 +25,8 @@ onEachPairOfBuses('a move', (pair) => {
     await movable.publish([messageTo('q', { id: 'tried', key: 'k' }), messageTo('q', { id: 'dead' }), messageTo('q', { id: 'later', notBefore: Date.now() + HOUR_MS }), messageTo('r', { id: 'other' })]);
     const consumer = await movable.consume('q', { concurrency: 1 }, async ({ id }) => (id === 'dead' ? { kind: 'dead', reason: 'no such user' } : { kind: 'retry', reason: 'mailbox full' }));
     await untilQueue(movable, 'q', ({ waiting, dead }) => waiting + dead === 3);
+    await movable.requeue('q', { filter: {} });
+    await untilQueue(movable, 'q', ({ waiting, dead }) => waiting + dead === 3);
     await movable.pause('q', 'w7');
     await movable.pause('r');
     await movable.publish([messageTo('q', { id: 'behind', key: 'k' }), messageTo('q', { id: 'paused', workspace: 'w7' })]);
@@ -35,7 +37,7 @@ onEachPairOfBuses('a move', (pair) => {
     assert.deepEqual(noted, [[], ['q'], ['q', 'r'], ['over']]);
     assert.deepEqual(await shown(), before);
     for (const state of await old.inspect()) assert.ok(isEmpty(state) && state.dead === 0, JSON.stringify(state));
-    assert.deepEqual((await target.browse('q', { dead: true, limit: 9 })).messages.map(({ id, reason, attempts }) => [id, reason, attempts]), [['dead', 'no such user', 1]]);
+    assert.deepEqual((await target.browse('q', { dead: true, limit: 9 })).messages.map(({ id, reason, attempts, history }) => [id, reason, attempts, history.map(({ times, reason }) => [times, reason])]), [['dead', 'no such user', 1, [[1, 'no such user'], [1, null], [1, 'no such user']]]]);
     await consumer.stop(1_000);
     assert.equal((await stateOf(movable, 'q')).consumers, 0);
   });

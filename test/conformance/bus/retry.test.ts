@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Fault } from '../../../src/kernel/fault.ts';
-import type { Outcome } from '../../../src/ports/bus.ts';
+import type { BrowsedMessage, Outcome } from '../../../src/ports/bus.ts';
 import { Arrivals, isEmpty, messageTo, onEachBus, queueOf, stateOf, untilQueue } from '../../support/buses.ts';
+
+const partsOf = (message: BrowsedMessage | undefined) => message!.history.map(({ times, reason }) => ({ times, reason }));
 
 onEachBus('retry', (under) => {
   test('tries again after the backoff until the tries are used up, then keeps the message with the last reason', async (t) => {
@@ -22,6 +24,52 @@ onEachBus('retry', (under) => {
     const { messages } = await bus.browse('q', { dead: true, limit: 10 });
     assert.deepEqual(messages.map((m) => [m.id, m.attempts, m.reason]), [['m', 4, 'no luck 4']]);
     assert.ok(isEmpty(await stateOf(bus, 'q')));
+  });
+
+  test('keeps what a message has been through, over requeues and restarts, tries in a row that failed alike as one part', async (t) => {
+    const place = under.place(t);
+    const first = await under.open(t, place);
+    await first.declare(queueOf('q', { attempts: 3, backoff: { firstMs: 0, factor: 1, mostMs: 0, jitter: 0 } }));
+    const began = Date.now();
+    let tries = 0;
+    const before = await first.consume('q', { concurrency: 1 }, async () => {
+      tries++;
+      return { kind: 'retry', reason: tries < 4 ? 'mailbox full' : 'no such user', ...(tries === 1 && { notBefore: began }) };
+    });
+    await first.publish([messageTo('q', { id: 'bad' })]);
+    await untilQueue(first, 'q', ({ dead }) => dead === 1);
+    await before.stop(1_000);
+    const full = { times: 3, reason: 'mailbox full' };
+    const [shown] = (await first.browse('q', { dead: true, limit: 10 })).messages;
+    assert.deepEqual([shown!.attempts, partsOf(shown)], [3, [full, { times: 1, reason: 'no such user' }]]);
+    await first.stop(1_000);
+
+    const second = await under.open(t, place);
+    await second.requeue('q', { filter: {} });
+    await second.publish([messageTo('q', { id: 'fresh', notBefore: began + 3_600_000 })]);
+    const waiting = (await second.browse('q', { dead: false, limit: 10 })).messages;
+    assert.deepEqual(Object.fromEntries(waiting.map((message) => [message.id, partsOf(message).at(-1)])), { bad: { times: 1, reason: null }, fresh: undefined });
+    await second.consume('q', { concurrency: 1 }, async () => ({ kind: 'retry', reason: 'no such user' }));
+    await untilQueue(second, 'q', ({ dead }) => dead === 1);
+    const [again] = (await second.browse('q', { dead: true, limit: 10 })).messages;
+    assert.deepEqual([again!.attempts, partsOf(again)], [3, [full, { times: 1, reason: 'no such user' }, { times: 1, reason: null }, { times: 3, reason: 'no such user' }]]);
+    const times = again!.history.flatMap(({ first, last }) => [first, last]);
+    assert.deepEqual(times, times.toSorted((a, b) => a - b));
+    assert.ok(times[0]! >= began && times.at(-1)! <= Date.now(), JSON.stringify(times));
+  });
+
+  test('keeps the last ten parts of what a message has been through', async (t) => {
+    const bus = await under.open(t);
+    await bus.declare(queueOf('q'));
+    let tries = 0;
+    await bus.consume('q', { concurrency: 1 }, async () => ({ kind: 'dead', reason: `no luck ${++tries}` }));
+    await bus.publish([messageTo('q')]);
+    for (let n = 1; n <= 7; n++) {
+      if (n > 1) await bus.requeue('q', { filter: {} });
+      await untilQueue(bus, 'q', ({ dead }) => dead === 1 && tries === n);
+    }
+    const [message] = (await bus.browse('q', { dead: true, limit: 10 })).messages;
+    assert.deepEqual(message!.history.map(({ reason }) => reason), [null, 'no luck 3', null, 'no luck 4', null, 'no luck 5', null, 'no luck 6', null, 'no luck 7']);
   });
 
   test('a throw counts as retry; a fault says its reason, anything else keeps its text to the log', async (t) => {

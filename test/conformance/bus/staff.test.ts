@@ -97,7 +97,7 @@ onEachBus('staff', (under) => {
     }
     const one = (await browseAll(bus, 'q', false, 10)).find((m) => m.id === 'm7')!;
     const { id, name, workspace, key, lane, time, payload } = sent[7]!;
-    assert.deepEqual({ ...one, due: 0 }, { id, name, workspace, key, lane, time, payload, due: 0, attempts: 0, reason: null });
+    assert.deepEqual({ ...one, due: 0 }, { id, name, workspace, key, lane, time, payload, due: 0, attempts: 0, reason: null, history: [] });
     assert.deepEqual(await browseAll(bus, 'q', true, 10), []);
   });
 

@@ -15,7 +15,7 @@ import { queues } from '../../../src/cli/queues.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { newTrace } from '../../../src/kernel/call.ts';
 import { DEFAULT_BACKOFF } from '../../../src/kernel/message.ts';
-import type { Bus } from '../../../src/ports/bus.ts';
+import type { Bus, PastTries } from '../../../src/ports/bus.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'multilith-queues-'));
 after(() => rmSync(root, { recursive: true, force: true }));
@@ -105,6 +105,17 @@ test('requeue and purge act on exactly the messages that were named', async () =
   assert.deepEqual(await runJson(dataDir, 'requeue', 'q', '--all'), { queue: 'q', requeued: 1 });
   assert.deepEqual(await runJson(dataDir, 'purge', 'q', '--all'), { queue: 'q', purged: 4 });
   assert.deepEqual([(await stateOf(dataDir)).dead, (await stateOf(dataDir)).ready.normal], [0, 0]);
+});
+
+test('browse tells what a message has been through, as text and as JSON', async () => {
+  const dataDir = await filled();
+  assert.doesNotMatch(await run(dataDir, 'browse', 'q', '--dead'), /history/, 'the reason says it all');
+  await run(dataDir, 'requeue', 'q', '--ids', 'd1');
+  assert.match(await run(dataDir, 'browse', 'q', '--ids', 'd1'), /\n +tries +0\n +history +20\S+Z: because of d1\n +20\S+Z: requeued\n +payload/);
+  const { messages } = await runJson(dataDir, 'browse', 'q', '--ids', 'd1');
+  assert.deepEqual(messages[0].history.map(({ times, reason }: PastTries) => [times, reason]), [[1, 'because of d1'], [1, null]]);
+  const [, { first, last }] = messages[0].history as [PastTries, PastTries];
+  assert.ok(first === last && Math.abs(Date.now() - last) < 60_000);
 });
 
 const wrong: readonly string[][] = [

@@ -29,6 +29,12 @@ const Queue = z.object({
   lastPublished: z.number().nullable().describe('When the queue last received a message.'),
   lastTaken: z.number().nullable().describe('When a message was last pulled from it.'),
 });
+const PastTries = z.object({
+  first: z.number(),
+  last: z.number(),
+  times: Count,
+  reason: z.string().nullable().describe('Null: it was requeued.'),
+});
 const Message = z.object({
   id: z.string(),
   name: z.string(),
@@ -39,6 +45,7 @@ const Message = z.object({
   due: z.number(),
   attempts: Count,
   reason: z.string().nullable().describe('Why the last try failed.'),
+  history: z.array(PastTries).describe('What it has been through, the oldest first, requeues included: tries in a row that failed for the same reason are one part, and the last ten parts are kept.'),
   payload: z.string().describe('JSON text; what is marked personal reads "[redacted]".'),
 });
 
@@ -111,7 +118,7 @@ export class QueueRoutes implements RouteGroup {
         method: 'GET',
         path: '/queues/{queue}/messages',
         tag,
-        summary: 'Messages of a queue, or with `dead=true` of its error queue, with the reason and the tries. A page may be short, or empty, and still have a `next`.',
+        summary: 'Messages of a queue, or with `dead=true` of its error queue, with the reason, the tries and the history. A page may be short, or empty, and still have a `next`.',
         access: 'read',
         list: true,
         params,
@@ -122,7 +129,7 @@ export class QueueRoutes implements RouteGroup {
           const workspace = await this.#reach(principal!, asked, call);
           const wanted = only({ ...rest, workspace, ids: id === undefined ? undefined : [id] });
           const { messages, next } = await this.#queues.browse(queue, { dead, filter: wanted, limit, ...only({ after }) });
-          return { body: { items: messages, next } };
+          return { body: { items: messages.map(toMessage), next } };
         },
       }),
     ];
@@ -212,6 +219,10 @@ export class QueueRoutes implements RouteGroup {
 
 function toQueue({ pausedWorkspaces, ...view }: ReturnType<typeof viewOf>) {
   return { ...view, pausedWorkspaces: [...pausedWorkspaces] };
+}
+
+function toMessage({ history, ...message }: Awaited<ReturnType<Queues['browse']>>['messages'][number]) {
+  return { ...message, history: [...history] };
 }
 
 type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };

@@ -94,8 +94,10 @@ describe('the queues over the API', () => {
       after = json.next;
     }
     assert.deepEqual(seen.map(({ id }) => id).toSorted(), ['m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6']);
-    const { payload, time, due, ...one } = seen.find(({ id }) => id === 'm1');
+    const { payload, time, due, history, ...one } = seen.find(({ id }) => id === 'm1');
     assert.deepEqual(one, { id: 'm1', name: 'suite.mail', workspace: first, key: null, lane: 'normal', attempts: 1, reason: 'no such user' });
+    const [{ first: began, last, ...tries }, ...more] = history;
+    assert.deepEqual([tries, more, began === last && began >= time], [{ times: 1, reason: 'no such user' }, [], true]);
     assert.deepEqual(JSON.parse(payload), { campaign: 'c-m1', email: '[redacted]' });
     assert.ok(!JSON.stringify(seen).includes('@customer.example') && time > 0 && due > 0);
     const page = (await get(`/${queue}/messages?dead=true&limit=2`, operator())).json;
