@@ -215,6 +215,7 @@ export class OutboxRelay implements Lifecycle {
     await this.#storage.transaction(async (tx) => {
       await tx.db.insertInto('fabric_refused').values(message).execute();
       await tx.db.deleteFrom('fabric_outbox').where('seq', '=', seq).execute();
+      await this.#lease?.keep(tx);
     });
     this.#backlog.removed([message.payload]);
     this.#refused.add(1, { module: this.#module });

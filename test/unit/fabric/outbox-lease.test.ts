@@ -38,7 +38,7 @@ describe('of processes that share an outbox', () => {
   async function started(t: Test, count: number) {
     const place = testContext();
     const clock = new FakeClock(Date.now());
-    const bus = createBus('embedded', place);
+    const bus = createBus('embedded', place, { maxMessageBytes: 1_024 });
     const arrivals = new Arrivals();
     await bus.start();
     await bus.declare(queueOf(mail.name, { ordered: true }));
@@ -115,6 +115,21 @@ describe('of processes that share an outbox', () => {
     await other.relay.stop(5_000);
     assert.equal(await waiting(), 0);
     assert.deepEqual([...new Set(texts())], ['a', 'b']);
+  });
+
+  it('what the bus refuses is kept once, also by one that stood still until another had the lease', { timeout: 30_000 }, async (t) => {
+    const { clock, writers, lease, waiting } = await started(t, 2);
+    const [one, other] = writers as [Writer, Writer];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    one.standsStill = promise;
+    await one.publish('x'.repeat(2_000));
+    await one.carries;
+    const before = (await lease())!.token;
+    for (; (await lease())!.token === before; await new Promise((next) => setTimeout(next, 5))) await clock.advance(SILENT_MS / 6);
+    while ((await waiting()) > 0) await new Promise((next) => setTimeout(next, 5));
+    resolve();
+    await one.relay.stop(5_000);
+    assert.equal((await other.storage.db.selectFrom('fabric_refused').select('id').execute()).length, 1);
   });
 
   it('one that stops gives the lease to the others at once', { timeout: 30_000 }, async (t) => {
