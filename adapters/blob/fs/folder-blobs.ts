@@ -99,8 +99,8 @@ export class FolderBlobs implements Blobs {
   async #clearAway(): Promise<void> {
     const drafts = join(this.#folder, DRAFTS);
     for (const name of await readdir(drafts)) {
-      const { mtimeMs } = await stat(join(drafts, name));
-      if (Date.now() - mtimeMs > ABANDONED_MS) await rm(join(drafts, name), { force: true });
+      const found = await stat(join(drafts, name)).catch(() => undefined);
+      if (found !== undefined && Date.now() - found.mtimeMs > ABANDONED_MS) await rm(join(drafts, name), { force: true });
     }
   }
 

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { mkdirSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { describe, it, type TestContext as Test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { blobDrivers } from '../../../adapters/blob/catalog.ts';
@@ -205,4 +207,15 @@ it('a reader may take longer than the server may', async (t) => {
     read += chunk.length;
   }
   assert.equal(read, 5 * MB);
+});
+
+it('a draft that another process finishes while one starts is in nobody\'s way', async (t) => {
+  const { dataDir, remove } = testContext();
+  t.after(remove);
+  mkdirSync(join(dataDir, '.drafts'));
+  // Listed, and not there when it is looked at.
+  symlinkSync(join(dataDir, 'gone'), join(dataDir, '.drafts', 'draft'));
+  const blobs = create(t, 'fs', { directory: dataDir });
+  await blobs.start();
+  assert.equal(await blobs.write('a', text('x'), NEVER), 1);
 });
