@@ -77,6 +77,7 @@ export class LiveStorageMove implements Lifecycle {
   #progress: LiveMoveProgress;
   #running: Promise<void> | undefined;
   #isStopping = false;
+  #isEnding = false;
   /** From when both sides are known to have the same tables. */
   #catchUp: CatchUp | undefined;
 
@@ -113,9 +114,28 @@ export class LiveStorageMove implements Lifecycle {
   }
 
   /** The old side counts again. Faults: `conflict`/`not_switched`, `unavailable`, those of the storages; then the new one counts on. */
-  async back(): Promise<void> {
+  back(): Promise<void> {
+    return this.#end(() => this.#turnBack());
+  }
+
+  /** The old side is let go, as it is. Faults: `conflict`/`not_switched`. */
+  finish(): Promise<void> {
+    return this.#end(() => this.#letOldGo());
+  }
+
+  /** One at a time: the other way to end it would stop the side that counts from then on. */
+  async #end(work: () => Promise<void>): Promise<void> {
+    if (this.#isEnding || this.#progress.state !== 'switched') throw new Fault('conflict', 'The data has not been moved yet, or the move is over.', { reason: 'not_switched' });
+    this.#isEnding = true;
+    try {
+      await work();
+    } finally {
+      this.#isEnding = false;
+    }
+  }
+
+  async #turnBack(): Promise<void> {
     const { storage, from, to, ledger } = this.#options;
-    this.#requireSwitched();
     await this.#endFollowing();
     try {
       if (this.#catchUp === undefined) throw new Fault('unavailable', this.#progress.problem ?? 'The old storage cannot be reached.', { reason: 'not_following' });
@@ -133,10 +153,8 @@ export class LiveStorageMove implements Lifecycle {
     await this.#letGo(to);
   }
 
-  /** The old side is let go, as it is. Faults: `conflict`/`not_switched`. */
-  async finish(): Promise<void> {
+  async #letOldGo(): Promise<void> {
     const { storage, from, to, ledger } = this.#options;
-    this.#requireSwitched();
     await ledger.finish();
     await this.#endFollowing();
     this.#note({ state: 'finished' });
@@ -259,10 +277,6 @@ export class LiveStorageMove implements Lifecycle {
   async #letGo(side: Storage): Promise<void> {
     await side.contents.stopRecording().catch(() => {});
     await side.stop(LET_GO_MS).catch(() => {});
-  }
-
-  #requireSwitched(): void {
-    if (this.#progress.state !== 'switched') throw new Fault('conflict', 'The data has not been moved yet, or the move is over.', { reason: 'not_switched' });
   }
 
   async #pair(): Promise<void> {

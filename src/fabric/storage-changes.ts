@@ -45,9 +45,10 @@ export class Changes {
       try {
         await this.#to.transaction((tx) => apply(tx, changes), { timeoutMs: LONGEST_MS });
       } catch (error) {
+        if (!isConflict(error)) throw error;
         // A row may refer to one whose change is not among these.
-        if (!Fault.is(error) || error.code !== 'conflict' || count < limit || limit > MOST_AT_ONCE) throw error;
-        continue;
+        if (count === limit && limit <= MOST_AT_ONCE) continue;
+        await this.#oneByOne(changes, error);
       }
       await this.#check(changes);
       await this.#from.transaction((tx) => tx.db.deleteFrom(CHANGES).where('seq', '<=', last).execute());
@@ -68,6 +69,25 @@ export class Changes {
     }, { timeoutMs: LONGEST_MS });
   }
 
+  /** A row may take what must be unique from another one that comes later: as many rounds as there is something left that works. */
+  async #oneByOne(changes: readonly TableChanges[], refusal: Fault): Promise<void> {
+    const gone = [...changes].reverse().flatMap(({ table, gone }) => gone.map((key): TableChanges => ({ table, rows: [], gone: [key] })));
+    const there = changes.flatMap(({ table, rows }) => rows.map((row): TableChanges => ({ table, rows: [row], gone: [] })));
+    for (let left = [...gone, ...there]; left.length > 0; ) {
+      const refused: TableChanges[] = [];
+      for (const some of inParts(left)) {
+        const outcomes = await Promise.allSettled(some.map((one) => this.#to.transaction((tx) => apply(tx, [one]), { timeoutMs: LONGEST_MS })));
+        for (const [i, outcome] of outcomes.entries()) {
+          if (outcome.status === 'fulfilled') continue;
+          if (!isConflict(outcome.reason)) throw outcome.reason;
+          refused.push(some[i]!);
+        }
+      }
+      if (refused.length === left.length) throw refusal;
+      left = refused;
+    }
+  }
+
   async #check(changes: readonly TableChanges[]): Promise<void> {
     for (const { table, rows, gone } of changes) {
       const there = await stateOf(this.#to.db, table, [...rows.map((row) => keyOf(row, table)), ...gone]);
@@ -76,6 +96,10 @@ export class Changes {
       throw new Fault('internal', `Rows of ${table.name} that have changed are not on the other side as they were sent.`, { reason: 'move_differs' });
     }
   }
+}
+
+function isConflict(error: unknown): error is Fault {
+  return Fault.is(error) && error.code === 'conflict';
 }
 
 async function stateOf(db: Kysely<any>, table: TableShape, keys: readonly Key[]): Promise<TableChanges> {

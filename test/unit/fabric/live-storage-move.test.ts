@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test, type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { sql } from 'kysely';
 import { LiveStorageMove, type LiveMoveLedger, type LiveMoveProgress } from '../../../src/fabric/live-storage-move.ts';
 import { MovableStorage } from '../../../src/fabric/movable-storage.ts';
 import { compareContents } from '../../../src/fabric/storage-compare.ts';
@@ -159,6 +160,37 @@ test('what is written after the switch is on both sides until the old one is let
   assert.deepEqual(noted, ['begin', 'switched', 'finish']);
   await rejectsWith('conflict', resumed.back(), 'not_switched');
   await again.transaction((tx) => tx.db.insertInto('keyless').values({ body: 'goes on' }).execute());
+});
+
+test('of two who end a move at once one is refused, and work goes on with the side that counts', { timeout: 60_000 }, async (t) => {
+  const { storage, from, move, noted } = await moving(t, 'sqlite', 'postgres');
+  storage.accompany(move);
+  void move.begin();
+  await until(move, 'switched');
+  const ends = [move.back(), move.finish(), move.back()];
+  assert.deepEqual((await Promise.allSettled(ends)).map(({ status }) => status), ['fulfilled', 'rejected', 'rejected']);
+  await rejectsWith('conflict', ends[1]!, 'not_switched');
+  assert.deepEqual([noted, storage.side === from, move.progress.state], [['begin', 'switched', 'back'], true, 'back']);
+  await storage.transaction((tx) => tx.db.insertInto('keyless').values({ body: 'goes on' }).execute());
+});
+
+test('what one row gives away and another one takes is carried over, whichever of them comes first', { timeout: 60_000 }, async (t) => {
+  for (const [source, target] of [['sqlite', 'postgres'], ['postgres', 'sqlite']] as const) {
+    const { storage, move } = await moving(t, source, target);
+    const names = (db: Storage['db']) => db.selectFrom('z_parents').select(['n', 'name']).orderBy('n').execute();
+    await storage.transaction(async ({ db }) => {
+      await sql`create unique index one_name on z_parents (name)`.execute(db);
+      await db.insertInto('z_parents').values([{ workspace: 'w', n: 1, name: 'a' }, { workspace: 'w', n: 2, name: 'b' }, { workspace: 'w', n: 3, name: 'c' }]).execute();
+    });
+    storage.accompany(move);
+    void move.begin();
+    await until(move, 'switched');
+    await storage.transaction(async ({ db }) => {
+      for (const [n, name] of [[3, 'd'], [2, 'c'], [1, 'b']] as const) await db.updateTable('z_parents').set({ name }).where('n', '=', n).execute();
+    });
+    await move.back();
+    assert.deepEqual(await names(storage.db), [{ n: 1, name: 'b' }, { n: 2, name: 'c' }, { n: 3, name: 'd' }]);
+  }
 });
 
 test('a row that differs on the new side stops the move, and work goes on with the old one', { timeout: 60_000 }, async (t) => {
