@@ -118,7 +118,7 @@ export async function openSides(from: Storage, to: Storage): Promise<Closable<[S
 }
 
 /** Undefined when it has not come by then; it still may. */
-async function orNothing<T>(work: Promise<T>, ms: number): Promise<T | undefined> {
+export async function orNothing<T>(work: Promise<T>, ms: number): Promise<T | undefined> {
   let timer: NodeJS.Timeout;
   const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, ms, undefined)));
   return Promise.race([work, late]).finally(() => clearTimeout(timer));

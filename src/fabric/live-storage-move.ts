@@ -3,7 +3,7 @@ import { Fault, toFault } from '../kernel/fault.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import type { Migration, Storage, StoredRow, TableShape } from '../ports/storage.ts';
-import { CatchUp, nothing, openSides } from './catch-up.ts';
+import { CatchUp, nothing, openSides, orNothing } from './catch-up.ts';
 import { Undecided } from './gate.ts';
 import type { MovableStorage } from './movable-storage.ts';
 import { compareSides, type TableComparison } from './storage-compare.ts';
@@ -107,10 +107,12 @@ export class LiveStorageMove implements Lifecycle {
 
   /** The side that does not count stops; what it lacks is carried over after the next start. */
   async stop(deadlineMs: number): Promise<void> {
+    const until = performance.now() + deadlineMs;
     this.#isStopping = true;
-    await this.#running;
+    if (this.#running !== undefined) await orNothing(this.#running, deadlineMs);
     const { storage, from, to } = this.#options;
-    await (storage.side === from ? to : from).stop(deadlineMs);
+    // What one that hangs has not answered fails then.
+    await (storage.side === from ? to : from).stop(Math.max(until - performance.now(), 0));
   }
 
   /** The old side counts again. Faults: `conflict`/`not_switched`, `unavailable`, those of the storages; then the new one counts on. */

@@ -257,3 +257,26 @@ test('a new storage that hangs while everybody is held back holds nobody up for 
   t.diagnostic(`slowest transaction ${Math.round(slowestMs)} ms`);
   assert.ok(hasHung && slowestMs < 2_000, `a transaction took ${Math.round(slowestMs)} ms`);
 });
+
+test('an old storage that hangs while it follows does not hold up a stop', { timeout: 60_000 }, async (t) => {
+  const proxy = await TcpProxy.start(server.port);
+  t.after(() => proxy.stop());
+  const { storage, from, move } = await moving(t, 'postgres', 'sqlite', () => false, { port: proxy.port });
+  storage.accompany(move);
+  void move.begin();
+  await until(move, 'switched');
+  const carried = Promise.withResolvers<void>();
+  const change = from.transaction.bind(from);
+  from.transaction = (work, options) => {
+    proxy.freeze();
+    carried.resolve();
+    return change(work, options);
+  };
+  await storage.transaction((tx) => tx.db.insertInto('z_parents').values({ workspace: 'w', n: 1, name: 'Ana' }).execute());
+  await carried.promise;
+  const began = performance.now();
+  await storage.stop(500);
+  const ms = performance.now() - began;
+  proxy.thaw();
+  assert.ok(ms < 4_000, `${ms} ms`);
+});
