@@ -86,7 +86,9 @@ async function fetchTo(config: Config, key: string, to: string): Promise<void> {
   const part = `${to}.part`;
   await blobs.start();
   try {
-    await pipeline(blobs.read(key, new AbortController().signal), createWriteStream(part, { mode: 0o600, flush: true }));
+    // Whatever stood there has a mode, or leads to a place, of its own.
+    await rm(part, { force: true });
+    await pipeline(blobs.read(key, new AbortController().signal), createWriteStream(part, { flags: 'wx', mode: 0o600, flush: true }));
     await rename(part, to);
   } catch (error) {
     await rm(part, { force: true });

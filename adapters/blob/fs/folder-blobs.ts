@@ -59,9 +59,13 @@ export class FolderBlobs implements Blobs {
     }.bind(this);
     try {
       await pipeline(counted, createWriteStream(draft, { mode: 0o600, flush: true }), { signal });
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      const made = await mkdir(dirname(path), { recursive: true, mode: 0o700 });
       await rename(draft, path);
-      await syncFolder(dirname(path));
+      for (let folder = dirname(path); ; folder = dirname(folder)) {
+        await syncFolder(folder);
+        // Folders that are new are named in those above them.
+        if (made === undefined || folder === dirname(made)) break;
+      }
       return bytes;
     } catch (error) {
       await rm(draft, { force: true }).catch(() => {});

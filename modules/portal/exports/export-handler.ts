@@ -77,9 +77,13 @@ export class ExportHandler implements EffectHandler<z.infer<(typeof exportReques
     }
   }
 
+  /** Once: a process that stood still does not undo what another has made of it. */
   async #settle({ workspace_id: workspace, id }: ExportRow, change: Partial<ExportRow>): Promise<void> {
-    const kept = await this.#store.transaction((tx) => tx.db.updateTable('exports').set(change).where('workspace_id', '=', workspace).where('id', '=', id).returning('id').execute());
+    const isThere = await this.#store.transaction(async (tx) => {
+      await tx.db.updateTable('exports').set(change).where('workspace_id', '=', workspace).where('id', '=', id).where('state', '=', 'running').execute();
+      return (await tx.db.selectFrom('exports').select('id').where('workspace_id', '=', workspace).where('id', '=', id).execute()).length > 0;
+    });
     // Deleted while it was being written.
-    if (kept.length === 0) await this.#blobs.remove(blobKey(workspace, id));
+    if (!isThere) await this.#blobs.remove(blobKey(workspace, id));
   }
 }

@@ -1,5 +1,5 @@
 import { createWriteStream } from 'node:fs';
-import { rename, rm, statfs } from 'node:fs/promises';
+import { link, rm, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
@@ -44,7 +44,9 @@ export async function writeBackup(job: BackupJob): Promise<Trailer> {
     await rm(part, { force: true });
     const counted = (compressed: AsyncIterable<Buffer>) => lines.count(compressed);
     await pipeline(lines.text(), createGzip({ level: GZIP_LEVEL }), counted, createWriteStream(part, { flags: 'wx', mode: 0o600, flush: true }), { signal });
-    await rename(part, file);
+    // Unlike renaming, this overwrites nothing that has come up meanwhile.
+    await link(part, file);
+    await rm(part);
     await syncFolder(dirname(file));
     return lines.trailer!;
   } catch (error) {

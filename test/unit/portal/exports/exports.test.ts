@@ -50,7 +50,7 @@ async function addPeople(store: Store<any>, workspace: string, count: number, ov
   }, { timeoutMs: 60_000 });
 }
 
-const AWKWARD = { user_id: 'a "b", c', email: '=1+1@example.com', attributes_json: '{"note":"naïve\\n🎉","n":1.5}' };
+const AWKWARD = { user_id: 'a "b", c', email: ' =1+1@example.com', attributes_json: '{"note":"naïve\\n🎉","n":1.5}' };
 
 test('everybody of one workspace who is there, as CSV and as NDJSON, and nobody else', async (t) => {
   const { store, workspaceId, ask, made } = await rig(t);
@@ -61,7 +61,7 @@ test('everybody of one workspace who is there, as CSV and as NDJSON, and nobody 
   const csv = await made('people', 'csv');
   const id = `${workspaceId} 0000000`;
   const file = await ask(`/exports/${csv.exportId}/content`);
-  assert.equal(file.text, `personId,userId,email,timeZone,consentEmail,attributes,createdAt,updatedAt\r\n${id},"a ""b"", c",'=1+1@example.com,,unknown,"{""note"":""naïve\\n🎉"",""n"":1.5}",1,2\r\n`);
+  assert.equal(file.text, `personId,userId,email,timeZone,consentEmail,attributes,createdAt,updatedAt\r\n${id},"a ""b"", c",' =1+1@example.com,,unknown,"{""note"":""naïve\\n🎉"",""n"":1.5}",1,2\r\n`);
   assert.deepEqual([file.status, file.headers['content-type'], file.headers['content-disposition'], Number(file.headers['content-length'])], [200, 'text/csv; charset=utf-8', 'attachment; filename="people.csv"', csv.bytes]);
   const ndjson = await made('people', 'ndjson');
   const lines = (await ask(`/exports/${ndjson.exportId}/content`)).text.trimEnd().split('\n').map((line) => JSON.parse(line));
@@ -149,4 +149,20 @@ test('a server for files that is away is waited for; what it refuses, and what t
     assert.deepEqual(await handler.perform(received, new AbortController().signal), outcome, id);
     assert.equal((await store.db.selectFrom('exports').select('state').where('id', '=', id).executeTakeFirst())!.state, state, id);
   }
+});
+
+test('one that another process has finished stays finished, whatever comes of it here', async (t) => {
+  const { store, workspaceId } = await rig(t);
+  await store.transaction(async (tx) => void (await tx.db.insertInto('exports').values({ workspace_id: workspaceId, id: 'slow', what: 'people', format: 'csv', state: 'running', reason: null, rows: null, bytes: null, created_by: 'u', created_at: Date.now(), expires_at: Date.now() + 1e9 }).execute()));
+  const removed: string[] = [];
+  const blobs = {
+    write: async () => {
+      await store.transaction(async (tx) => void (await tx.db.updateTable('exports').set({ state: 'done', rows: 1, bytes: 9 }).where('id', '=', 'slow').execute()));
+      throw new Fault('denied', 'Wrong key.', { reason: 's3_denied' });
+    },
+    remove: async (key: string) => void removed.push(key),
+  };
+  await new ExportHandler(store, blobs as never, new FakeClock(Date.now())).perform({ id: 'm', name: exportRequested.name, workspace: workspaceId, payload: { exportId: 'slow' }, time: 0, trace: { traceId: 't', spanId: 's' }, attempt: 1, last: false }, new AbortController().signal);
+  assert.deepEqual(await store.db.selectFrom('exports').select(['state', 'rows']).where('id', '=', 'slow').execute(), [{ state: 'done', rows: 1 }]);
+  assert.deepEqual(removed, []);
 });
