@@ -172,16 +172,17 @@ export class Session {
     const began = performance.now();
     const burst = new Burst(steps, this.#prepared, (breach) => {
       this.#isUnderWay = false;
-      this.#tellIfSlow(steps, began);
+      this.#tellIfSlow(entries, began);
       if (breach !== undefined) this.#failed(entries.slice(entryOf[breach.at]), breach);
       this.#depart();
     });
     this.#client.query(burst as Submittable);
   }
 
-  #tellIfSlow(steps: readonly Step[], began: number): void {
+  /** What sets transactions apart has no plan. */
+  #tellIfSlow(entries: readonly (Entry | MarkEntry)[], began: number): void {
     const ms = performance.now() - began;
-    if (this.#slow !== undefined && ms >= this.#slow.thresholdMs) this.#slow.took(steps.map(({ query }) => query.text), ms);
+    if (this.#slow !== undefined && ms >= this.#slow.thresholdMs) this.#slow.took(entries.flatMap((entry) => ('mark' in entry ? [] : [entry.query.text])), ms);
   }
 
   #stepsOf({ mark, done, failed }: MarkEntry): Step[] {

@@ -23,6 +23,9 @@ import { openSnapshot } from './snapshot.ts';
 import { queryOf, resultOf, Statements } from './statements.ts';
 import type { Turn } from './turn.ts';
 
+/** A network that has gone silent does not keep the group that waits for it. */
+const CANCEL_MS = 1_000;
+
 export interface PostgresStorageOptions {
   readonly settings: PostgresSettings;
   readonly name: string;
@@ -159,9 +162,9 @@ export class PostgresStorage implements Storage {
   async #cancel(processId: number): Promise<void> {
     const session = await Session.open(this.#config('reader'));
     try {
-      await session.control(`SELECT pg_cancel_backend(${processId})`);
+      await session.within(CANCEL_MS, session.control(`SELECT pg_cancel_backend(${processId})`));
     } finally {
-      await session.close(1_000);
+      await session.close(CANCEL_MS);
     }
   }
 
@@ -180,7 +183,7 @@ export class PostgresStorage implements Storage {
 
 /** Makes the schema, one process at a time; refuses a server that would keep text in another way. */
 async function prepare(session: Session, schema: string, lock: bigint, answerTimeoutMs: number): Promise<void> {
-  const rows = await session.control(`SELECT current_setting('server_encoding') AS encoding, to_regnamespace('"${schema}"') IS NOT NULL AS there`);
+  const rows = await session.within(answerTimeoutMs, session.control(`SELECT current_setting('server_encoding') AS encoding, to_regnamespace('"${schema}"') IS NOT NULL AS there`));
   const [{ encoding, there }] = rows as [{ encoding: string; there: 0 | 1 }];
   if (encoding !== 'UTF8') {
     throw new Fault('unavailable', `The database keeps text in ${encoding}.`, { reason: 'storage', details: { remedy: 'Make the database with encoding UTF8.' }, origin: 'unsent' });
