@@ -161,7 +161,7 @@ test('plan and doctor find nothing wrong with the default, and say it to program
   const doctor = await runCli(['doctor', '--json'], { env });
   assert.equal(doctor.code, 0, doctor.out);
   const checks = (JSON.parse(doctor.out) as { check: string }[]).map(({ check }) => check);
-  assert.deepEqual(checks, ['configuration', 'node', 'clock', 'data', 'disk', 'file system', 'fsync', 'port', 'channel email']);
+  assert.deepEqual(checks, ['configuration', 'node', 'clock', 'data', 'disk', 'file system', 'fsync', 'port', 'channel email', 'queues']);
 });
 
 test('doctor fails for an SMTP server that is not there and a port that is taken', async () => {

@@ -1,4 +1,5 @@
 import { inject, injectable } from 'inversify';
+import { Clock } from '../../../src/kernel/clock.ts';
 import { type Lifecycle, StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { MessageDefinition } from '../../../src/kernel/message.ts';
 import { Hints } from '../../../src/ports/hints.ts';
@@ -7,22 +8,35 @@ import { Templates } from './templates.ts';
 
 type Published = typeof templatePublished extends MessageDefinition<infer P> ? P : never;
 
-/** A new version takes effect with the next mail, in every process: a queue would tell one of them. */
+/** The watching begins within this time, or the start does not wait for it. */
+const BEGIN_MS = 1_000;
+
+/**
+ * A new version takes effect with the next mail, in every process: a queue would tell one of them. Started before
+ * templates are fetched: a bus that is kept elsewhere says a gap when the watching begins there, which drops them all.
+ */
 @injectable()
 export class TemplateNews implements Lifecycle {
   readonly #life: StartStop;
   #unwatch: (() => void) | undefined;
 
-  constructor(@inject(Hints) hints: Hints, @inject(Templates) templates: Templates) {
+  constructor(@inject(Hints) hints: Hints, @inject(Templates) templates: Templates, @inject(Clock) clock: Clock) {
     this.#life = new StartStop(
-      () => {
+      async () => {
+        const begun = Promise.withResolvers<void>();
         this.#unwatch = hints.watch([templatePublished.name], {
           message(_topic, workspace, payload) {
             const { templateId, version } = JSON.parse(payload) as Published;
             if (workspace !== null) templates.drop(workspace, templateId, version);
           },
-          gap: () => templates.dropAll(),
+          gap() {
+            templates.dropAll();
+            begun.resolve();
+          },
         });
+        if (!hints.capabilities.spansHosts) return;
+        const timer = clock.at(clock.now() + BEGIN_MS, begun.resolve);
+        await begun.promise.finally(() => timer.cancel());
       },
       () => this.#unwatch?.(),
     );

@@ -79,7 +79,7 @@ describe('templates in memory', () => {
   it('are fetched anew, in every process that hears of a new version, or that may have missed one', async () => {
     const listeners = new Listeners(silentLog);
     const { templates: kept, fetched } = templates();
-    const news = new TemplateNews({ watch: (topics, listener) => listeners.add(topics, listener) }, kept);
+    const news = new TemplateNews({ capabilities: { spansHosts: false }, watch: (topics, listener) => listeners.add(topics, listener) }, kept, new FakeClock());
     await news.start();
     for (let i = 0; i < 10; i++) await kept.published('w1', `${i}:${3 * MILLION}`);
     listeners.message(templatePublished.name, 'w1', JSON.stringify({ templateId: `1:${3 * MILLION}`, version: 1 }));
@@ -90,6 +90,22 @@ describe('templates in memory', () => {
     assert.equal(fetched.length, 21);
     await news.stop(100);
     assert.deepEqual(listeners.topics, []);
+  });
+
+  it('are not fetched before a bus that is kept elsewhere tells of new versions, or for a second without it', async () => {
+    for (const begins of [true, false]) {
+      const listeners = new Listeners(silentLog);
+      const clock = new FakeClock();
+      const news = new TemplateNews({ capabilities: { spansHosts: true }, watch: (topics, listener) => listeners.add(topics, listener) }, templates().templates, clock);
+      let isStarted = false;
+      const started = news.start().then(() => (isStarted = true));
+      await clock.advance(900);
+      assert.equal(isStarted, false);
+      if (begins) listeners.gap();
+      else await clock.advance(100);
+      await started;
+      await news.stop(100);
+    }
   });
 
   it('are of the version that was published, also when a cache in between answers with the one before', async () => {

@@ -34,7 +34,7 @@ after(() => server.close());
 beforeEach(async () => {
   clock = new FakeClock();
   listeners = new Listeners(silentLog);
-  live = new Live({ watch: (topics, listener) => listeners.add(topics, listener) }, clock, silentLog, noMetrics);
+  live = new Live({ capabilities: { spansHosts: false }, watch: (topics, listener) => listeners.add(topics, listener) }, clock, silentLog, noMetrics);
   mayListen = true;
   await live.start();
 });
