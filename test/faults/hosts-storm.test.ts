@@ -6,7 +6,7 @@ import { seeded } from '../support/seed.ts';
 import { MailServer } from '../support/smtp-server.ts';
 import { TestSystem } from '../support/topologies.ts';
 
-const KILLS = isLong ? 20 : 3;
+const KILLS = isLong ? 20 : 2;
 
 it('all hosts killed and started again and again, under load: nothing is lost and no mail comes twice unmarked', { timeout: 600_000 }, async (t) => {
   const random = seeded((line) => t.diagnostic(line));

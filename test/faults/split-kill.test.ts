@@ -4,7 +4,7 @@ import { seeded } from '../support/seed.ts';
 import { SplitLoad } from '../support/split-load.ts';
 import { layouts } from '../support/topologies.ts';
 
-const KILLS = isLong ? 60 : 4;
+const KILLS = isLong ? 60 : 3;
 
 it('any host of a split system killed again and again under load: nothing is lost, nothing done twice, the portal answers', { timeout: 900_000 }, async (t) => {
   const random = seeded((line) => t.diagnostic(line));

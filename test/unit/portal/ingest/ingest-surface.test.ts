@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { bearer, type PortalWeb, type Reply, startPortalWeb } from '../../../support/portal-web.ts';
@@ -179,6 +181,7 @@ describe('a connection', () => {
 test('the write key is nowhere on the disk', async () => {
   await post({ batch: [track({ event: 'with key', writeKey: key })], writeKey: key }, {});
   await recorded((names) => names.includes('with key'));
-  const { readdirSync, readFileSync } = await import('node:fs');
-  for (const file of readdirSync(web.composition.dataDir)) assert.ok(!readFileSync(`${web.composition.dataDir}/${file}`).includes(key), file);
+  const files = readdirSync(web.composition.dataDir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  assert.ok(files.length > 0);
+  for (const { parentPath, name } of files) assert.ok(!readFileSync(join(parentPath, name)).includes(key), name);
 });
