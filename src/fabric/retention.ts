@@ -1,7 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Clock, EpochMs, Timer } from '../kernel/clock.ts';
-import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
+import type { Clock, EpochMs } from '../kernel/clock.ts';
+import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { AgingTable } from '../kernel/module.ts';
+import { Rounds } from '../kernel/rounds.ts';
 import type { Counter, Log, Metrics } from '../kernel/telemetry.ts';
 import { type Statement, type Storage, statement } from '../ports/storage.ts';
 
@@ -32,54 +33,37 @@ export interface RetentionOptions {
  * Processes that share a database may do so side by side.
  */
 export class Retention implements Lifecycle {
-  readonly #options: RetentionOptions;
+  readonly #clock: Clock;
   readonly #walks: readonly Walk[];
-  readonly #removed: Counter;
-  readonly #life: StartStop;
-  #timer: Timer | undefined;
-  #round: Promise<void> = Promise.resolve();
+  readonly #rounds: Rounds;
 
-  constructor(options: RetentionOptions) {
-    const { module, tables, keptDays, storage, metrics } = options;
-    this.#options = options;
-    this.#removed = metrics.counter('retention_removed_total', 'Rows deleted since they were older than the configuration keeps them.', ['module', 'table']);
+  constructor({ module, tables, keptDays, storage, clock, log, metrics }: RetentionOptions) {
+    this.#clock = clock;
+    const removed: Counter = metrics.counter('retention_removed_total', 'Rows deleted since they were older than the configuration keeps them.', ['module', 'table']);
     this.#walks = tables.flatMap((table) => {
       const days = keptDays[table.name] ?? null;
-      return days === null ? [] : [new Walk(storage, table, days * DAY_MS, (rows) => this.#removed.add(rows, { module, table: table.name }))];
+      return days === null ? [] : [new Walk(storage, table, days * DAY_MS, (rows) => removed.add(rows, { module, table: table.name }))];
     });
-    this.#life = new StartStop(
-      () => this.#arm(),
-      async () => {
-        this.#timer?.cancel();
-        await this.#round;
-      },
-    );
+    this.#rounds = new Rounds({
+      clock,
+      everyMs: EVERY_MS,
+      round: (goesOn) => this.#goRound(goesOn),
+      failed: (err) => log.warn({ module, err }, 'old rows not deleted; tried again later'),
+    });
   }
 
-  start(): Promise<void> {
-    return this.#life.start();
+  async start(): Promise<void> {
+    if (this.#walks.length > 0) await this.#rounds.start();
   }
 
   stop(deadlineMs: number): Promise<void> {
-    return this.#life.stop(deadlineMs);
+    return this.#rounds.stop(deadlineMs);
   }
 
-  #arm(): void {
-    if (this.#walks.length === 0) return;
-    const { clock, log, module } = this.#options;
-    this.#timer = clock.at(clock.now() + EVERY_MS, () => {
-      this.#round = this.#goRound()
-        .catch((err: unknown) => log.warn({ module, err }, 'old rows not deleted; tried again later'))
-        .finally(() => {
-          if (this.#life.state === 'running') this.#arm();
-        });
-    });
-  }
-
-  async #goRound(): Promise<void> {
-    const now = this.#options.clock.now();
+  async #goRound(goesOn: () => boolean): Promise<void> {
+    const now = this.#clock.now();
     for (const walk of this.#walks) {
-      for (let piece = 0; piece < PIECES_A_ROUND && this.#life.state === 'running'; piece++) {
+      for (let piece = 0; piece < PIECES_A_ROUND && goesOn(); piece++) {
         if (await walk.piece(now)) break;
         await pause(BETWEEN_PIECES_MS);
       }

@@ -1,6 +1,7 @@
 import { inject, injectable } from 'inversify';
-import { Clock, type Timer } from '../../../src/kernel/clock.ts';
-import { type Lifecycle, StartStop } from '../../../src/kernel/lifecycle.ts';
+import { Clock } from '../../../src/kernel/clock.ts';
+import type { Lifecycle } from '../../../src/kernel/lifecycle.ts';
+import { Rounds } from '../../../src/kernel/rounds.ts';
 import { Log } from '../../../src/kernel/telemetry.ts';
 import { Store } from '../../../src/ports/storage.ts';
 import type { Tables } from '../tables.ts';
@@ -16,45 +17,33 @@ export class ExportExpiry implements Lifecycle {
   readonly #exports: Exports;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #life = new StartStop(
-    () => this.#arm(),
-    async () => {
-      this.#timer?.cancel();
-      await this.#round;
-    },
-  );
-  #timer: Timer | undefined;
-  #round: Promise<void> = Promise.resolve();
+  readonly #rounds: Rounds;
 
   constructor(@inject(Store) store: Store<Tables>, @inject(Exports) exports: Exports, @inject(Clock) clock: Clock, @inject(Log) log: Log) {
     this.#store = store;
     this.#exports = exports;
     this.#clock = clock;
     this.#log = log;
-  }
-
-  start(): Promise<void> {
-    return this.#life.start();
-  }
-
-  stop(deadlineMs: number): Promise<void> {
-    return this.#life.stop(deadlineMs);
-  }
-
-  #arm(): void {
-    this.#timer = this.#clock.at(this.#clock.now() + EVERY_MS, () => {
-      this.#round = this.#expire()
-        .catch((err: unknown) => this.#log.warn({ err }, 'Old exports are not deleted yet; tried again later.'))
-        .finally(() => {
-          if (this.#life.state === 'running') this.#arm();
-        });
+    this.#rounds = new Rounds({
+      clock,
+      everyMs: EVERY_MS,
+      round: (goesOn) => this.#expire(goesOn),
+      failed: (err) => log.warn({ err }, 'Old exports are not deleted yet; tried again later.'),
     });
   }
 
-  async #expire(): Promise<void> {
+  start(): Promise<void> {
+    return this.#rounds.start();
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    return this.#rounds.stop(deadlineMs);
+  }
+
+  async #expire(goesOn: () => boolean): Promise<void> {
     const over = await this.#store.db.selectFrom('exports').select(['workspace_id', 'id']).where('expires_at', '<=', this.#clock.now()).orderBy('expires_at').limit(AT_ONCE).execute();
     for (const { workspace_id: workspace, id } of over) {
-      if (this.#life.state !== 'running') return;
+      if (!goesOn()) return;
       // One that cannot be deleted does not keep the others.
       await this.#exports.forget(workspace, id).catch((err: unknown) => this.#log.warn({ err, exportId: id }, 'An old export is not deleted yet; tried again later.'));
     }

@@ -1,7 +1,8 @@
 import { inject, injectable } from 'inversify';
-import { Clock, type Timer } from '../../../src/kernel/clock.ts';
-import { type Lifecycle, StartStop } from '../../../src/kernel/lifecycle.ts';
+import { Clock } from '../../../src/kernel/clock.ts';
+import type { Lifecycle } from '../../../src/kernel/lifecycle.ts';
 import { Settings } from '../../../src/kernel/module.ts';
+import { Rounds } from '../../../src/kernel/rounds.ts';
 import { Log } from '../../../src/kernel/telemetry.ts';
 import { statement, Store } from '../../../src/ports/storage.ts';
 import type { Tables } from '../tables.ts';
@@ -53,54 +54,40 @@ const forgetErased = statement<Tables, { before: number; limit: number }>()((db,
 export class Forgetting implements Lifecycle {
   readonly #store: Store<Tables>;
   readonly #clock: Clock;
-  readonly #log: Log;
   readonly #keepMs: number;
-  readonly #life = new StartStop(
-    () => this.#arm(),
-    async () => {
-      this.#timer?.cancel();
-      await this.#round;
-    },
-  );
+  readonly #rounds: Rounds;
   #place = START;
-  #timer: Timer | undefined;
-  #round: Promise<void> = Promise.resolve();
 
   constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock, @inject(Log) log: Log, @inject(Settings) settings: { readonly ingest: IngestSettings }) {
     this.#store = store;
     this.#clock = clock;
-    this.#log = log;
     this.#keepMs = settings.ingest.messageIdDays * DAY_MS;
-  }
-
-  start(): Promise<void> {
-    return this.#life.start();
-  }
-
-  stop(deadlineMs: number): Promise<void> {
-    return this.#life.stop(deadlineMs);
-  }
-
-  #arm(): void {
-    this.#timer = this.#clock.at(this.#clock.now() + EVERY_MS, () => {
-      this.#round = this.#forget()
-        .catch((err: unknown) => this.#log.warn({ err }, 'Old messageIds are not forgotten yet; tried again later.'))
-        .finally(() => {
-          if (this.#life.state === 'running') this.#arm();
-        });
+    this.#rounds = new Rounds({
+      clock,
+      everyMs: EVERY_MS,
+      round: (goesOn) => this.#forget(goesOn),
+      failed: (err) => log.warn({ err }, 'Old messageIds are not forgotten yet; tried again later.'),
     });
   }
 
-  async #forget(): Promise<void> {
+  start(): Promise<void> {
+    return this.#rounds.start();
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    return this.#rounds.stop(deadlineMs);
+  }
+
+  async #forget(goesOn: () => boolean): Promise<void> {
     const before = this.#clock.now() - this.#keepMs;
-    for (let i = 0; i < PIECES_A_ROUND && this.#life.state === 'running'; i++) {
+    for (let i = 0; i < PIECES_A_ROUND && goesOn(); i++) {
       await this.#forgetPiece(before);
       if (this.#place === START) break;
     }
     let gone: number;
     do {
       gone = (await this.#store.transaction((tx) => tx.run(forgetErased, { before, limit: ROWS_AT_ONCE }))).length;
-    } while (gone === ROWS_AT_ONCE && this.#life.state === 'running');
+    } while (gone === ROWS_AT_ONCE && goesOn());
   }
 
   async #forgetPiece(before: number): Promise<void> {
