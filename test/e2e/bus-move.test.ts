@@ -65,22 +65,6 @@ async function installation(t: TestContext, sectionOf: (t: TestContext) => Promi
   };
 }
 
-/** Events one after the other, each of which must be accepted; ends with the longest that one took, ms. */
-function ingesting(traffic: MailTraffic): () => Promise<number> {
-  let [isOn, slowestMs] = [true, 0];
-  const sending = (async () => {
-    for (let began = performance.now(); isOn; began = performance.now()) {
-      assert.ok(await traffic.post(1), 'an event was not accepted');
-      slowestMs = Math.max(slowestMs, Math.round(performance.now() - began));
-    }
-  })();
-  return async () => {
-    isOn = false;
-    await sending;
-    return slowestMs;
-  };
-}
-
 /** While no host runs. */
 async function crowd(dataDir: string): Promise<void> {
   const bus = createBus({ driver: 'embedded', settings: parts.bus.embedded!.settings.parse({}) }, parts, probe(dataDir));
@@ -102,7 +86,7 @@ for (const [driver, sectionOf] of Object.entries(TARGETS)) {
       const traffic = await MailTraffic.over(host, server);
       const stopLoad = traffic.load();
       await traffic.mail();
-      const slowest = ingesting(traffic);
+      const slowest = traffic.ingesting();
       const moved = await cli('bus', 'move', '--to', target, '--json');
       const slowestMs = await slowest();
       assert.equal(moved.code, 0, moved.error);

@@ -137,29 +137,13 @@ test('a copy that differs is not switched to, and a move can be called off and r
   assert.equal(stateOf(), 'used');
 });
 
-/** Events one after the other, each of which must be accepted; ends with the longest that one took, ms. */
-function ingesting(traffic: MailTraffic): () => Promise<number> {
-  let [isOn, slowestMs] = [true, 0];
-  const sending = (async () => {
-    for (let began = performance.now(); isOn; began = performance.now()) {
-      assert.ok(await traffic.post(1), 'an event was not accepted');
-      slowestMs = Math.max(slowestMs, Math.round(performance.now() - began));
-    }
-  })();
-  return async () => {
-    isOn = false;
-    await sending;
-    return slowestMs;
-  };
-}
-
 test('a host that works goes to PostgreSQL, is killed, turned back, and moved for good, and each event becomes one mail', { timeout: 180_000 }, async (t) => {
   const { dataDir, target, prefix, start, command } = await installation(t);
   const stateOf = (module: string) => (JSON.parse(readFileSync(join(dataDir, `storage-move-${module}.json`), 'utf8')) as { state: string }).state;
   let host = await start();
   const traffic = await MailTraffic.over(host, await mails);
   await traffic.mail();
-  const slowest = ingesting(traffic);
+  const slowest = traffic.ingesting();
   const moved = await command('move', '--live', '--to', target, '--json');
   const slowestMs = await slowest();
   assert.equal(moved.code, 0, `${moved.out}\n${moved.error}`);

@@ -56,6 +56,22 @@ export class MailTraffic {
     }
   }
 
+  /** Events one after the other, each of which must be accepted, until the end, which answers the longest that one took, ms. */
+  ingesting(): () => Promise<number> {
+    let [isOn, slowestMs] = [true, 0];
+    const sending = (async () => {
+      for (let began = performance.now(); isOn; began = performance.now()) {
+        assert.ok(await this.post(1), 'an event was not accepted');
+        slowestMs = Math.max(slowestMs, Math.round(performance.now() - began));
+      }
+    })();
+    return async () => {
+      isOn = false;
+      await sending;
+      return slowestMs;
+    };
+  }
+
   /** Answers whether all of these events were accepted; events whose fate is unknown come first. */
   async post(count: number): Promise<boolean> {
     const numbers = this.#doubtful.pop() ?? Array.from({ length: count }, () => this.#next++);
