@@ -67,8 +67,9 @@ test('after a failing fsync nothing is acknowledged before the log has begun ane
   t.after(() => writer.kill());
   await writer.ended;
   const order = readFileSync(calls, 'utf8').split('\n').flatMap((line) => (/fdatasync.*INJECTED/.test(line) ? ['failed'] : /fdatasync.* = 0/.test(line) ? ['synced'] : /ftruncate\(\d+, 0\)/.test(line) ? ['emptied'] : []));
-  assert.ok(order.includes('failed') && order.includes('synced'));
-  order.forEach((call, i) => call === 'failed' && assert.equal(order[i + 1], 'emptied', order.slice(i, i + 3).join(' ')));
+  assert.ok(order.includes('failed') && order.includes('synced') && order.includes('emptied'));
+  // A failure of the writer's very last group has nothing behind it that could be acknowledged too early.
+  order.slice(0, -1).forEach((call, i) => call === 'failed' && assert.equal(order[i + 1], 'emptied', order.slice(i, i + 3).join(' ')));
   await check(dataDir, writer);
 });
 
