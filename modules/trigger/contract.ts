@@ -1,28 +1,14 @@
 import { z } from 'zod';
 import type { Call } from '../../src/kernel/call.ts';
+import { conditionOver } from '../../src/kernel/conditions/condition.ts';
 import { command, contract, query } from '../../src/kernel/contract.ts';
-import { AnyJson } from '../../src/kernel/json-schema.ts';
 
 /** `event.<path>` reads the event's properties, `person.<path>` the person's attributes, `person.email` and `person.timeZone`. */
 const FieldPath = z.string().regex(/^(event|person)(\.[^.]{1,100}){1,8}$/, 'must look like event.amount or person.address.city');
 
-const Comparison = z.object({
-  field: FieldPath,
-  op: z.enum(['eq', 'ne', 'gt', 'gte', 'lt', 'lte', 'contains', 'starts_with', 'ends_with', 'in', 'exists', 'missing']),
-  /** Left out for `exists` and `missing`; a list for `in`. */
-  value: AnyJson.optional(),
-});
-
-export type Condition = z.infer<typeof Comparison> | { all: Condition[] } | { any: Condition[] } | { not: Condition };
-/** A tree of comparisons, at most 10 levels deep and 200 leaves (checked on save). Types never coerce: "5" is not 5. */
-export const Condition: z.ZodType<Condition> = z.lazy(() =>
-  z.union([
-    Comparison,
-    z.object({ all: z.array(Condition).max(50) }),
-    z.object({ any: z.array(Condition).max(50) }),
-    z.object({ not: Condition }),
-  ]),
-);
+/** At most 10 levels deep and 200 leaves (checked on save). */
+export const Condition = conditionOver(FieldPath);
+export type Condition = z.infer<typeof Condition>;
 
 const TEN_YEARS_MS = 10 * 366 * 86_400_000;
 

@@ -1,5 +1,5 @@
 import type { Condition } from '../../modules/trigger/contract.ts';
-import type { PersonFacts, Properties } from '../../modules/trigger/rules/field.ts';
+import type { PersonFacts, Properties } from '../../src/kernel/conditions/field.ts';
 import { type LiveRule, compileRule } from '../../modules/trigger/rules/live-rule.ts';
 import { WorkspaceRules } from '../../modules/trigger/rules/workspace-rules.ts';
 import type { BenchRow } from './report.ts';

@@ -3,7 +3,7 @@ import type { EpochMs } from '../../../src/kernel/clock.ts';
 import type { Transaction } from '../../../src/ports/storage.ts';
 import { liveEpoch } from '../automations/automation-statements.ts';
 import { newestFacts } from '../people/people.ts';
-import type { Properties } from '../rules/field.ts';
+import type { Properties } from '../../../src/kernel/conditions/field.ts';
 import { VersionRules } from '../rules/version-rules.ts';
 import { type LeftColumn, Tally } from '../runs/counts.ts';
 import { requestSend } from '../runs/sends.ts';

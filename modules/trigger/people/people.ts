@@ -1,7 +1,7 @@
 import { Fault } from '../../../src/kernel/fault.ts';
 import { type Bit, type StorageTransaction, statement } from '../../../src/ports/storage.ts';
 import type { Person } from '../../portal/contract.ts';
-import type { PersonFacts } from '../rules/field.ts';
+import type { PersonFacts } from '../../../src/kernel/conditions/field.ts';
 import type { TriggerTables } from '../tables.ts';
 
 type Key = { workspace: string; id: string };

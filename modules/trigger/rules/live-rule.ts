@@ -1,5 +1,5 @@
+import { type Predicate, compileCondition } from '../../../src/kernel/conditions/predicate.ts';
 import type { AutomationRule } from '../contract.ts';
-import { type Predicate, compileCondition } from './condition.ts';
 
 /** A version of an automation's rule, ready to run. */
 export interface CompiledRule {

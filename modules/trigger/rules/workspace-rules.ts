@@ -1,5 +1,5 @@
+import type { PersonFacts, Properties } from '../../../src/kernel/conditions/field.ts';
 import type { LiveRule } from './live-rule.ts';
-import type { PersonFacts, Properties } from './field.ts';
 
 const NO_RULES: readonly LiveRule[] = [];
 

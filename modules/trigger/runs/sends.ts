@@ -4,7 +4,7 @@ import { idFrom } from '../../../src/kernel/ids.ts';
 import type { Transaction } from '../../../src/ports/storage.ts';
 import { type SendRequest, sendRequested } from '../../notification/contract.ts';
 import type { AutomationRule } from '../contract.ts';
-import type { Properties } from '../rules/field.ts';
+import type { Properties } from '../../../src/kernel/conditions/field.ts';
 import type { TriggerTables } from '../tables.ts';
 
 /** One person's way through one automation, begun by one event. */

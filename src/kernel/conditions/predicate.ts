@@ -1,13 +1,14 @@
-import type { Condition } from '../contract.ts';
-import { type Json, type PersonFacts, type Properties, type ReadField, readerOf } from './field.ts';
+import type { Condition } from './condition.ts';
+import { type PersonFacts, type Properties, type ReadField, readerOf } from './field.ts';
 
-export type Predicate = (event: Properties, person: PersonFacts) => boolean;
+export type Predicate = (given: Properties, person: PersonFacts) => boolean;
+type Json = Properties[string];
 type Test = (value: Json | undefined) => boolean;
 type Comparison = Extract<Condition, { field: string }>;
 
 /**
  * A condition as closures: no source text is generated, so that nothing in a rule can become code. It answers for
- * any event and person, and never throws.
+ * whatever is given and any person, and never throws.
  *
  * - A field that is missing, or null, has no value: `missing` and `ne` hold, everything else does not.
  * - Nothing is coerced: "5" is not 5. `gt` and its like compare numbers with numbers and text with text (by UTF-16
@@ -20,32 +21,32 @@ export function compileCondition(condition: Condition): Predicate {
   if ('any' in condition) return anyOf(condition.any.map(compileCondition));
   if ('not' in condition) {
     const inner = compileCondition(condition.not);
-    return (event, person) => !inner(event, person);
+    return (given, person) => !inner(given, person);
   }
   return compare(readerOf(condition.field), testOf(condition));
 }
 
 function compare(read: ReadField, test: Test): Predicate {
-  return (event, person) => test(read(event, person));
+  return (given, person) => test(read(given, person));
 }
 
 /** The short forms are written out: a loop over closures costs twice as much. */
 function allOf([a, b, c, ...more]: readonly Predicate[]): Predicate {
   if (a === undefined) return () => true;
   if (b === undefined) return a;
-  if (c === undefined) return (event, person) => a(event, person) && b(event, person);
-  if (more.length === 0) return (event, person) => a(event, person) && b(event, person) && c(event, person);
+  if (c === undefined) return (given, person) => a(given, person) && b(given, person);
+  if (more.length === 0) return (given, person) => a(given, person) && b(given, person) && c(given, person);
   const rest = allOf(more);
-  return (event, person) => a(event, person) && b(event, person) && c(event, person) && rest(event, person);
+  return (given, person) => a(given, person) && b(given, person) && c(given, person) && rest(given, person);
 }
 
 function anyOf([a, b, c, ...more]: readonly Predicate[]): Predicate {
   if (a === undefined) return () => false;
   if (b === undefined) return a;
-  if (c === undefined) return (event, person) => a(event, person) || b(event, person);
-  if (more.length === 0) return (event, person) => a(event, person) || b(event, person) || c(event, person);
+  if (c === undefined) return (given, person) => a(given, person) || b(given, person);
+  if (more.length === 0) return (given, person) => a(given, person) || b(given, person) || c(given, person);
   const rest = anyOf(more);
-  return (event, person) => a(event, person) || b(event, person) || c(event, person) || rest(event, person);
+  return (given, person) => a(given, person) || b(given, person) || c(given, person) || rest(given, person);
 }
 
 function testOf({ op, value = null }: Comparison): Test {
