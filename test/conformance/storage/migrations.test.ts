@@ -1,12 +1,22 @@
+import 'reflect-metadata';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sql } from 'kysely';
-import type { Migration, Storage } from '../../../src/ports/storage.ts';
+import { parts } from '../../../src/app/parts.ts';
+import { fabricMigrations } from '../../../src/fabric/tables.ts';
+import type { Migration, Storage, TableShape } from '../../../src/ports/storage.ts';
 import { rejectsWith } from '../../support/faults.ts';
 import { onEachStorage } from '../../support/storages.ts';
 
 const first: Migration = { name: '0001-first', up: async (db) => void (await db.schema.createTable('one').addColumn('id', 'text').execute()) };
 const second: Migration = { name: '0002-second', up: async (db) => void (await db.schema.alterTable('one').addColumn('more', 'text').execute()) };
+
+/** By name: a column that a later version has added stands at the end. */
+async function tablesOf(storage: Storage): Promise<TableShape[]> {
+  const snapshot = await storage.snapshot();
+  await snapshot.close();
+  return snapshot.tables.map((table) => ({ ...table, columns: table.columns.toSorted() })).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
 
 onEachStorage('migrations', ({ create: make, place, open }) => {
   // Other tables than the suite's.
@@ -73,4 +83,16 @@ onEachStorage('migrations', ({ create: make, place, open }) => {
     const deferred: Migration = { name: '0002-deferred', up: async (db) => void (await sql`create table late (person text references people(id) deferrable initially deferred)`.execute(db)) };
     await rejectsWith('internal', storage.migrate([{ name: '0001-suite', up: async () => {} }, deferred]), 'deferred_constraint');
   });
+
+  for (const { name, migrations } of parts.modules) {
+    test(`${name} comes up from each version to what a new database has`, async (t) => {
+      const all = [...fabricMigrations, ...migrations];
+      const [old, fresh] = [create(t, place(t)), create(t, place(t))];
+      await Promise.all([old.start(), fresh.start()]);
+      for (let version = 1; version <= all.length; version++) await old.migrate(all.slice(0, version));
+      await fresh.migrate(all);
+      assert.deepEqual(await tablesOf(old), await tablesOf(fresh));
+      assert.deepEqual((await old.contents.indexes()).map((index) => index.name).sort(), (await fresh.contents.indexes()).map((index) => index.name).sort());
+    });
+  }
 });
