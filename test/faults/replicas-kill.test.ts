@@ -1,36 +1,54 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { isLong } from '../support/campaign.ts';
+import { shared } from '../support/deployments.ts';
 import type { Multilith } from '../support/multilith.ts';
-import { PostgresServer } from '../support/postgres.ts';
 import { SplitLoad } from '../support/split-load.ts';
 
+const MAILERS = ['mailer', 'mailer/2', 'mailer/3'];
+/** Half of them while nothing happens, and half while one of the three is killed, or frozen, again and again. */
+const SENDS = isLong ? 100_000 : 200;
+const KILLS = isLong ? 30 : 2;
+/** Every so many interruptions the process is not killed but stands still. */
+const FREEZE_EVERY = 3;
+/** Beyond what the database lets a transaction stand still, and the messages a process that took them. */
+const FROZEN_MS = 9_000;
+/** What one mailer has under way at once, of which a kill may leave each sent and not written down. */
+const UNDER_WAY_EACH = 128;
 /** A process that has just started gets its share of the messages within this. */
 const SHARE_MS = 60_000;
-/** Less than a slow machine carries on PostgreSQL, since what piles up has to be carried before anything can be counted. */
-const EVENTS_PER_SECOND = 40;
-const KILLS = isLong ? 40 : 2;
-const MAILERS = ['mailer/2', 'mailer'];
+const PACE = isLong ? { eventsPerSecond: 800, mostUnderWay: 2_000, keepsMails: false } : { eventsPerSecond: 40 };
+const LONGEST_MS = isLong ? 5_400_000 : 300_000;
 
-it('two mailers on one PostgreSQL, killed in turn under load: nothing is lost, nothing done twice, the portal answers', { timeout: 600_000 }, async (t) => {
-  const database = new PostgresServer();
-  t.after(() => database.remove());
-  await database.start();
-  const layout = { hosts: { app: ['portal', 'trigger'], mailer: ['notification'] }, replicas: { mailer: 2 }, settings: { storage: { default: database.section } } };
-  const { system, load } = await SplitLoad.on(t, layout, { eventsPerSecond: EVENTS_PER_SECOND });
-  for (let kill = 0; kill < KILLS; kill++) {
-    await load.more(125);
-    const mailer = MAILERS[kill % 2]!;
-    await system.host(mailer).kill();
-    await load.more(50);
-    await system.startHost(mailer);
+it(`three mailers on one PostgreSQL and one broker, ${SENDS} sends: none twice, and with one killed now and then only what was under way`, { timeout: LONGEST_MS }, async (t) => {
+  const layout = { hosts: { app: ['portal', 'trigger'], mailer: ['notification'] }, replicas: { mailer: MAILERS.length } };
+  const { system, load } = await SplitLoad.on(t, layout, { ...PACE, use: shared });
+  const began = performance.now();
+  assert.equal(await load.taken(SENDS / 2, LONGEST_MS), 0, 'mails that came twice while nothing happened');
+  t.diagnostic(`${SENDS / 2} sends, none twice, ${Math.round((SENDS / 2 / (performance.now() - began)) * 1_000)}/s`);
+  for (let turn = 1; turn <= KILLS; turn++) {
+    const mailer = MAILERS[turn % MAILERS.length]!;
+    if (turn % FREEZE_EVERY === 0) await freeze(system.host(mailer));
+    else {
+      await system.host(mailer).kill();
+      await load.more(20);
+      await system.startHost(mailer);
+    }
+    await load.taken(SENDS / 2 + Math.floor((SENDS / 2 / KILLS) * turn), LONGEST_MS);
   }
   for (const end = Date.now() + SHARE_MS; (await Promise.all(MAILERS.map((name) => carried(system.host(name))))).includes(0); await load.more(50)) {
-    assert.ok(Date.now() < end, 'one of the two has carried nothing since its last start');
+    assert.ok(Date.now() < end, 'one of the three has carried nothing since its last start');
   }
-  await load.addsUp(t);
+  const repeated = await load.addsUp(t);
+  assert.ok(repeated <= KILLS * UNDER_WAY_EACH, `${repeated} mails came twice`);
   load.assertAnswered({ restarted: true });
 });
+
+async function freeze(host: Multilith): Promise<void> {
+  host.freeze();
+  await new Promise((resolve) => setTimeout(resolve, FROZEN_MS));
+  host.thaw();
+}
 
 /** How many deliveries a process has brought to rest. */
 async function carried({ url }: Multilith): Promise<number> {

@@ -1,7 +1,6 @@
 import { it } from 'node:test';
-import { ActiveMqServer } from '../support/activemq.ts';
 import { isLong } from '../support/campaign.ts';
-import { PostgresServer } from '../support/postgres.ts';
+import { shared } from '../support/deployments.ts';
 import { SplitLoad } from '../support/split-load.ts';
 import { twoOfEach } from '../support/topologies.ts';
 
@@ -11,12 +10,9 @@ const FROZEN_MS = 9_000;
 const ROUNDS = isLong ? 10 : 1;
 
 it('two processes of each module over http, one of each killed and one frozen under load: nothing is lost, nothing done twice', { timeout: 1_800_000 }, async (t) => {
-  const [database, broker] = [new PostgresServer(), await ActiveMqServer.start()];
-  t.after(() => Promise.all([database.remove(), broker.remove()]));
-  await database.start();
   const via = { via: 'http' };
-  const layout = { ...twoOfEach, calls: { portal: via, trigger: via, notification: via }, settings: { storage: { default: database.section }, bus: { driver: 'activemq', port: broker.port } } };
-  const { system, load } = await SplitLoad.on(t, layout, { eventsPerSecond: EVENTS_PER_SECOND });
+  const layout = { ...twoOfEach, calls: { portal: via, trigger: via, notification: via } };
+  const { system, load } = await SplitLoad.on(t, layout, { eventsPerSecond: EVENTS_PER_SECOND, use: shared });
   for (let round = 0; round < ROUNDS; round++) {
     await load.more(25);
     const killed = ['web/2', 'rules', 'mailer/2'];

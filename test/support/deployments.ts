@@ -12,7 +12,7 @@ interface Used {
 export interface Deployment {
   readonly name: string;
   readonly layout: Layout;
-  readonly use?: () => Promise<Used>;
+  readonly use?: (() => Promise<Used>) | undefined;
 }
 
 async function postgres(): Promise<Used> {
@@ -26,8 +26,8 @@ async function activemq(): Promise<Used> {
 }
 
 /** What several processes of one host need. */
-async function shared(): Promise<Used> {
-  const used = [await postgres(), await activemq()];
+export async function shared(): Promise<Used> {
+  const used = await Promise.all([postgres(), activemq()]);
   return { settings: Object.assign({}, ...used.map(({ settings }) => settings)) as object, remove: async () => void (await Promise.all(used.map((one) => one.remove()))) };
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { MailServer, ReceivedMail } from './smtp-server.ts';
+import type { MailServer } from './smtp-server.ts';
 import type { TestWorkspace } from './workspace.ts';
 
 interface Delivery {
@@ -18,29 +18,25 @@ export async function auditMails(workspace: TestWorkspace, automationId: string,
   const counts = await workspace.until(`/api/v1/automations/${automationId}/deliveries/counts`, (c) => c.audience >= events && c.pending === 0, deadlineMs);
   assert.equal(counts.audience, events, 'every accepted event has its effect once');
   assert.equal(counts.sent + counts.uncertain, events, JSON.stringify(counts));
-  const deliveries = await allDeliveries(workspace, automationId);
-  assert.equal(new Set(deliveries.map((d) => d.source.eventId)).size, events);
-
-  const mails = Map.groupBy(server.mails, messageIdOf);
-  for (const { messageId, state, mayBeRepeated } of deliveries) {
-    const times = mails.get(messageId.replace(/^<|>$/g, ''))?.length ?? 0;
-    const marked = mayBeRepeated || state === 'uncertain';
+  const seen = new Set<string>();
+  let repeated = 0;
+  for await (const { source, messageId, state, mayBeRepeated } of deliveriesOf(workspace, automationId)) {
+    seen.add(source.eventId);
+    const times = server.copies.get(messageId.replace(/^<|>$/g, '')) ?? 0;
+    const isMarked = mayBeRepeated || state === 'uncertain';
     assert.ok(times >= 1 || state === 'uncertain', `the mail ${messageId} counts as ${state} and never came`);
-    assert.ok(times <= 1 || (times === 2 && marked), `a mail came ${times} times and is ${marked ? 'marked' : 'not marked'}`);
+    assert.ok(times <= 1 || (times === 2 && isMarked), `a mail came ${times} times and is ${isMarked ? 'marked' : 'not marked'}`);
+    if (times > 1) repeated++;
   }
-  return [...mails.values()].filter((copies) => copies.length > 1).length;
+  assert.equal(seen.size, events);
+  return repeated;
 }
 
-function messageIdOf({ raw }: ReceivedMail): string {
-  return /^Message-ID:\s*<?([^\s>]+)/im.exec(raw)![1]!;
-}
-
-async function allDeliveries(workspace: TestWorkspace, automationId: string): Promise<Delivery[]> {
-  const all: Delivery[] = [];
+async function* deliveriesOf(workspace: TestWorkspace, automationId: string): AsyncGenerator<Delivery> {
   for (let after = ''; ; ) {
     const page = await workspace.ask('GET', `/api/v1/deliveries?sourceId=${automationId}&limit=200${after && `&after=${encodeURIComponent(after)}`}`);
-    all.push(...page.items);
-    if (page.next === null) return all;
+    yield* page.items;
+    if (page.next === null) return;
     after = page.next;
   }
 }

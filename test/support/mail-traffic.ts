@@ -1,15 +1,9 @@
 import assert from 'node:assert/strict';
+import { auditMails } from './mail-audit.ts';
 import type { MailServer, ReceivedMail } from './smtp-server.ts';
 import { TestWorkspace } from './workspace.ts';
 
 const PEOPLE = 10;
-
-interface Delivery {
-  readonly state: string;
-  readonly messageId: string;
-  readonly mayBeRepeated: boolean;
-  readonly source: { readonly eventId: string };
-}
 
 /** Events of which each is to become one mail, and the ledger of them: what was accepted, and what has come. */
 export class MailTraffic {
@@ -99,35 +93,10 @@ export class MailTraffic {
     while (this.#doubtful.length > 0) assert.ok(await this.post(1), 'an event was not accepted');
     const events = this.#next;
     assert.equal(this.#accepted.size, events);
-    const counts = await this.workspace.until(`/api/v1/automations/${this.automationId}/deliveries/counts`, ({ audience, pending }) => audience >= events && pending === 0, deadlineMs);
-    assert.deepEqual([counts.audience, counts.sent + counts.uncertain], [events, events]);
-    const deliveries = await this.#deliveries();
-    assert.equal(new Set(deliveries.map(({ source }) => source.eventId)).size, events);
-    const mails = Map.groupBy(this.#server.mails, messageIdOf);
-    for (const { messageId, state, mayBeRepeated } of deliveries) {
-      const times = mails.get(messageId.replace(/^<|>$/g, ''))?.length ?? 0;
-      const isMarked = mayBeRepeated || state === 'uncertain';
-      assert.ok(times >= 1 || state === 'uncertain', `a mail counts as ${state} and never came`);
-      assert.ok(times <= 1 || (times === 2 && isMarked), `a mail came ${times} times and is ${isMarked ? 'marked' : 'not marked'}`);
-    }
-    return { events, repeated: [...mails.values()].filter(({ length }) => length > 1).length };
-  }
-
-  async #deliveries(): Promise<Delivery[]> {
-    const all: Delivery[] = [];
-    for (let after = ''; ; ) {
-      const page = await this.workspace.ask('GET', `/api/v1/deliveries?sourceId=${this.automationId}&limit=200${after && `&after=${encodeURIComponent(after)}`}`);
-      all.push(...page.items);
-      if (page.next === null) return all;
-      after = page.next;
-    }
+    return { events, repeated: await auditMails(this.workspace, this.automationId, this.#server, events, deadlineMs) };
   }
 }
 
 function subjectOf({ raw }: ReceivedMail): string {
   return /^Subject: (.*)$/im.exec(raw)![1]!.trim();
-}
-
-function messageIdOf({ raw }: ReceivedMail): string {
-  return /^Message-ID:\s*<?([^\s>]+)/im.exec(raw)![1]!;
 }

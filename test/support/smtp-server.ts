@@ -8,9 +8,16 @@ export interface ReceivedMail {
   readonly raw: string;
 }
 
+export interface MailServerOptions {
+  /** Whether mails are kept whole. Default true; without, only how often each came, which a hundred thousand need. */
+  readonly keepsMails?: boolean;
+}
+
 /** A real SMTP server, not ours, that keeps what it takes. */
 export class MailServer {
-  readonly mails: ReceivedMail[] = [];
+  readonly mails: ReceivedMail[];
+  /** How often each Message-ID has come; without its angle brackets. */
+  readonly copies = new Map<string, number>();
   readonly port: number;
   /** Told of each one as it comes. */
   onMail: (mail: ReceivedMail) => void = () => {};
@@ -22,7 +29,7 @@ export class MailServer {
     this.port = port;
   }
 
-  static async start(): Promise<MailServer> {
+  static async start({ keepsMails = true }: MailServerOptions = {}): Promise<MailServer> {
     const mails: ReceivedMail[] = [];
     let started: MailServer | undefined;
     const server = new SMTPServer({
@@ -36,8 +43,8 @@ export class MailServer {
         stream.on('end', () => {
           const { mailFrom, rcptTo } = session.envelope;
           const mail = { from: mailFrom === false ? '' : mailFrom.address, to: rcptTo.map((r) => r.address), raw: Buffer.concat(chunks).toString('latin1') };
-          mails.push(mail);
-          started?.onMail(mail);
+          if (keepsMails) mails.push(mail);
+          started!.#take(mail);
           done();
         });
       },
@@ -48,6 +55,16 @@ export class MailServer {
     await once(server.server, 'listening');
     started = new MailServer(server, mails, (server.server.address() as AddressInfo).port);
     return started;
+  }
+
+  /** Different mails that have come. */
+  get taken(): number {
+    return this.copies.size;
+  }
+
+  /** Those of them that came more than once. */
+  get repeated(): number {
+    return [...this.copies.values()].filter((times) => times > 1).length;
   }
 
   get url(): string {
@@ -65,5 +82,11 @@ export class MailServer {
 
   stop(): Promise<void> {
     return new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #take(mail: ReceivedMail): void {
+    const messageId = /^Message-ID:\s*<?([^\s>]+)/im.exec(mail.raw)?.[1];
+    if (messageId !== undefined) this.copies.set(messageId, (this.copies.get(messageId) ?? 0) + 1);
+    this.onMail(mail);
   }
 }

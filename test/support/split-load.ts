@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { Analytics } from '@segment/analytics-node';
+import { type Deployment, deploy } from './deployments.ts';
 import { auditMails } from './mail-audit.ts';
 import { MailServer } from './smtp-server.ts';
-import { type Layout, type SystemOptions, TestSystem } from './topologies.ts';
+import type { Layout, SystemOptions, TestSystem } from './topologies.ts';
 import { TestWorkspace } from './workspace.ts';
 
 const PEOPLE = 50;
@@ -19,6 +20,17 @@ const REQUEST_MS = 10_000;
 const WHOLE_TIME_MS = REQUEST_MS - 500;
 /** For the way there and back, and for a machine that does other things too. */
 const SLACK_MS = 1_500;
+
+export interface LoadOptions {
+  /** Starts what the system stores in and is told by. Default: SQLite and the embedded bus. */
+  readonly use?: Deployment['use'];
+  /** Default 200. */
+  readonly eventsPerSecond?: number;
+  /** So many accepted events may wait for their mails before no more are sent. Default: any number. */
+  readonly mostUnderWay?: number;
+  /** Whether the mails are kept whole. Default true. */
+  readonly keepsMails?: boolean;
+}
 
 /** One question at the portal and its answer; status 0: none came. */
 export interface Visit {
@@ -40,6 +52,7 @@ export class SplitLoad {
   readonly #analytics: Analytics;
   readonly #automationId: string;
   readonly #eventsATick: number;
+  readonly #mostUnderWay: number;
   readonly #givenUp: unknown[] = [];
   #next = 0;
   #accepted = 0;
@@ -47,36 +60,37 @@ export class SplitLoad {
   #visiting: Promise<unknown> | undefined;
   #isVisiting = false;
 
-  private constructor(system: TestSystem, server: MailServer, workspace: TestWorkspace, automationId: string, eventsPerSecond: number) {
+  private constructor(system: TestSystem, server: MailServer, workspace: TestWorkspace, automationId: string, { eventsPerSecond = EVENTS_PER_SECOND, mostUnderWay = Number.POSITIVE_INFINITY }: LoadOptions) {
     this.#system = system;
     this.#server = server;
     this.#workspace = workspace;
     this.#automationId = automationId;
     this.#eventsATick = Math.ceil((eventsPerSecond * TICK_MS) / 1_000);
+    this.#mostUnderWay = mostUnderWay;
     this.#analytics = new Analytics({ writeKey: workspace.key, host: system.url, flushAt: 20, flushInterval: 100, maxRetries: 1_000 });
   }
 
   /** A system of its own with this load on it; everything goes when the test ends. */
-  static async on(t: TestContext, layout: Layout, options: SystemOptions & { readonly eventsPerSecond?: number } = {}): Promise<{ system: TestSystem; load: SplitLoad }> {
+  static async on(t: TestContext, layout: Layout, options: SystemOptions & LoadOptions = {}): Promise<{ system: TestSystem; load: SplitLoad }> {
     let system: TestSystem | undefined;
     let load: SplitLoad | undefined;
-    const server = await MailServer.start();
+    const server = await MailServer.start(options);
     t.after(async () => {
       await load?.stop();
       await system?.dispose();
       await server.stop();
     });
-    system = await TestSystem.start(layout, { ...options, env: { ...options.env, MULTILITH_SMTP_URL: server.url } });
-    load = await SplitLoad.#start(system, server, options.eventsPerSecond ?? EVENTS_PER_SECOND);
+    system = await deploy({ name: 'under load', layout, use: options.use }, { ...options, env: { ...options.env, MULTILITH_SMTP_URL: server.url } });
+    load = await SplitLoad.#start(system, server, options);
     return { system, load };
   }
 
-  static async #start(system: TestSystem, server: MailServer, eventsPerSecond: number): Promise<SplitLoad> {
+  static async #start(system: TestSystem, server: MailServer, options: LoadOptions): Promise<SplitLoad> {
     const workspace = await TestWorkspace.create(system);
     await workspace.send(Array.from({ length: PEOPLE }, (_, i) => ({ type: 'identify', userId: `u${i}`, traits: { email: `u${i}@customer.example`, firstName: `P${i}` } })));
     await workspace.until('/api/v1/people?limit=200', (page) => page.items.length === PEOPLE);
     const templateId = await workspace.template({ subject: 'Claim {{ event.number }}', body: '<p>Hello {{ person.firstName }}</p>' });
-    const load = new SplitLoad(system, server, workspace, await workspace.automation('Claim Opened', templateId), eventsPerSecond);
+    const load = new SplitLoad(system, server, workspace, await workspace.automation('Claim Opened', templateId), options);
     load.#sending = setInterval(() => load.#send(), TICK_MS);
     load.visit();
     return load;
@@ -94,6 +108,14 @@ export class SplitLoad {
       if (Date.now() > end) throw new Error(`${wanted - this.#accepted} of ${events} events were not accepted within ${deadlineMs} ms\n${this.#system.output.slice(-10_000)}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+  }
+
+  /** Resolves when so many different mails have come in all; answers how many of them came more than once. */
+  async taken(mails: number, deadlineMs: number): Promise<number> {
+    for (const end = Date.now() + deadlineMs; this.#server.taken < mails; await new Promise((resolve) => setTimeout(resolve, 20))) {
+      if (Date.now() > end) throw new Error(`${this.#server.taken} of ${mails} mails came within ${deadlineMs} ms\n${this.#system.output.slice(-10_000)}`);
+    }
+    return this.#server.repeated;
   }
 
   /** Looks at pages from now on. */
@@ -132,8 +154,8 @@ export class SplitLoad {
     assert.deepEqual(bad.slice(0, 10), [], `${bad.length} of ${this.visits.length}`);
   }
 
-  /** Everything comes to rest, and then nothing is lost and nothing done twice. */
-  async addsUp(t: TestContext, deadlineMs = 90_000): Promise<void> {
+  /** Everything comes to rest, and then nothing is lost and nothing done twice. Answers how many mails came twice, each of them marked. */
+  async addsUp(t: TestContext, deadlineMs = 90_000): Promise<number> {
     clearInterval(this.#sending);
     await this.#leave();
     await this.#system.healed();
@@ -144,6 +166,7 @@ export class SplitLoad {
     for (const host of this.#system.hosts) assert.ok(this.#system.host(host).residentMb < 450, memory);
     const slowest = Math.round(Math.max(...this.visits.map(({ ms }) => ms)));
     t.diagnostic(`${this.#accepted} events, ${repeated} mails twice, ${this.visits.length} pages, ${this.visits.filter(({ status }) => status !== 200).length} of them degraded, the slowest ${slowest} ms; ${memory}`);
+    return repeated;
   }
 
   async stop(): Promise<void> {
@@ -153,7 +176,8 @@ export class SplitLoad {
   }
 
   #send(): void {
-    for (let n = 0; n < this.#eventsATick && this.#next - this.#accepted < MOST_OPEN; n++) {
+    const most = Math.min(this.#accepted + MOST_OPEN, this.#server.taken + this.#mostUnderWay);
+    for (let n = 0; n < this.#eventsATick && this.#next < most; n++) {
       const number = this.#next++;
       this.#analytics.track({ userId: `u${number % PEOPLE}`, event: 'Claim Opened', messageId: `claim-${number}`, properties: { number } }, (error) => {
         if (error === undefined) this.#accepted++;
