@@ -1,12 +1,16 @@
-import type { Clock, EpochMs } from '../kernel/clock.ts';
+import type { Clock, EpochMs, Timer } from '../kernel/clock.ts';
 import { Fault } from '../kernel/fault.ts';
 import { type Bit, type Storage, statement, type StorageTransaction } from '../ports/storage.ts';
 import type { FabricTables } from './tables.ts';
 
 type Seen = { token: number; beat: number };
 
-/** Longer than a trip to the bus takes; a holder that has not been heard of for so long has lost the lease. */
+/** A holder that has not been heard of for so long has lost the lease. */
 export const SILENT_MS = 3_000;
+/** On a trip to the bus that takes longer, it says so often that it is alive. */
+export const BEAT_MS = 1_000;
+/** Beyond the deadlines of every bus: whoever is still away then may be so for ever. */
+const LONGEST_TRIP_MS = 60_000;
 
 const read = statement<FabricTables, object>()((db) => db.selectFrom('fabric_leases').select(['held', 'token', 'beat']).where('name', '=', 'outbox'));
 const first = statement<FabricTables, object>()((db) => db.insertInto('fabric_leases').values({ name: 'outbox', held: 1, token: 1, beat: 0 }).onConflict((c) => c.doNothing()).returning('token'));
@@ -30,6 +34,7 @@ const keep = statement<FabricTables, { token: number }>()((db, p) =>
     .where('token', '=', p('token'))
     .returning('held'),
 );
+const beat = statement<FabricTables, { token: number }>()((db, p) => db.updateTable('fabric_leases').set((eb) => ({ beat: eb('beat', '+', 1) })).where('name', '=', 'outbox').where('token', '=', p('token')));
 const giveBack = statement<FabricTables, { token: number }>()((db, p) => db.updateTable('fabric_leases').set({ held: 0 }).where('name', '=', 'outbox').where('token', '=', p('token')));
 
 /**
@@ -44,6 +49,7 @@ export class OutboxLease {
   readonly #clock: Clock;
   #token: number | undefined;
   #seen: (Seen & { readonly at: EpochMs }) | undefined;
+  #pulse: Timer | undefined;
 
   constructor(storage: Storage<FabricTables>, clock: Clock) {
     this.#storage = storage;
@@ -74,11 +80,33 @@ export class OutboxLease {
     return true;
   }
 
-  /** Before a stop, whatever is left. */
+  /** Says that the holder is alive for as long as the trip takes, so that nobody else carries the same meanwhile. */
+  async during(trip: () => Promise<void>): Promise<void> {
+    this.#beatUntil(this.#clock.now() + LONGEST_TRIP_MS);
+    try {
+      await trip();
+    } finally {
+      this.#pulse?.cancel();
+    }
+  }
+
+  /** Whatever is left: before a stop, and where this process reaches no bus and another may. Kept where the storage fails. */
   async giveBack(): Promise<void> {
+    this.#pulse?.cancel();
     const token = this.#token;
+    if (token === undefined) return;
+    await this.#storage.transaction((tx) => tx.run(giveBack, { token }));
     this.#token = undefined;
-    if (token !== undefined) await this.#storage.transaction((tx) => tx.run(giveBack, { token }));
+  }
+
+  #beatUntil(end: EpochMs): void {
+    const next = this.#clock.now() + BEAT_MS;
+    if (next > end) return;
+    this.#pulse = this.#clock.at(next, () => {
+      const token = this.#token;
+      if (token !== undefined) void this.#storage.transaction((tx) => tx.run(beat, { token })).catch(() => {});
+      this.#beatUntil(end);
+    });
   }
 
   #isSilent({ token, beat }: Seen): boolean {

@@ -143,9 +143,14 @@ export class OutboxRelay implements Lifecycle {
     this.#look = this.#clock.at(this.#clock.now() + LOOK_MS, () => {
       this.wake();
       // What the others have carried of ours, only who asks knows.
-      if (this.#lease?.isHeld === false) void this.#backlog.measure(this.#storage).catch(() => {});
+      if (this.#lease?.isHeld === false) void this.#lookAtOthers().catch(() => {});
       this.#lookOften();
     });
+  }
+
+  async #lookAtOthers(): Promise<void> {
+    await this.#backlog.measure(this.#storage);
+    if (this.#backlog.messages === 0) this.#works();
   }
 
   async #carry(): Promise<void> {
@@ -164,6 +169,7 @@ export class OutboxRelay implements Lifecycle {
       // What was handed over is known to the bus and to inboxes by its id.
       if (Fault.is(thrown) && thrown.reason === 'lease_lost') return;
       await this.#failed(thrown);
+      await this.#lease?.giveBack().catch(() => {});
       this.#again = false;
       this.#timer?.cancel();
       if (this.#open && this.#life.state !== 'stopping') this.#timer = this.#clock.at(this.#clock.now() + this.#retryMs, this.wake);
@@ -198,7 +204,7 @@ export class OutboxRelay implements Lifecycle {
   /** A batch that the bus refuses as such goes message by message, so that one bad one does not keep back the rest. */
   async #hand(rows: readonly Row[]): Promise<void> {
     try {
-      await this.#bus.publish(rows.map(outgoing));
+      await this.#publish(rows.map(outgoing));
     } catch (thrown) {
       if (toFault(thrown).code !== 'invalid') throw thrown;
       if (rows.length === 1) return this.#setAside(rows[0]!, thrown);
@@ -208,6 +214,11 @@ export class OutboxRelay implements Lifecycle {
     await this.#remove(rows.map((row) => row.seq));
     this.#backlog.removed(rows.map(({ payload }) => payload));
     this.#relayed.add(rows.length, { module: this.#module });
+  }
+
+  #publish(messages: readonly Outgoing[]): Promise<void> {
+    const trip = () => this.#bus.publish(messages);
+    return this.#lease === undefined ? trip() : this.#lease.during(trip);
   }
 
   /** Kept, counted and said: what the bus will not take today it may take after a change of its settings. */

@@ -3,10 +3,11 @@ import { after, before, describe, it, type TestContext as Test } from 'node:test
 import { z } from 'zod';
 import { storageDrivers } from '../../../adapters/storage/catalog.ts';
 import { OutboxBacklog } from '../../../src/fabric/outbox-backlog.ts';
-import { SILENT_MS } from '../../../src/fabric/outbox-lease.ts';
+import { BEAT_MS, SILENT_MS } from '../../../src/fabric/outbox-lease.ts';
 import { OutboxRelay } from '../../../src/fabric/outbox-relay.ts';
 import { OutboxStore } from '../../../src/fabric/outbox.ts';
 import { fabricMigrations, type FabricTables } from '../../../src/fabric/tables.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
 import { job } from '../../../src/kernel/message.ts';
 import type { Bus, Outgoing } from '../../../src/ports/bus.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
@@ -19,6 +20,8 @@ const mail = job('reader.mail', z.object({ text: z.string() }), { orderBy: () =>
 
 /** What one process of the module is to its outbox. */
 interface Writer {
+  /** Of its own: the time of a process that stands still does, too. */
+  readonly clock: FakeClock;
   readonly relay: OutboxRelay;
   readonly storage: Storage<FabricTables>;
   /** Messages that it has handed to the bus. */
@@ -37,7 +40,6 @@ describe('of processes that share an outbox', () => {
 
   async function started(t: Test, count: number) {
     const place = testContext();
-    const clock = new FakeClock(Date.now());
     const bus = createBus('embedded', place, { maxMessageBytes: 1_024 });
     const arrivals = new Arrivals();
     await bus.start();
@@ -49,17 +51,18 @@ describe('of processes that share an outbox', () => {
       await bus.stop(5_000);
       place.remove();
     });
-    const lease = () => writers[0]!.storage.db.selectFrom('fabric_leases').select(['held', 'token']).executeTakeFirst();
+    const lease = () => writers[0]!.storage.db.selectFrom('fabric_leases').select(['held', 'token', 'beat']).executeTakeFirst();
     for (let i = 1; i <= count; i++) {
-      writers.push(await writer(place.dataDir, bus, clock));
+      writers.push(await writer(place.dataDir, bus));
       // Each takes the lease when it starts, for what an earlier run left behind, and gives it back.
       for (let now = await lease(); now?.held !== 0 || now.token !== i; now = await lease()) await new Promise((resolve) => setTimeout(resolve, 5));
     }
     const waiting = async () => (await writers[0]!.storage.db.selectFrom('fabric_outbox').select('id').execute()).length;
-    return { clock, arrivals, writers, lease, texts: () => arrivals.messages.map(({ payload }) => (JSON.parse(payload) as { text: string }).text), waiting };
+    return { arrivals, writers, lease, texts: () => arrivals.messages.map(({ payload }) => (JSON.parse(payload) as { text: string }).text), waiting };
   }
 
-  async function writer(name: string, bus: Bus, clock: FakeClock): Promise<Writer> {
+  async function writer(name: string, bus: Bus): Promise<Writer> {
+    const clock = new FakeClock(Date.now());
     const { postgres } = storageDrivers;
     const storage: Storage<FabricTables> = postgres.create(postgres.settings.parse(server.settings(name)), { ...testContext(), name: 'writer' });
     const carries = Promise.withResolvers<void>();
@@ -75,7 +78,7 @@ describe('of processes that share an outbox', () => {
     }) as Bus;
     const relay = new OutboxRelay({ module: 'writer', storage, bus: watched, backlog: new OutboxBacklog('writer', Infinity), clock, log: silentLog, metrics: noMetrics });
     const store = new OutboxStore(storage, { module: 'writer', publishes: new Set([mail.name]), strict: true, clock }, relay.wake);
-    const self: Writer = { relay, storage, handed: [], carries: carries.promise, standsStill: undefined, publish: (text) => store.transaction((tx) => tx.publish(mail, { text }, { workspace: 'w1' })) };
+    const self: Writer = { clock, relay, storage, handed: [], carries: carries.promise, standsStill: undefined, publish: (text) => store.transaction((tx) => tx.publish(mail, { text }, { workspace: 'w1' })) };
     await storage.start();
     await storage.migrate(fabricMigrations);
     await relay.start();
@@ -94,7 +97,7 @@ describe('of processes that share an outbox', () => {
   });
 
   it('another goes on for one that stands still, which cannot complete what it had in hand', { timeout: 30_000 }, async (t) => {
-    const { clock, arrivals, writers, lease, texts, waiting } = await started(t, 2);
+    const { arrivals, writers, lease, texts, waiting } = await started(t, 2);
     const [one, other] = writers as [Writer, Writer];
     const [first, second] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     one.standsStill = first.promise;
@@ -104,7 +107,7 @@ describe('of processes that share an outbox', () => {
     const before = (await lease())!.token;
     await other.publish('b');
     // The database answers in its own time, whatever the clock says.
-    for (; (await lease())!.token === before; await new Promise((resolve) => setTimeout(resolve, 5))) await clock.advance(SILENT_MS / 6);
+    for (; (await lease())!.token === before; await new Promise((resolve) => setTimeout(resolve, 5))) await other.clock.advance(SILENT_MS / 6);
     first.resolve();
     await arrivals.count(1);
     await one.relay.stop(5_000);
@@ -117,15 +120,49 @@ describe('of processes that share an outbox', () => {
     assert.deepEqual([...new Set(texts())], ['a', 'b']);
   });
 
+  it('nobody else carries what one has in hand, however long the bus takes for it', { timeout: 30_000 }, async (t) => {
+    const { arrivals, writers, lease } = await started(t, 2);
+    const [one, other] = writers as [Writer, Writer];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    one.standsStill = promise;
+    await one.publish('a');
+    await one.carries;
+    const { token } = (await lease())!;
+    for (let time = 0, { beat } = (await lease())!; time < 3 * SILENT_MS; time += BEAT_MS) {
+      const before = beat;
+      for (const { clock } of writers) await clock.advance(BEAT_MS);
+      for (; beat === before; { beat } = (await lease())!) await new Promise((next) => setTimeout(next, 5));
+    }
+    await other.relay.stop(5_000);
+    assert.equal((await lease())!.token, token);
+    resolve();
+    await arrivals.count(1);
+    assert.deepEqual(writers.map(({ handed }) => handed.length), [1, 0]);
+  });
+
+  it('one that reaches no bus leaves the lease to another', { timeout: 30_000 }, async (t) => {
+    const { arrivals, writers, lease, texts } = await started(t, 2);
+    const [one, other] = writers as [Writer, Writer];
+    const { promise, reject } = Promise.withResolvers<void>();
+    one.standsStill = promise;
+    await one.publish('a');
+    await one.carries;
+    reject(new Fault('unavailable', 'No bus.', { reason: 'scripted', origin: 'lost' }));
+    while ((await lease())!.held === 1) await new Promise((next) => setTimeout(next, 5));
+    await other.clock.advance(SILENT_MS - 1);
+    await arrivals.count(1);
+    assert.deepEqual([texts(), one.handed.length], [['a'], 0]);
+  });
+
   it('what the bus refuses is kept once, also by one that stood still until another had the lease', { timeout: 30_000 }, async (t) => {
-    const { clock, writers, lease, waiting } = await started(t, 2);
+    const { writers, lease, waiting } = await started(t, 2);
     const [one, other] = writers as [Writer, Writer];
     const { promise, resolve } = Promise.withResolvers<void>();
     one.standsStill = promise;
     await one.publish('x'.repeat(2_000));
     await one.carries;
     const before = (await lease())!.token;
-    for (; (await lease())!.token === before; await new Promise((next) => setTimeout(next, 5))) await clock.advance(SILENT_MS / 6);
+    for (; (await lease())!.token === before; await new Promise((next) => setTimeout(next, 5))) await other.clock.advance(SILENT_MS / 6);
     while ((await waiting()) > 0) await new Promise((next) => setTimeout(next, 5));
     resolve();
     await one.relay.stop(5_000);
