@@ -7,7 +7,7 @@ import { CatchUp, nothing, openSides, orNothing } from './catch-up.ts';
 import { Undecided } from './gate.ts';
 import type { MovableStorage } from './movable-storage.ts';
 import { compareSides, type TableComparison } from './storage-compare.ts';
-import { clear, isEmpty } from './storage-copy.ts';
+import { clear, requireFree } from './storage-copy.ts';
 import { commonTables, requireMigrated } from './storage-tables.ts';
 
 const BATCH_ROWS = 500;
@@ -156,13 +156,14 @@ export class LiveStorageMove implements Lifecycle {
   }
 
   async #letOldGo(): Promise<void> {
-    const { storage, from, to, ledger } = this.#options;
+    const { storage, from, to, ledger, log } = this.#options;
     await ledger.finish();
     await this.#endFollowing();
     this.#note({ state: 'finished' });
     storage.accompany(undefined);
-    await to.contents.stopRecording();
     await this.#letGo(from);
+    // It has been decided; what is recorded for nobody goes with the next start at the latest.
+    await to.contents.stopRecording().catch((thrown: unknown) => log.error({ reason: toFault(thrown).reason, err: thrown }, 'the new storage still records its changes until the next start'));
   }
 
   async #move(): Promise<boolean> {
@@ -190,7 +191,7 @@ export class LiveStorageMove implements Lifecycle {
     const { from, to, migrations, ledger, isUnfinished } = this.#options;
     await requireMigrated(from, migrations);
     await to.start();
-    if (!isUnfinished && !(await isEmpty(to))) throw new Fault('conflict', `The new storage holds something already: ${to.contents.place}.`, { reason: 'target_not_empty' });
+    if (!isUnfinished) await requireFree(to, migrations);
     await ledger.begin();
     await to.contents.stopRecording();
     await to.migrate(migrations);

@@ -1,7 +1,11 @@
 import type { Compilable, Kysely } from 'kysely';
+import { Fault } from '../kernel/fault.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { Migration, Snapshot, Statement, Storage, StorageCapabilities, StorageContents, StorageTransaction, TransactionOptions } from '../ports/storage.ts';
 import { Undecided } from './gate.ts';
+
+/** Transactions that may wait while they are held back; one more is refused. As many as a storage lets wait for its writer. */
+const MOST_HELD = 10_000;
 
 /** A module's database that can be exchanged for another one with the same rows, under the feet of those who use it. */
 export class MovableStorage implements Storage {
@@ -9,6 +13,7 @@ export class MovableStorage implements Storage {
   #beside: Lifecycle | undefined;
   #held: Promise<void> | undefined;
   #longestHoldMs = 0;
+  #waiting = 0;
 
   constructor(side: Storage) {
     this.#side = side;
@@ -103,7 +108,13 @@ export class MovableStorage implements Storage {
   }
 
   async #later<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options?: TransactionOptions): Promise<T> {
-    while (this.#held !== undefined) await this.#held;
+    if (this.#waiting >= MOST_HELD) throw new Fault('exhausted', `More than ${MOST_HELD} transactions wait for the move of the data to go on.`, { reason: 'transactions_waiting', details: { retryAfterMs: 1_000 }, origin: 'unsent' });
+    this.#waiting++;
+    try {
+      while (this.#held !== undefined) await this.#held;
+    } finally {
+      this.#waiting--;
+    }
     return this.#side.transaction(work, options);
   }
 }

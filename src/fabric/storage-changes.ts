@@ -84,7 +84,8 @@ export class Changes {
         }
       }
       if (refused.length === left.length) throw refusal;
-      left = refused;
+      // Each of a long row of them may wait for the one behind it.
+      left = refused.reverse();
     }
   }
 

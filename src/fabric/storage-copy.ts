@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely';
 import { Fault } from '../kernel/fault.ts';
-import type { IndexDefinition, Storage, StoredRow, StoredValue, TableShape } from '../ports/storage.ts';
-import { commonTables, contentTables } from './storage-tables.ts';
+import type { IndexDefinition, Migration, Storage, StoredRow, StoredValue, TableShape } from '../ports/storage.ts';
+import { commonTables, contentTables, migrationsIn } from './storage-tables.ts';
 
 /** Rows that are read at once, and about so much of them in one transaction of the target: each costs some trips and an fsync. */
 const BATCH_ROWS = 1_000;
@@ -20,6 +20,15 @@ export interface TableProgress {
   readonly of: number | null;
 }
 export type Tell = (progress: TableProgress) => void;
+
+/** Before anything is written to it. Faults: `conflict`/`target_not_empty` when it has rows, or tables that these migrations have not made. */
+export async function requireFree(storage: Storage, migrations: readonly Migration[]): Promise<void> {
+  const snapshot = await storage.snapshot();
+  const applied = await migrationsIn(snapshot).finally(() => snapshot.close());
+  const isOurs = applied.length > 0 ? applied.every((name) => migrations.some((migration) => migration.name === name)) : snapshot.tables.length === 0;
+  if (isOurs && (await isEmpty(storage))) return;
+  throw new Fault('conflict', `The new storage holds something already: ${storage.contents.place}.`, { reason: 'target_not_empty', details: { remedy: 'Name an empty one, or take away what is there: the file of a SQLite database (with -wal and -lock), or "drop schema … cascade".' } });
+}
 
 /** Nobody has kept anything in it. */
 export async function isEmpty(storage: Storage): Promise<boolean> {

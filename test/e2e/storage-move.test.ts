@@ -4,12 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { BootProblem } from '../../src/app/host/boot-problem.ts';
-import { enterStorage } from '../../src/app/host/storage-move-file.ts';
+import { enterStorage, noteStorageMove } from '../../src/app/host/storage-move-file.ts';
 import type { ModuleMove } from '../../src/app/host/kept-storages.ts';
 import type { ModuleComparison } from '../../src/app/host/storage-mover.ts';
 import { type Io, parse, UsageError } from '../../src/cli/command.ts';
 import { storage } from '../../src/cli/storage.ts';
+import { contentTables } from '../../src/fabric/storage-tables.ts';
+import { storageDrivers } from '../../adapters/storage/catalog.ts';
 import { type CliResult, runCli } from '../support/cli.ts';
+import { testContext } from '../support/context.ts';
 import { MailTraffic } from '../support/mail-traffic.ts';
 import { Multilith } from '../support/multilith.ts';
 import { PostgresServer } from '../support/postgres.ts';
@@ -104,6 +107,22 @@ test('a copy that differs is not switched to, and a move can be called off and r
   const record = join(dataDir, 'storage-move-portal.json');
   const stateOf = () => (JSON.parse(readFileSync(record, 'utf8')) as { state: string }).state;
   const only = ['--to', target, '--module', 'portal'];
+  // As a host leaves it that was killed in the middle of a live move.
+  const portal = () => storageDrivers.sqlite.create(storageDrivers.sqlite.settings.parse({}), { ...testContext({ dataDir }), name: 'portal' });
+  const killed = portal();
+  await killed.start();
+  await killed.contents.startRecording((await contentTables(killed)).filter(({ key }) => key.length > 0));
+  await killed.stop(1_000);
+  const place = `postgres, 127.0.0.1:${postgres.port}/postgres, schema ${prefix}-portal`;
+  await noteStorageMove(dataDir, 'portal', { from: 'sqlite, portal.sqlite', to: place, topology: target, state: 'begun', indexes: [] });
+  assert.equal((await command('back', ...only)).code, 0);
+  const calledOff = portal();
+  await calledOff.start();
+  const left = await calledOff.snapshot();
+  assert.ok(!existsSync(record) && !left.tables.some(({ name }) => name === 'storage_changes'), 'changes are still recorded');
+  await left.close();
+  await calledOff.stop(1_000);
+
   comparisons(await command('move', ...only, '--json'));
   assert.equal(stateOf(), 'moved');
   for (let twice = 0; twice < 2; twice++) assert.equal((await command('back', ...only)).code, 0);
@@ -128,7 +147,7 @@ test('a copy that differs is not switched to, and a move can be called off and r
 
   // The way back needs a file that nobody has kept anything in.
   const back = ['--to', 'default', '--topology', target, '--module', 'portal'];
-  await enterStorage(dataDir, 'portal', `postgres, 127.0.0.1:${postgres.port}/postgres, schema ${prefix}-portal`);
+  await enterStorage(dataDir, 'portal', place);
   const occupied = await command('move', ...back);
   assert.deepEqual([occupied.code, /holds something already/.test(occupied.error)], [1, true], occupied.error);
   for (const end of ['', '-wal', '-shm', '-lock']) rmSync(join(dataDir, `portal.sqlite${end}`), { force: true });

@@ -4,7 +4,7 @@ import { Fault } from '../../kernel/fault.ts';
 import type { ModuleDefinition } from '../../kernel/module.ts';
 import type { Migration, Storage } from '../../ports/storage.ts';
 import { compareContents, type TableComparison } from '../../fabric/storage-compare.ts';
-import { clear, copyContents, dropIndexes, isEmpty, type TableProgress } from '../../fabric/storage-copy.ts';
+import { clear, copyContents, dropIndexes, requireFree, type TableProgress } from '../../fabric/storage-copy.ts';
 import { requireMigrated } from '../../fabric/storage-tables.ts';
 import { fabricMigrations } from '../../fabric/tables.ts';
 import type { Config } from '../config/config.ts';
@@ -97,6 +97,7 @@ export class StorageMover {
   async back(): Promise<void> {
     const move = this.#record();
     if (move?.state === 'switched') return this.#afterLive((kept) => kept.back([this.#module.name]));
+    if (move?.state === 'begun') await this.#stopRecording();
     if (move !== undefined) await forgetStorageMove(this.#dataDir, this.#module.name);
   }
 
@@ -106,6 +107,13 @@ export class StorageMover {
     if (move?.state === 'used') return;
     if (move?.state !== 'switched') throw new Fault('conflict', `There is nothing to finish for ${this.#module.name}.`, { reason: 'not_switched' });
     await this.#afterLive((kept) => kept.finish([this.#module.name]));
+  }
+
+  /** What a host that was killed in the middle of a live move has left on. */
+  async #stopRecording(): Promise<void> {
+    this.#requireThere();
+    await this.#from.start();
+    await this.#from.contents.stopRecording().finally(() => this.#from.stop(STOP_MS));
   }
 
   async #afterLive(work: (kept: KeptStorages) => Promise<unknown>): Promise<void> {
@@ -129,7 +137,7 @@ export class StorageMover {
     const record = this.#record();
     if (record?.state === 'switched') throw new Fault('conflict', `The data of ${this.#module.name} has been moved while a host worked, and that is not finished.`, { reason: 'move_under_way', details: { remedy: `Finish it, or turn it back: multilith storage finish|back --to ${this.#options.topology}` } });
     if (record !== undefined && record.state !== 'begun') return record;
-    if (record === undefined && !(await isEmpty(this.#to))) throw new Fault('conflict', `The new storage holds something already: ${this.#to.contents.place}.`, { reason: 'target_not_empty', details: { remedy: 'Name an empty one, or take away what is there: the file of a SQLite database (with -wal and -lock), or "drop schema … cascade".' } });
+    if (record === undefined) await requireFree(this.#to, this.#migrations);
     await this.#requireSpace();
     await this.#note('begun');
     await this.#to.migrate(this.#migrations);

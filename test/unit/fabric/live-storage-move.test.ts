@@ -24,6 +24,7 @@ const MIGRATION: Migration = {
     await db.schema.createTable('children').addColumn('id', 'text', (c) => c.primaryKey()).addColumn('workspace', 'text').addColumn('n', 'integer').addColumn('bytes', 'blob').addForeignKeyConstraint('child_of', ['workspace', 'n'], 'z_parents', ['workspace', 'n']).execute();
     await db.schema.createTable('counted').addColumn('seq', 'integer', (c) => c.primaryKey().autoIncrement()).addColumn('body', 'text').execute();
     await db.schema.createTable('keyless').addColumn('body', 'text').execute();
+    await db.schema.createTable('branches').addColumn('id', 'text', (c) => c.primaryKey()).addColumn('parent', 'text', (c) => c.references('branches.id')).execute();
   },
 };
 
@@ -126,7 +127,7 @@ for (const [source, target] of [['sqlite', 'postgres'], ['postgres', 'sqlite']] 
     assert.deepEqual(noted, ['begin', 'switched', 'back']);
     const { longestHoldMs, changes, compared } = move.progress;
     t.diagnostic(`${load.committed.size} transactions, ${changes} changes carried over, held back for ${longestHoldMs} ms at most, slowest transaction ${Math.round(load.slowestMs)} ms`);
-    assert.ok(compared.length === 4 && compared.every(({ isSame }) => isSame));
+    assert.ok(compared.length === 5 && compared.every(({ isSame }) => isSame));
     const left = await from.snapshot();
     assert.ok(!left.tables.some(({ name }) => name === 'storage_changes'), 'nothing is recorded any more');
     await left.close();
@@ -191,6 +192,82 @@ test('what one row gives away and another one takes is carried over, whichever o
     await move.back();
     assert.deepEqual(await names(storage.db), [{ n: 1, name: 'b' }, { n: 2, name: 'c' }, { n: 3, name: 'd' }]);
   }
+});
+
+test('rows that refer to many others of their own table come and go, whichever of them changed first', { timeout: 60_000 }, async (t) => {
+  for (const [source, target] of [['sqlite', 'postgres'], ['postgres', 'sqlite']] as const) {
+    const { storage, from, move, reopened } = await moving(t, source, target);
+    storage.accompany(move);
+    void move.begin();
+    await until(move, 'switched');
+    const chain = Array.from({ length: 350 }, (_, n) => ({ id: `b${1_000 - n}`, parent: n === 0 ? null : `b${1_001 - n}` }));
+    let sent = 0;
+    const change = from.transaction.bind(from);
+    from.transaction = (...args) => change(...args).finally(() => sent++);
+    const followed = async (leaves: number) => {
+      const ask = () => from.db.selectFrom('branches').select('id').where('parent', 'is not', null).execute();
+      for (const end = Date.now() + 20_000; (await ask()).length !== leaves; await pause(10)) assert.ok(Date.now() < end, 'the old side does not follow');
+      return sent;
+    };
+    await storage.transaction(async ({ db }) => {
+      await db.insertInto('branches').values(chain).execute();
+      await db.updateTable('branches').set({ parent: null }).where('id', '=', chain[0]!.id).execute();
+    });
+    await followed(349);
+    await storage.transaction(async ({ db }) => {
+      for (const { id } of [...chain].reverse()) await db.deleteFrom('branches').where('id', '=', id).execute();
+    });
+    assert.ok((await followed(0)) < 20, `${sent} transactions`);
+    await storage.transaction(async ({ db }) => {
+      await db.insertInto('branches').values([...chain].reverse().map(({ id }) => ({ id, parent: null }))).execute();
+      for (const { id, parent } of chain) await db.updateTable('branches').set({ parent }).where('id', '=', id).execute();
+    });
+    assert.ok((await followed(349)) < 2_000, `${sent} transactions`);
+    await move.back();
+    const { to } = reopened();
+    await to.start();
+    assert.ok((await compareContents(from, to, () => {})).every(({ isSame }) => isSame));
+  }
+});
+
+test('an old storage is let go even where the new one cannot be told to record no more', { timeout: 60_000 }, async (t) => {
+  const { storage, from, to, move, noted } = await moving(t, 'sqlite', 'postgres');
+  storage.accompany(move);
+  void move.begin();
+  await until(move, 'switched');
+  to.contents.stopRecording = async () => {
+    throw new Error('the network failed, for a test');
+  };
+  await move.finish();
+  assert.deepEqual([noted, move.progress.state], [['begin', 'switched', 'finish'], 'finished']);
+  await rejectsWith('unavailable', from.transaction(async () => {}), 'stopped');
+  await storage.transaction((tx) => tx.db.insertInto('keyless').values({ body: 'goes on' }).execute());
+});
+
+test('a new storage with tables of somebody else is refused before anything is noted or made there', { timeout: 60_000 }, async (t) => {
+  const { storage, to, move, noted, reopened } = await moving(t, 'sqlite', 'postgres');
+  await to.start();
+  await to.transaction((tx) => tx.db.schema.createTable('invoices').addColumn('id', 'text').execute());
+  storage.accompany(move);
+  assert.equal(await move.begin(), false);
+  assert.match(move.progress.problem!, /holds something already/);
+  assert.deepEqual(noted, []);
+  const again = reopened().to;
+  await again.start();
+  const left = await again.snapshot();
+  assert.deepEqual(left.tables.map(({ name }) => name), ['invoices']);
+  await left.close();
+});
+
+test('of more transactions than may wait while they are held back the last is refused, and the others are done', { timeout: 60_000 }, async (t) => {
+  const { storage } = await moving(t, 'sqlite', 'sqlite');
+  const released = Promise.withResolvers<void>();
+  const held = storage.hold(() => released.promise.then(() => storage.side));
+  const done = Array.from({ length: 10_000 }, () => storage.transaction(async () => 1));
+  await rejectsWith('exhausted', storage.transaction(async () => 1), 'transactions_waiting');
+  released.resolve();
+  await held;
+  assert.equal((await Promise.all(done)).length, 10_000);
 });
 
 test('a row that differs on the new side stops the move, and work goes on with the old one', { timeout: 60_000 }, async (t) => {
