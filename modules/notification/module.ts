@@ -37,7 +37,7 @@ export const notificationModule = defineModule({
     { message: erasePerson, concurrency: 1, effect: ErasureHandler },
   ],
   hears: [templatePublished],
-  retention: [{ name: 'deliveries', table: 'deliveries', key: ['workspace', 'created_at', 'id'], time: 'updated_at', only: { column: 'state', values: AT_REST } }],
+  retention: [{ name: 'deliveries', table: 'deliveries', key: ['workspace', 'created_at', 'id'], time: 'updated_at', only: { column: 'state', values: AT_REST }, remembers: sendRequested }],
   publishes: [sendRequested, erasePerson, deliveryUpdated, unsubscribed],
   settings: NotificationSettings,
   parts: [DeliveryLog, DeliveryQueries, Preparation, Recipients, Suppressions, OutboxReader, Templates, TemplateNews, TemplateUses, TestMails],

@@ -178,7 +178,7 @@ function place(definition: ModuleDefinition, options: CompositionOptions, stub: 
     relay,
     backlog,
     pruner: new InboxPruner(storage, clock, log, keptDays['inbox'] ?? undefined),
-    retention: new Retention({ module: definition.name, tables: definition.retention ?? [], keptDays, storage, clock, log, metrics }),
+    retention: new Retention({ module: definition.name, tables: definition.retention ?? [], keptDays, storage, bus, clock, log, metrics }),
     lifecycles: definition.lifecycles.map((part) => container.get<Lifecycle>(part as never)),
     subscribers: definition.subscriptions.map((s) => new Subscriber(context, s, container.get(('transactional' in s ? s.transactional : s.effect) as never))),
   };

@@ -70,6 +70,8 @@ export interface AgingTable {
   readonly oldestFirst?: true;
   /** Rows with other values stay, however old. */
   readonly only?: { readonly column: string; readonly values: readonly string[] };
+  /** By whose rows the module knows that it has handled a message of this job: they stay while one that is as old waits. */
+  readonly remembers?: MessageDefinition<any>;
 }
 
 /** What a module needs and offers. Only src/app reads it. */

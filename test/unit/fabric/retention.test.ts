@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
+import { sendRequested } from '../../../modules/notification/contract.ts';
 import { notificationModule } from '../../../modules/notification/module.ts';
 import { portalModule } from '../../../modules/portal/module.ts';
 import { triggerModule } from '../../../modules/trigger/module.ts';
 import type { ModuleDefinition } from '../../../src/kernel/module.ts';
+import type { Bus } from '../../../src/ports/bus.ts';
 import { statement, type Storage } from '../../../src/ports/storage.ts';
 import { InboxPruner } from '../../../src/fabric/inbox.ts';
 import { type KeptDays, Retention } from '../../../src/fabric/retention.ts';
 import { fabricMigrations } from '../../../src/fabric/tables.ts';
-import { noMetrics, silentLog } from '../../support/context.ts';
+import { createBus, messageTo, queueOf } from '../../support/buses.ts';
+import { noMetrics, silentLog, testContext } from '../../support/context.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { longestTurn } from '../../support/longest-turn.ts';
 import { onEachStorage, type StorageUnderTest } from '../../support/storages.ts';
@@ -37,11 +40,24 @@ async function armed(clock: FakeClock): Promise<void> {
   while (clock.pending === 0) await new Promise((resolve) => setImmediate(resolve));
 }
 
-function rig(t: TestContext, module: ModuleDefinition, storage: Storage<any>, keptDays: KeptDays) {
+/** A bus that knows the queue of those who are asked to send. */
+async function sends(t: TestContext, clock: FakeClock): Promise<Bus> {
+  const place = testContext({ clock });
+  const bus = createBus('embedded', place);
+  t.after(async () => {
+    await bus.stop(1_000);
+    place.remove();
+  });
+  await bus.start();
+  await bus.declare(queueOf(sendRequested.name));
+  return bus;
+}
+
+function rig(t: TestContext, module: ModuleDefinition, storage: Storage<any>, keptDays: KeptDays, bus: Bus = createBus('embedded', testContext())) {
   const clock = new FakeClock(NOW);
   let removed = 0;
   const metrics = { ...noMetrics, counter: () => ({ add: (rows: number) => (removed += rows) }) };
-  const retention = new Retention({ module: module.name, tables: module.retention!, keptDays, storage, clock, log: silentLog, metrics });
+  const retention = new Retention({ module: module.name, tables: module.retention!, keptDays, storage, bus, clock, log: silentLog, metrics });
   t.after(() => retention.stop(1_000));
   return {
     clock,
@@ -78,7 +94,7 @@ onEachStorage('retention', (under) => {
     const old = NOW - 31 * DAY_MS;
     const rows = [...['sent', 'failed', 'suppressed', 'uncertain', 'pending', 'sending'].map((state, n) => delivery(n, { state, updated_at: old })), ...Array.from({ length: 900 }, (_, n) => delivery(n + 10, n % 2 === 0 ? { updated_at: old } : {}))];
     await fill(storage, 'deliveries', rows);
-    const one = rig(t, notificationModule, storage, { deliveries: 30 });
+    const one = rig(t, notificationModule, storage, { deliveries: 30 }, await sends(t, new FakeClock(NOW)));
     await one.retention.start();
     await one.round();
     const left = await storage.db.selectFrom('deliveries').select(['state', 'updated_at']).execute();
@@ -89,6 +105,23 @@ onEachStorage('retention', (under) => {
     await one.clock.advance(31 * DAY_MS);
     await one.round();
     assert.equal((await storage.db.selectFrom('deliveries').select('id').execute()).length, 2);
+  });
+
+  test('a delivery stays, however old, while a message waits that may ask for it again, as in a copy whose sending is held', async (t) => {
+    const storage = await opened(under, t, notificationModule);
+    const time = new FakeClock(NOW);
+    const bus = await sends(t, time);
+    await bus.publish([messageTo(sendRequested.name, { id: 'd1', time: NOW })]);
+    await fill(storage, 'deliveries', [delivery(0, { updated_at: NOW - 2 * DAY_MS }), delivery(1, {})]);
+    const { clock, retention, round } = rig(t, notificationModule, storage, { deliveries: 7 }, bus);
+    const left = async () => (await storage.db.selectFrom('deliveries').select('id').execute()).map(({ id }) => id);
+    await retention.start();
+    for (const own of [time, clock]) await own.advance(30 * DAY_MS);
+    await round();
+    assert.deepEqual(await left(), ['d1']);
+    await bus.purge(sendRequested.name, { dead: false, filter: {} });
+    await round();
+    assert.deepEqual(await left(), []);
   });
 
   test('entries go by the time of their event; nothing goes that is to be kept for good', async (t) => {
