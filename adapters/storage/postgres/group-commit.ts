@@ -106,7 +106,8 @@ export class GroupCommit {
       if (job === undefined) break;
       if (done.length > 0) session.mark(isUndone(done) ? NEXT_INSTEAD : NEXT).catch(() => {});
       done.push(await this.#attempt(job, session, done));
-      if (done.length === GROUP_TRANSACTIONS || performance.now() - started >= GROUP_MS) break;
+      // The time that a long one was given ends with the COMMIT.
+      if (done.length === GROUP_TRANSACTIONS || performance.now() - started >= GROUP_MS || isLong(job)) break;
     }
     await this.#commit(done, session);
   }
@@ -143,14 +144,14 @@ export class GroupCommit {
    */
   async #attempt(job: Job<Turn>, session: Session, before: readonly Done[]): Promise<Done> {
     const turn = new Turn(session, this.#options.schemaChanged);
-    if (job.timeoutMs > IDLE_IN_TRANSACTION_MS) await turn.write({ text: `SET LOCAL idle_in_transaction_session_timeout = ${job.timeoutMs + GRACE_MS}`, values: [] });
+    if (isLong(job)) session.mark(idleFor(job)).catch(() => {});
     const outcome = await this.#queue.settle(job, turn);
     if (turn.isWaiting && outcome.failure !== undefined) {
       await session.within(leftFor(before) + GRACE_MS, Promise.all(before.map((one) => one.turn.answered())));
       await this.#end(session, turn);
     }
     // One with so much time may need it for its last writes, and the next has its own deadline.
-    if (turn.isFull || job.timeoutMs > IDLE_IN_TRANSACTION_MS) await session.within(job.timeoutMs + GRACE_MS, turn.answered());
+    if (turn.isFull || isLong(job)) await session.within(job.timeoutMs + GRACE_MS, turn.answered());
     return { job, turn, outcome };
   }
 
@@ -162,6 +163,17 @@ export class GroupCommit {
     await turn.answered();
     clearTimeout(timer);
   }
+}
+
+/** One that may stand still for longer than others must. */
+function isLong({ timeoutMs }: Job<Turn>): boolean {
+  return timeoutMs > IDLE_IN_TRANSACTION_MS;
+}
+
+/** Has the server be as patient. */
+function idleFor({ timeoutMs }: Job<Turn>): Mark {
+  const statements = [`SET LOCAL idle_in_transaction_session_timeout = ${timeoutMs + GRACE_MS}`];
+  return { normally: statements, afterFailure: statements };
 }
 
 /** True when the last one is to be taken back. */

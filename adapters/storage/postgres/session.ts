@@ -69,6 +69,8 @@ interface MarkEntry {
  * like it up to the next mark; the server has skipped what is behind that, so that it is sent again.
  */
 export class Session {
+  /** Of the values of statements that are not answered yet; counted by those who send them. */
+  heldCharacters = 0;
   readonly #client: Client;
   readonly #prepared = new Prepared();
   #waiting: (Entry | MarkEntry)[] = [];

@@ -6,6 +6,8 @@ import type { Query } from './statements.ts';
 
 /** Writes that may be on their way unanswered; the next waits for all of them. */
 const MOST_UNANSWERED = 64;
+/** The same for what they hold, those of the transactions before it in the group included. */
+const MOST_CHARACTERS = 4_194_304;
 
 /** What a transaction under way may use; closed for good when it has settled. */
 export class Turn {
@@ -39,7 +41,7 @@ export class Turn {
 
   /** So much is on its way that nothing more should follow before it is answered. */
   get isFull(): boolean {
-    return this.#pending >= MOST_UNANSWERED;
+    return this.#pending >= MOST_UNANSWERED || (this.#pending > 0 && this.#session.heldCharacters >= MOST_CHARACTERS);
   }
 
   execute(query: Query): Promise<Answer> {
@@ -74,27 +76,30 @@ export class Turn {
   }
 
   #send(query: Query, done: (answer: Answer) => void, failed: (fault: Fault) => void, unreadable: (error: unknown) => void): void {
+    const characters = charactersOf(query);
     this.#pending++;
+    this.#session.heldCharacters += characters;
     this.#session.send({
       query,
       done: (answer) => {
         done(answer);
-        this.#answered();
+        this.#answered(characters);
       },
       unreadable: (error) => {
         unreadable(error);
-        this.#answered();
+        this.#answered(characters);
       },
       failed: (error) => {
         this.#failure ??= postgresFault(error, 'unsent');
         if (this.#failure.reason === SCHEMA_CHANGED) this.#schemaChanged();
         failed(this.#failure);
-        this.#answered();
+        this.#answered(characters);
       },
     });
   }
 
-  #answered(): void {
+  #answered(characters: number): void {
+    this.#session.heldCharacters -= characters;
     if (--this.#pending > 0) return;
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
@@ -107,4 +112,10 @@ export class Turn {
   answered(): Promise<void> {
     return this.#pending === 0 ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
   }
+}
+
+function charactersOf({ values }: Query): number {
+  let characters = 0;
+  for (const value of values) if (typeof value === 'string' || value instanceof Uint8Array) characters += value.length;
+  return characters;
 }

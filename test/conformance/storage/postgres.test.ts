@@ -197,6 +197,38 @@ describe('postgres', () => {
     assert.deepEqual(await Promise.all([slow, short]), [[], [{ n: 1 }]]);
   });
 
+  test('the time that a long transaction is given is not given to those behind it', async (t) => {
+    const storage = await open(t);
+    const patience = async (timeoutMs: number) =>
+      storage.transaction(async (tx) => (await sql<{ ms: string }>`select current_setting('idle_in_transaction_session_timeout') as ms`.execute(tx.db)).rows[0]!.ms, { timeoutMs });
+    assert.deepEqual(await Promise.all([patience(1_000), patience(60_000), patience(1_000)]), ['7s', '61s', '7s']);
+  });
+
+  test('writes that the server does not answer hold no more than some megabytes, of however many transactions', async (t) => {
+    const [one, other] = [await open(t), await open(t)];
+    const { promise: locked, resolve: isLocked } = Promise.withResolvers<void>();
+    const { promise: looked, resolve: hasLooked } = Promise.withResolvers<void>();
+    const waiting = other.transaction(async (tx) => {
+      await sql`select pg_advisory_xact_lock(4242)`.execute(tx.db);
+      isLocked();
+      await looked;
+    });
+    await locked;
+    const insertBehind = statement<Tables, { id: string }>()((db, p) => db.insertInto('counters').values({ id: p('id'), n: sql<number>`(select 1 from pg_advisory_xact_lock(4242))` }));
+    const note = statement<Tables, { id: string; body: string }>()((db, p) => db.insertInto('notes').values({ id: p('id'), body: p('body') }));
+    let begun = 0;
+    const writes = Array.from({ length: 40 }, (_, i) => one.transaction(async (tx) => {
+      begun++;
+      await (i === 0 ? tx.run(insertBehind, { id: 'first' }) : tx.run(note, { id: `n${i}`, body: 'x'.repeat(1_048_576) }));
+    }));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const begunUnanswered = begun;
+    hasLooked();
+    await Promise.all([waiting, ...writes]);
+    assert.ok(begunUnanswered <= 6, `${begunUnanswered} transactions of 1 MB each were under way`);
+    assert.equal(begun, 40);
+  });
+
   test('a statement whose first use failed is prepared as often as it must be', async (t) => {
     const storage = await open(t);
     const late = statement<{ later: { id: string } }, { id: string }>()((db, p) => db.insertInto('later').values({ id: p('id') }).returning('id'));
