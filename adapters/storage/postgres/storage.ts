@@ -15,6 +15,7 @@ import { kyselyOver } from './dialect.ts';
 import type { PostgresSettings } from './driver.ts';
 import { postgresFault } from './errors.ts';
 import { GroupCommit } from './group-commit.ts';
+import { Growth } from './growth.ts';
 import { migrationStatements } from './migrations.ts';
 import { Readers } from './readers.ts';
 import { scan } from './scan.ts';
@@ -38,6 +39,7 @@ export interface PostgresStorageOptions {
 interface Open {
   readonly slow: SlowStatements;
   readonly commits: GroupCommit;
+  readonly growth: Growth;
   readonly readers: Readers;
   readonly scanners: Readers;
   /** Ends the scans under way. */
@@ -137,14 +139,17 @@ export class PostgresStorage implements Storage {
       }
       const slow: SlowStatements = new SlowStatements({ ...this.#options, slowStatementMs, explain: (text) => readers.explain(text) });
       const readers = new Readers({ config: this.#config('reader'), connections, maxWaiting, slow });
+      const growth = new Growth({ db: this.db, connect: () => Session.open(this.#config('scan')) });
+      const telemetry = groupTelemetry(this.#options);
       const commits = new GroupCommit(
         { connect: () => Session.open(this.#config('writer'), slow), cancel: (processId) => this.#cancel(processId), schemaChanged: () => this.#statements.forget(), lock, maxWaiting, answerTimeoutMs },
-        groupTelemetry(this.#options),
+        { ...telemetry, committed: (transactions, seconds) => (telemetry.committed(transactions, seconds), growth.committed()) },
       );
       await commits.open();
       this.#open = {
         slow,
         commits,
+        growth,
         readers,
         scanners: new Readers({ config: this.#config('scan'), connections: scans, maxWaiting }),
         scans: new AbortController(),
@@ -176,7 +181,7 @@ export class PostgresStorage implements Storage {
     open.scans.abort(new Fault('unavailable', 'The storage is stopping.', { reason: 'stopped' }));
     this.#open = undefined;
     const leftMs = Math.max(0, end - performance.now());
-    await Promise.all([open.readers.close(leftMs), open.scanners.close(leftMs)]);
+    await Promise.all([open.growth.stop(leftMs), open.readers.close(leftMs), open.scanners.close(leftMs)]);
     await open.slow.told();
   }
 }

@@ -1,5 +1,5 @@
 import type { Log } from '../../../src/kernel/telemetry.ts';
-import { atMost } from './at-most.ts';
+import { atMost } from '../shared/at-most.ts';
 import type { Connection } from './connection.ts';
 import type { WalState } from './side-protocol.ts';
 import { sideThread } from './side-thread.ts';

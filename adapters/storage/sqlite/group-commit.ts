@@ -1,6 +1,6 @@
 import { Fault, type FaultOptions } from '../../../src/kernel/fault.ts';
 import { type Job, type Outcome, TransactionQueue } from '../shared/transaction-queue.ts';
-import { atMost } from './at-most.ts';
+import { atMost } from '../shared/at-most.ts';
 import type { Connection } from './connection.ts';
 import { sqliteFault } from './errors.ts';
 import { Slice } from './slice.ts';

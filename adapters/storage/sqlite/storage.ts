@@ -9,7 +9,7 @@ import { groupTelemetry } from '../shared/group-telemetry.ts';
 import { batchRowsOf, MIGRATION_TIMEOUT_MS, timeoutOf } from '../shared/limits.ts';
 import { migrate } from '../shared/migrations.ts';
 import { SlowStatements } from '../shared/slow-statements.ts';
-import { atMost } from './at-most.ts';
+import { atMost } from '../shared/at-most.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Connection } from './connection.ts';
 import { SqliteContents } from './contents.ts';

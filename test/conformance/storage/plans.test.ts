@@ -18,7 +18,7 @@ import { fillTables, type Planned, postgresPlans, recordStatements, sqlitePlans 
 import { person, TriggerRig } from '../../support/trigger-rig.ts';
 
 /** What a database keeps of itself, the few who work with an installation, and a lease or two. */
-const SMALL = '(?:sqlite_master|sqlite_schema|migrations|pg_constraint|users|fabric_refused|fabric_leases)';
+const SMALL = '(?:sqlite_master|sqlite_schema|migrations|pg_class|pg_constraint|users|fabric_refused|fabric_leases)';
 const READS_ALL = new RegExp(`Seq Scan on (?!${SMALL}\\b)\\w+|SCAN (?!${SMALL}\\b)\\w+`);
 /** What is left to do where an index does not lead to the page that is asked for. */
 const SORTS = /TEMP B-TREE FOR ORDER BY|Sort Key/;

@@ -109,6 +109,22 @@ describe('postgres', () => {
     await storage.transaction((tx) => tx.run(insert, { id: 'after', n: 1 }));
   });
 
+  test('what was planned for an empty table is planned again as the table grows, and not for less', async (t) => {
+    const storage = await open(t);
+    const fill = (first: number, rows: number): Promise<unknown> =>
+      storage.transaction((tx) => Promise.all(Array.from({ length: rows }, (_, i) => tx.run(insert, { id: `n${first + i}`, n: 1 }))));
+    const counted = async (): Promise<number> => (await sql<{ rows: number }>`select reltuples::bigint as rows from pg_class where oid = 'counters'::regclass`.execute(storage.db)).rows[0]!.rows;
+    assert.equal(await counted(), -1, 'the server has never counted the table');
+    await fill(0, 100);
+    for (let extra = 100; (await counted()) < 100; extra++) {
+      assert.ok(extra < 1_000, 'the server is not told to count a table that has grown');
+      await fill(extra, 1);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    const [{ times }] = (await sql<{ times: number }>`select analyze_count as times from pg_stat_user_tables where relid = 'counters'::regclass`.execute(storage.db)).rows as [{ times: number }];
+    assert.equal(times, 1, 'a table of twice the size is counted once');
+  });
+
   test('a read that takes too long is a deadline', async (t) => {
     const storage = await open(t, { answerTimeoutMs: 100 });
     await rejectsWith('deadline', sql`select pg_sleep(30)`.execute(storage.db), 'statement_timeout');
