@@ -6,6 +6,7 @@ import { exportsMigration } from './exports/migration.ts';
 import { idempotencyMigration } from './http/migration.ts';
 import { ingestMigration } from './ingest/migration.ts';
 import { peopleByStayingMigration, peopleMigration } from './people/migration.ts';
+import { segmentsMigration } from './segments/migration.ts';
 import { templatesMigration } from './templates/migration.ts';
 
 /** Portal's schema, in the order of its making. */
@@ -24,4 +25,5 @@ export const portalMigrations: readonly Migration[] = [
   operatorsMigration,
   loginFailuresMigration,
   exportsMigration,
+  segmentsMigration,
 ];

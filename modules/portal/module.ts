@@ -29,6 +29,7 @@ import { ExportRoutes } from './http/routes/export-routes.ts';
 import { PeopleRoutes } from './http/routes/people-routes.ts';
 import { QueueRoutes } from './http/routes/queue-routes.ts';
 import { Routes } from './http/routes/routes.ts';
+import { SegmentRoutes } from './http/routes/segment-routes.ts';
 import { SessionRoutes } from './http/routes/session-routes.ts';
 import { SystemRoutes } from './http/routes/system-routes.ts';
 import { TemplateRoutes } from './http/routes/template-routes.ts';
@@ -50,13 +51,16 @@ import { IdentityHashes } from './people/identity-hashes.ts';
 import { People } from './people/people.ts';
 import { Recipients } from './people/recipients.ts';
 import { UnsubscribedHandler } from './people/unsubscribed-handler.ts';
+import { LiveSegments } from './segments/live-segments.ts';
+import { Segments } from './segments/segments.ts';
+import { settleSegment, SettleSegmentHandler } from './segments/settle-handler.ts';
 import { PortalSettings } from './settings.ts';
 import { Templates } from './templates/templates.ts';
 
 const access = [ApiKeys, DemoKey, Logins, Passwords, Sessions, Setup, Users, Workspaces, Audit];
-const people = [IdentityHashes, People, Recipients, Timeline, IngestProblems, IngestSurface];
+const people = [IdentityHashes, LiveSegments, People, Recipients, Segments, Timeline, IngestProblems, IngestSurface];
 const exports = [Exports, ExportCommand];
-const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, ExportRoutes, PeopleRoutes, QueueRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
+const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, ExportRoutes, PeopleRoutes, QueueRoutes, SegmentRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
 const web = [Api, Idempotency, KoaApp, Principals, Writes, PublicPages, StaffPages, Visitors];
 
 /** System of record and face: people, events, templates, access, and everything that is shown over HTTP. */
@@ -69,6 +73,7 @@ export const portalModule = defineModule({
   subscriptions: [
     { message: ingestBatch, concurrency: 32, transactional: IngestBatchHandler },
     { message: erasePerson, concurrency: 1, transactional: ErasureHandler },
+    { message: settleSegment, concurrency: 1, transactional: SettleSegmentHandler },
     { message: unsubscribed, concurrency: 8, transactional: UnsubscribedHandler },
     { message: exportRequested, concurrency: 1, effect: ExportHandler },
   ],
@@ -77,7 +82,7 @@ export const portalModule = defineModule({
     { name: 'events', table: 'events', key: ['id'], time: 'received_at', oldestFirst: true },
     { name: 'audit', table: 'audit_entries', key: ['id'], time: 'time', oldestFirst: true },
   ],
-  publishes: [exportRequested, ingestBatch, erasePerson, eventRecorded, personChanged, templatePublished],
+  publishes: [exportRequested, ingestBatch, erasePerson, eventRecorded, personChanged, settleSegment, templatePublished],
   settings: PortalSettings,
   parts: [...access, ...people, ...exports, Templates, Live, ...routes, ...web],
   lifecycles: [Forgetting, ExportExpiry, Live],

@@ -24,6 +24,8 @@ export interface Tables {
   seen_messages: SeenMessageRow;
   ingest_problems: IngestProblemRow;
   exports: ExportRow;
+  segments: SegmentRow;
+  segment_members: SegmentMemberRow;
 }
 
 export interface WorkspaceRow {
@@ -239,4 +241,30 @@ export interface ExportRow {
   created_by: string;
   /** When the file, and the row, may go. */
   expires_at: number;
+}
+
+export interface SegmentRow {
+  workspace_id: string;
+  id: string;
+  name: string;
+  /** Rises by one with each change of name or condition. */
+  version: number;
+  /** Another one with each change of the condition. */
+  condition_id: string;
+  condition_json: string;
+  /** How many belong to it. */
+  people: number;
+  /** While everybody is looked at: the last person who has been. Null when all have. */
+  filled_to: string | null;
+  /** How many have been. */
+  looked_at: number;
+  created_at: number;
+  updated_at: number;
+}
+
+/** Who belongs to a segment; nobody who is gone. */
+export interface SegmentMemberRow {
+  workspace_id: string;
+  segment_id: string;
+  person_id: string;
 }

@@ -154,14 +154,16 @@ test('the commands of the guide to storages work as they stand: moved, found to 
   }
 });
 
-test('the commands of the guide to exports work as they stand', async () => {
+test('the commands of the guides to segments and exports work as they stand', async () => {
   const server = await Multilith.start();
   const folder = mkdtempSync(join(scratch, 'exports-'));
   try {
     const workspace = await TestWorkspace.create(server);
-    await workspace.send([{ type: 'identify', userId: 'cust-1', traits: { email: 'ana@example.com' } }, { type: 'track', userId: 'cust-1', event: 'Quote Requested' }]);
+    await workspace.send([{ type: 'identify', userId: 'cust-1', traits: { email: 'ana@example.com', address: { city: 'Ghent' } } }, { type: 'track', userId: 'cust-1', event: 'Quote Requested' }]);
     await workspace.until('/api/v1/events', ({ items }) => items.length === 1);
     const env = { MULTILITH_DATA: server.dataDir, BASE: server.url, KEY: workspace.key };
+    const segments = await run('bash', ['-euo', 'pipefail', '-c', blocksOf(page('docs/segments.md'), 'sh').join('\n')], folder, env);
+    assert.deepEqual([segments.code, segments.out], [0, "1\n[ 'cust-1' ]\n2\n{}"], segments.error);
     const { code, out, error } = await run('bash', ['-euo', 'pipefail', '-c', `${NPM}\n${blocksOf(page('docs/exports.md'), 'sh').join('\n')}`], folder, env);
     assert.equal(code, 0, `${out}\n${error}`);
     const [people, again, events] = ['people.csv', 'people-too.csv', 'events.ndjson'].map((name) => readFileSync(join(folder, name), 'utf8'));
@@ -212,7 +214,7 @@ test('the module and the adapter of the guide compile where they say they lie', 
 });
 
 test('links to other pages lead somewhere', () => {
-  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')], ['docs/moving-the-bus.md', join(root, 'docs')], ['docs/backup.md', join(root, 'docs')], ['docs/workers.md', join(root, 'docs')], ['docs/storage.md', join(root, 'docs')]] as const) {
+  for (const [name, folder] of [['README.md', root], ['docs/operating.md', join(root, 'docs')], ['docs/extending.md', join(root, 'docs')], ['docs/queues.md', join(root, 'docs')], ['docs/moving-the-bus.md', join(root, 'docs')], ['docs/backup.md', join(root, 'docs')], ['docs/workers.md', join(root, 'docs')], ['docs/storage.md', join(root, 'docs')], ['docs/segments.md', join(root, 'docs')]] as const) {
     for (const [, target] of page(name).matchAll(/\]\((?!https?:)([^)#]+)\)/g)) assert.ok(existsSync(join(folder, target!)), `${name} → ${target}`);
   }
 });

@@ -7,6 +7,9 @@ import { IdentityHashes } from '../../modules/portal/people/identity-hashes.ts';
 import { People, type PersonRecord } from '../../modules/portal/people/people.ts';
 import { personByIdentity } from '../../modules/portal/people/people-rows.ts';
 import { Recipients } from '../../modules/portal/people/recipients.ts';
+import { LiveSegments } from '../../modules/portal/segments/live-segments.ts';
+import { Segments } from '../../modules/portal/segments/segments.ts';
+import { settleSegment, SettleSegmentHandler } from '../../modules/portal/segments/settle-handler.ts';
 import { UnsubscribedHandler } from '../../modules/portal/people/unsubscribed-handler.ts';
 import { Call, newTrace } from '../../src/kernel/call.ts';
 import { newId } from '../../src/kernel/ids.ts';
@@ -23,11 +26,14 @@ export async function openPeople(clock: FakeClock) {
   const { store } = portal;
   const hashes = new IdentityHashes({ publicUrl: 'http://127.0.0.1', secret: new Uint8Array(32).fill(7) });
   const problems = new IngestProblems(store, clock);
-  const batches = new IngestBatchHandler(clock, silentLog, noMetrics, hashes, problems);
+  const live = new LiveSegments();
+  const batches = new IngestBatchHandler(clock, silentLog, noMetrics, hashes, live, problems);
   const erasures = new ErasureHandler(hashes);
-  const unsubscriptions = new UnsubscribedHandler(clock, hashes);
+  const unsubscriptions = new UnsubscribedHandler(clock, hashes, live);
+  const settling = new SettleSegmentHandler(live);
   const received = <P>(payload: P, workspace: string): Received<P> => ({ id: newId(), name: 'test', workspace, payload, time: clock.now(), trace: newTrace(), attempt: 1, last: false });
-  const people = new People(store, clock, hashes);
+  const people = new People(store, clock, hashes, live);
+  let settled = 0;
   const call = (workspace = WORKSPACE, idempotencyKey?: string) =>
     new Call({ workspace, actor: { kind: 'api_key', id: 'k1' }, deadline: clock.now() + 10_000, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) });
   return {
@@ -35,6 +41,7 @@ export async function openPeople(clock: FakeClock) {
     problems,
     people,
     recipients: new Recipients(store),
+    segments: new Segments(store, clock),
     timeline: new Timeline(store),
     call,
     /** Whom the sender's own id stands for. */
@@ -61,6 +68,15 @@ export async function openPeople(clock: FakeClock) {
         await store.transaction((tx) => erasures.handle(received(next, WORKSPACE), tx));
         done++;
       }
+    },
+    /** Does the next piece of what is to be found out about segments, if there is any. Answers whether there was. */
+    async settle(): Promise<boolean> {
+      const jobs = (await portal.published(settleSegment.name)) as { segmentId: string; conditionId: string }[];
+      const next = jobs[settled];
+      if (next === undefined) return false;
+      await store.transaction((tx) => settling.handle(received(next, WORKSPACE), tx));
+      settled++;
+      return true;
     },
   };
 }

@@ -1,6 +1,7 @@
 import { portalMigrations } from '../../modules/portal/migrations.ts';
 import { eventRecorded, personChanged, templatePublished } from '../../modules/portal/contract.ts';
 import { erasePerson } from '../../modules/portal/people/erasure.ts';
+import { settleSegment } from '../../modules/portal/segments/settle-handler.ts';
 import type { Tables } from '../../modules/portal/tables.ts';
 import { OutboxStore } from '../../src/fabric/outbox.ts';
 import { type FabricTables, fabricMigrations } from '../../src/fabric/tables.ts';
@@ -22,7 +23,7 @@ export async function openPortalStore(clock: Clock, dataDir?: string): Promise<P
   const storage: Storage<Tables> = moduleStorage(context, 'portal');
   await storage.start();
   await storage.migrate([...fabricMigrations, ...portalMigrations]);
-  const publishes = new Set([eventRecorded, personChanged, templatePublished, erasePerson].map((message) => message.name));
+  const publishes = new Set([eventRecorded, personChanged, templatePublished, erasePerson, settleSegment].map((message) => message.name));
   return {
     store: new OutboxStore(storage, { module: 'portal', publishes, strict: true, clock }, () => {}),
     async published(name) {

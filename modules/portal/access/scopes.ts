@@ -4,7 +4,7 @@ import { z } from 'zod';
  * What an API key may do; none includes another, so that a key holds exactly what it was given.
  * - `ingest`: post events (the write key of Segment's SDKs).
  * - `read`: read everything of the workspace but keys and the audit log; in the queues, its own messages.
- * - `write`: change people, templates, automations and suppressions, and send tests.
+ * - `write`: change people, segments, templates, automations and suppressions, and send tests.
  * - `admin`: API keys, the audit log, the workspace itself; pause, requeue and purge its messages in the queues.
  */
 export const Scope = z.enum(['ingest', 'read', 'write', 'admin']);

@@ -3,12 +3,13 @@ import { AnyJson } from '../../../src/kernel/json-schema.ts';
 import { Delivery } from '../../notification/contract.ts';
 import { Automation, AutomationRule, Condition } from '../../trigger/contract.ts';
 import { Person, TemplateContent } from '../contract.ts';
+import { SegmentCondition } from '../segments/segments.ts';
 import { type AnyRoute, isIdempotent } from './route.ts';
 
 type JsonObject = Record<string, unknown>;
 
 /** Schemas that keep a name of their own in the document. */
-const NAMED: Readonly<Record<string, z.ZodType>> = { Json: AnyJson, Person, TemplateContent, Delivery, Automation, AutomationRule, Condition };
+const NAMED: Readonly<Record<string, z.ZodType>> = { Json: AnyJson, Person, TemplateContent, Delivery, Automation, AutomationRule, Condition, SegmentCondition };
 
 const Problem = z
   .object({

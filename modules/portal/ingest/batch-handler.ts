@@ -5,6 +5,7 @@ import type { TransactionalHandler } from '../../../src/kernel/module.ts';
 import { type Counter, Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import type { Transaction } from '../../../src/ports/storage.ts';
 import { IdentityHashes } from '../people/identity-hashes.ts';
+import { LiveSegments } from '../segments/live-segments.ts';
 import type { Tables } from '../tables.ts';
 import { BatchRun, type Problem } from './batch-run.ts';
 import { IngestProblems } from './ingest-problems.ts';
@@ -20,6 +21,7 @@ export class IngestBatchHandler implements TransactionalHandler<IngestBatch, Tra
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #hashes: IdentityHashes;
+  readonly #segments: LiveSegments;
   readonly #problems: IngestProblems;
   readonly #items: Counter;
 
@@ -28,18 +30,20 @@ export class IngestBatchHandler implements TransactionalHandler<IngestBatch, Tra
     @inject(Log) log: Log,
     @inject(Metrics) metrics: Metrics,
     @inject(IdentityHashes) hashes: IdentityHashes,
+    @inject(LiveSegments) segments: LiveSegments,
     @inject(IngestProblems) problems: IngestProblems,
   ) {
     this.#clock = clock;
     this.#log = log;
     this.#hashes = hashes;
+    this.#segments = segments;
     this.#problems = problems;
     this.#items = metrics.counter('ingest_items_handled_total', 'Accepted items, by what became of them.', ['outcome']);
   }
 
   async handle({ workspace, payload, trace }: Received<IngestBatch>, tx: Transaction<Tables>): Promise<void> {
     const { receivedAt, type, batch, refused } = payload;
-    const run = new BatchRun(tx, { workspace: workspace!, receivedAt, now: this.#clock.now(), trace, hashes: this.#hashes });
+    const run = new BatchRun(tx, { workspace: workspace!, receivedAt, now: this.#clock.now(), trace, hashes: this.#hashes, segments: this.#segments });
     const problems: Problem[] = refused.map(({ messageId, type: of, reason }) => ({ messageId, type: of, reason, detail: '' }));
     const items: WireItem[] = [];
     for (const raw of batch.batch) {

@@ -11,6 +11,7 @@ import { alias, nameOf, TooManyMerged, whoIs, whoIsTogether } from '../people/na
 import { type PersonState, stampOf, toPerson } from '../people/person-state.ts';
 import { withTraits } from '../people/traits.ts';
 import { Erased, type Identity, WorkingSet } from '../people/working-set.ts';
+import type { LiveSegments } from '../segments/live-segments.ts';
 import type { Tables } from '../tables.ts';
 import { groupById, putGroup, seeMessage } from './ingest-rows.ts';
 import type { AliasItem, EventItem, GroupItem, IdentifyItem, WireItem } from './wire-item.ts';
@@ -31,6 +32,7 @@ export interface BatchContext {
   readonly now: EpochMs;
   readonly trace: Trace;
   readonly hashes: IdentityHashes;
+  readonly segments: LiveSegments;
 }
 
 /** A database within the process answers them all in one turn of the event loop. */

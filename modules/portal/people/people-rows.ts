@@ -29,7 +29,7 @@ const COLUMNS = [
   'id', 'workspace_id', 'version', 'user_id', 'email', 'email_key', 'attributes_json', 'stamps_json', 'time_zone',
   'consent_email', 'consent_by', 'consent_at', 'gone', 'merged_into', 'created_at', 'updated_at',
 ] as const satisfies readonly (keyof PersonRow)[];
-const CHANGING = COLUMNS.filter((column) => column !== 'id' && column !== 'workspace_id' && column !== 'created_at');
+const CHANGING = COLUMNS.filter((column) => column !== 'id' && column !== 'workspace_id');
 
 export const insertPerson = statement<Tables, PersonRow>()((db, p) => db.insertInto('people').values(placeholders(p, COLUMNS)));
 

@@ -6,6 +6,8 @@ import { idFrom } from '../../../src/kernel/ids.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
 import type { Attributes, ConsentState, Person } from '../contract.ts';
 import { readInPieces } from '../pieces.ts';
+import { LiveSegments } from '../segments/live-segments.ts';
+import { findSegment } from '../segments/segment-rows.ts';
 import type { PersonRow, Tables } from '../tables.ts';
 import { erasePerson } from './erasure.ts';
 import { IdentityHashes } from './identity-hashes.ts';
@@ -37,6 +39,8 @@ export interface PeopleFilter {
   readonly email?: string | undefined;
   /** The beginning of the sender's own id. */
   readonly userId?: string | undefined;
+  /** The id of a segment. */
+  readonly segment?: string | undefined;
 }
 
 /** Sorts after every text that begins with what stands before it. */
@@ -48,11 +52,13 @@ export class People {
   readonly #store: Store<Tables>;
   readonly #clock: Clock;
   readonly #hashes: IdentityHashes;
+  readonly #segments: LiveSegments;
 
-  constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock, @inject(IdentityHashes) hashes: IdentityHashes) {
+  constructor(@inject(Store) store: Store<Tables>, @inject(Clock) clock: Clock, @inject(IdentityHashes) hashes: IdentityHashes, @inject(LiveSegments) segments: LiveSegments) {
     this.#store = store;
     this.#clock = clock;
     this.#hashes = hashes;
+    this.#segments = segments;
   }
 
   /**
@@ -106,6 +112,7 @@ export class People {
     await this.#store.transaction(async (tx) => {
       const people = this.#workingSet(tx, call);
       const person = await people.remove(found(await people.byId(personId)));
+      await people.flush();
       await tx.publish(erasePerson, { personId: person.id, erasedAt: person.updatedAt }, { workspace, trace: call.trace });
     });
   }
@@ -121,14 +128,16 @@ export class People {
 
   /**
    * Without those who are gone: newest first, or in the order of what is looked for, so that each page costs the same
-   * however many match. `before` is `cursorOf` the last one seen. Fault `invalid`/`filters_exclusive` for two filters.
+   * however many match. `before` is `cursorOf` the last one seen. Faults: `invalid`/`filters_exclusive` for two filters,
+   * `not_found`/`segment_not_found`.
    */
   async list(page: { readonly before?: string | undefined; readonly limit: number } & PeopleFilter, call: Call): Promise<PersonRecord[]> {
     const workspace = call.requireWorkspace();
     const filter = filterOf(page);
+    if (page.segment !== undefined) await findSegment(this.#store, workspace, page.segment);
     return readInPieces<PersonRecord>(page.limit, async (limit, last) => {
       const before = last === undefined ? page.before : this.cursorOf(last, page);
-      const rows = await (filter === null ? this.#newest(workspace, before, limit) : this.#beginning(workspace, filter, before, limit));
+      const rows = await (filter === null ? this.#newest(workspace, page.segment, before, limit) : this.#beginning(workspace, filter, before, limit));
       return rows.map((row) => toRecord(toState(row)));
     });
   }
@@ -139,9 +148,24 @@ export class People {
     return filter.userId === undefined ? last.personId : JSON.stringify([last.userId, last.personId]);
   }
 
-  #newest(workspace: string, before: string | undefined, limit: number): Promise<PersonRow[]> {
+  #newest(workspace: string, segment: string | undefined, before: string | undefined, limit: number): Promise<PersonRow[]> {
+    if (segment !== undefined) return this.#newestOf(workspace, segment, before, limit);
     const query = this.#store.db.selectFrom('people').selectAll().where('workspace_id', '=', workspace).where('gone', '=', 0).orderBy('id', 'desc').limit(limit);
     return (before === undefined ? query : query.where('id', '<', before)).execute();
+  }
+
+  /** The page is found by the members alone; put in order here, so that no database looks for another way to it. */
+  async #newestOf(workspace: string, segment: string, before: string | undefined, limit: number): Promise<PersonRow[]> {
+    const rows = await this.#store.db
+      .selectFrom('people')
+      .selectAll()
+      .where('workspace_id', '=', workspace)
+      .where('id', 'in', (eb) => {
+        const members = eb.selectFrom('segment_members').select('person_id').where('workspace_id', '=', workspace).where('segment_id', '=', segment).orderBy('person_id', 'desc').limit(limit);
+        return before === undefined ? members : members.where('person_id', '<', before);
+      })
+      .execute();
+    return rows.sort((a, b) => (a.id < b.id ? 1 : -1));
   }
 
   #beginning(workspace: string, { column, text }: Beginning, before: string | undefined, limit: number): Promise<PersonRow[]> {
@@ -170,7 +194,7 @@ export class People {
   }
 
   #workingSet(tx: Transaction<Tables>, call: Call): WorkingSet {
-    return new WorkingSet(tx, { workspace: call.requireWorkspace(), now: this.#clock.now(), hashes: this.#hashes, trace: call.trace });
+    return new WorkingSet(tx, { workspace: call.requireWorkspace(), now: this.#clock.now(), hashes: this.#hashes, segments: this.#segments, trace: call.trace });
   }
 
   /** Staff know best and later than whatever was sent: their changes stand until something newer is said. */
@@ -193,8 +217,8 @@ interface Beginning {
   readonly text: string;
 }
 
-function filterOf({ email, userId }: PeopleFilter): Beginning | null {
-  if (email !== undefined && userId !== undefined) throw new Fault('invalid', 'Look for an e-mail address or for a userId, not for both.', { reason: 'filters_exclusive' });
+function filterOf({ email, userId, segment }: PeopleFilter): Beginning | null {
+  if ([email, userId, segment].filter((one) => one !== undefined).length > 1) throw new Fault('invalid', 'Look for an e-mail address, for a userId or in a segment: for one of them.', { reason: 'filters_exclusive' });
   if (email !== undefined) return { column: 'email_key', text: emailKey(email) };
   return userId === undefined ? null : { column: 'user_id', text: userId };
 }

@@ -3,6 +3,7 @@ import { Clock } from '../../../src/kernel/clock.ts';
 import type { Received } from '../../../src/kernel/message.ts';
 import type { TransactionalHandler } from '../../../src/kernel/module.ts';
 import type { Transaction } from '../../../src/ports/storage.ts';
+import { LiveSegments } from '../segments/live-segments.ts';
 import type { Tables } from '../tables.ts';
 import { IdentityHashes } from './identity-hashes.ts';
 import { WorkingSet } from './working-set.ts';
@@ -18,14 +19,16 @@ interface Unsubscribed {
 export class UnsubscribedHandler implements TransactionalHandler<Unsubscribed, Transaction<Tables>> {
   readonly #clock: Clock;
   readonly #hashes: IdentityHashes;
+  readonly #segments: LiveSegments;
 
-  constructor(@inject(Clock) clock: Clock, @inject(IdentityHashes) hashes: IdentityHashes) {
+  constructor(@inject(Clock) clock: Clock, @inject(IdentityHashes) hashes: IdentityHashes, @inject(LiveSegments) segments: LiveSegments) {
     this.#clock = clock;
     this.#hashes = hashes;
+    this.#segments = segments;
   }
 
   async handle({ workspace, payload, trace }: Received<Unsubscribed>, tx: Transaction<Tables>): Promise<void> {
-    const people = new WorkingSet(tx, { workspace: workspace!, now: this.#clock.now(), hashes: this.#hashes, trace });
+    const people = new WorkingSet(tx, { workspace: workspace!, now: this.#clock.now(), hashes: this.#hashes, segments: this.#segments, trace });
     const person = await people.byId(payload.personId);
     // What she, or staff for her, said after it counts more.
     if (person === null || (person.consent.by !== 'traits' && person.consent.at > payload.time)) return;

@@ -4,6 +4,8 @@ import { newId } from '../../../src/kernel/ids.ts';
 import type { PublishOptions } from '../../../src/kernel/message.ts';
 import type { Transaction } from '../../../src/ports/storage.ts';
 import { personChanged } from '../contract.ts';
+import type { LiveSegments } from '../segments/live-segments.ts';
+import { Memberships } from '../segments/memberships.ts';
 import type { PersonRow, Tables } from '../tables.ts';
 import type { IdentityHashes } from './identity-hashes.ts';
 import { emptied, erasedAt, type IdentityKind, insertPerson, linkIdentity, mergedIds, personById, personByIdentity, redirectMerged, toRow, toState, updatePerson } from './people-rows.ts';
@@ -23,7 +25,8 @@ export class Erased extends Error {}
 
 interface Held {
   state: PersonState;
-  stored: boolean;
+  /** As the table has it; null when it does not. */
+  stored: PersonState | null;
   dirty: boolean;
   /** The last version that the other modules know of, or will when this transaction is committed. */
   told: number;
@@ -39,15 +42,17 @@ export class WorkingSet {
   readonly #now: EpochMs;
   readonly #hashes: IdentityHashes;
   readonly #published: PublishOptions;
+  readonly #memberships: Memberships;
   readonly #people = new Map<string, Held>();
   readonly #named = new Map<string, string>();
   readonly #expected = new Map<string, PersonRow | undefined>();
 
-  constructor(tx: Transaction<Tables>, options: { readonly workspace: string; readonly now: EpochMs; readonly hashes: IdentityHashes; readonly trace?: Trace }) {
+  constructor(tx: Transaction<Tables>, options: { readonly workspace: string; readonly now: EpochMs; readonly hashes: IdentityHashes; readonly segments: LiveSegments; readonly trace?: Trace }) {
     this.#tx = tx;
     this.#workspace = options.workspace;
     this.#now = options.now;
     this.#hashes = options.hashes;
+    this.#memberships = new Memberships(tx, options.workspace, options.segments);
     this.#published = { workspace: options.workspace, ...(options.trace && { trace: options.trace }) };
   }
 
@@ -85,7 +90,7 @@ export class WorkingSet {
   /** A person nobody has heard of before; written by `flush`. */
   create(userId: string | null, id = newId()): PersonState {
     const state = newPerson(id, userId, this.#now);
-    this.#people.set(state.id, { state, stored: false, dirty: true, told: 0 });
+    this.#people.set(state.id, { state, stored: null, dirty: true, told: 0 });
     return state;
   }
 
@@ -141,13 +146,14 @@ export class WorkingSet {
     this.#people.get(state.id)!.told = state.version;
   }
 
-  /** Writes who changed, and tells the other modules of changes that no event has carried. Once, at the end. */
+  /** Writes who changed, in her segments too, and tells the other modules of changes that no event has carried. Once, at the end. */
   async flush(): Promise<void> {
     for (const held of this.#people.values()) {
       if (!held.dirty) continue;
       await this.#write(held);
       if (held.state.version > held.told) await this.#tx.publish(personChanged, { person: toPerson(held.state), mergedFrom: [] }, this.#published);
     }
+    await this.#memberships.flush();
   }
 
   /** As the tables have it: a name that this transaction gives is known before it comes to this. */
@@ -170,7 +176,8 @@ export class WorkingSet {
   #hold(row: PersonRow): Held {
     const known = this.#people.get(row.id);
     if (known !== undefined) return known;
-    const held = { state: toState(row), stored: true, dirty: false, told: row.version };
+    const state = toState(row);
+    const held = { state, stored: state, dirty: false, told: row.version };
     this.#people.set(row.id, held);
     return held;
   }
@@ -194,8 +201,9 @@ export class WorkingSet {
   }
 
   async #write(held: Held): Promise<void> {
-    await this.#tx.run(held.stored ? updatePerson : insertPerson, toRow(this.#workspace, held.state));
-    held.stored = true;
+    const { state, stored } = held;
+    await Promise.all([this.#tx.run(stored === null ? insertPerson : updatePerson, toRow(this.#workspace, state)), this.#memberships.follow(stored, state)]);
+    held.stored = state;
     held.dirty = false;
   }
 }

@@ -1,5 +1,4 @@
-import { type ConditionProblem, problemsOfCondition } from '../../../src/kernel/conditions/check.ts';
-import { Fault } from '../../../src/kernel/fault.ts';
+import { type ConditionProblem, problemsOfCondition, refuseProblems } from '../../../src/kernel/conditions/check.ts';
 import type { AutomationRule } from '../contract.ts';
 
 const MAX_RULE_CHARACTERS = 100_000;
@@ -16,6 +15,5 @@ export function checkRule(rule: AutomationRule): void {
   if (problems.length === 0 && JSON.stringify(rule).length > MAX_RULE_CHARACTERS) {
     problems.push({ path: 'rule', problem: `is longer than ${MAX_RULE_CHARACTERS} characters as JSON`, remedy: 'Use shorter values, or several automations.' });
   }
-  const [first] = problems;
-  if (first !== undefined) throw new Fault('invalid', `${first.path} ${first.problem}. ${first.remedy}`, { reason: 'rule_invalid', details: { problems: problems.slice(0, 20) } });
+  refuseProblems(problems, 'rule_invalid');
 }

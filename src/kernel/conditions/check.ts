@@ -1,4 +1,4 @@
-import type { FaultDetails, Json } from '../fault.ts';
+import { Fault, type FaultDetails, type Json } from '../fault.ts';
 import type { Condition } from './condition.ts';
 
 /** One level is one of `all`, `any`, `not` or a comparison. */
@@ -20,6 +20,11 @@ export function problemsOfCondition(condition: Condition, path: string): readonl
   const check = new ConditionCheck();
   check.condition(condition, path);
   return check.problems;
+}
+
+/** Nothing where there are none. @throws Fault `invalid` with this reason; details.problems names each path and what to do (the first 20). */
+export function refuseProblems([first, ...more]: readonly ConditionProblem[], reason: string): void {
+  if (first !== undefined) throw new Fault('invalid', `${first.path} ${first.problem}. ${first.remedy}`, { reason, details: { problems: [first, ...more.slice(0, 19)] } });
 }
 
 class ConditionCheck {

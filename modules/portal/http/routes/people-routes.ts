@@ -58,15 +58,15 @@ export class PeopleRoutes implements RouteGroup {
         method: 'GET',
         path: '/people',
         tag,
-        summary: 'People, newest first. `email` or `userId` looks for what begins so, in its order.',
+        summary: 'People, newest first, all or those of a `segment`. `email` or `userId` looks for what begins so, in its order.',
         access: 'read',
         list: true,
-        faults: ['filters_exclusive'],
-        query: z.strictObject({ ...page, email: z.string().min(1).max(254).optional(), userId: z.string().min(1).max(255).optional() }),
+        faults: ['filters_exclusive', 'segment_not_found'],
+        query: z.strictObject({ ...page, email: z.string().min(1).max(254).optional(), userId: z.string().min(1).max(255).optional(), segment: Id.optional() }),
         answer: listOf(PersonRecord),
-        handle: async ({ query: { after, limit, email, userId }, call }) => {
-          const rows = await people.list({ before: after, limit: limit + 1, email, userId }, call);
-          return { body: pageOf(rows, limit, (last) => people.cursorOf(last, { email, userId })) };
+        handle: async ({ query: { after, limit, ...filter }, call }) => {
+          const rows = await people.list({ before: after, limit: limit + 1, ...filter }, call);
+          return { body: pageOf(rows, limit, (last) => people.cursorOf(last, filter)) };
         },
       }),
       route({

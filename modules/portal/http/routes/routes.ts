@@ -7,6 +7,7 @@ import { DeliveryRoutes } from './delivery-routes.ts';
 import { ExportRoutes } from './export-routes.ts';
 import { PeopleRoutes } from './people-routes.ts';
 import { QueueRoutes } from './queue-routes.ts';
+import { SegmentRoutes } from './segment-routes.ts';
 import { SessionRoutes } from './session-routes.ts';
 import { SystemRoutes } from './system-routes.ts';
 import { TemplateRoutes } from './template-routes.ts';
@@ -21,6 +22,7 @@ export class Routes {
     @inject(SessionRoutes) session: SessionRoutes,
     @inject(WorkspaceRoutes) workspaces: WorkspaceRoutes,
     @inject(PeopleRoutes) people: PeopleRoutes,
+    @inject(SegmentRoutes) segments: SegmentRoutes,
     @inject(TemplateRoutes) templates: TemplateRoutes,
     @inject(AutomationRoutes) automations: AutomationRoutes,
     @inject(DeliveryRoutes) deliveries: DeliveryRoutes,
@@ -30,6 +32,6 @@ export class Routes {
     @inject(QueueRoutes) queues: QueueRoutes,
     @inject(SystemRoutes) system: SystemRoutes,
   ) {
-    this.all = [session, workspaces, people, templates, automations, deliveries, exports, apiKeys, audit, queues, system].flatMap((group) => group.routes);
+    this.all = [session, workspaces, people, segments, templates, automations, deliveries, exports, apiKeys, audit, queues, system].flatMap((group) => group.routes);
   }
 }

@@ -51,6 +51,15 @@ describe('a person', () => {
     });
   }
 
+  test('has been known for as long as either of the two that became her', async () => {
+    await portal.ingest([track({ userId: undefined, anonymousId: 'a1' })]);
+    const began = clock.now();
+    await clock.advance(1_000);
+    await portal.ingest([track()]);
+    await portal.ingest([{ type: 'identify', userId: 'u1', anonymousId: 'a1', messageId: 'merge' }]);
+    assert.equal((await portal.user('u1')).createdAt, began);
+  });
+
   test('is made once for one idempotency key', async () => {
     const once = await portal.people.create({ email: 'a@b.cd' }, portal.call('w1', 'key'));
     const again = await portal.people.create({ email: 'a@b.cd' }, portal.call('w1', 'key'));
