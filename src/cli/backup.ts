@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type BackupProgress, Backups } from '../app/backup/backups.ts';
 import { busProblem, closedDatabases, requireAllHere } from '../app/backup/databases.ts';
+import { OwnDesk } from '../app/backup/own-desk.ts';
 import { requireWhole } from '../app/backup/unfinished.ts';
 import type { Config } from '../app/config/config.ts';
 import { probe } from '../app/config/parts.ts';
@@ -27,9 +28,8 @@ export const backup: Command = {
   details: `Writes everything that is durable to one file, as it is at one moment: people, events, automations, messages,
 deliveries, kept mails, and the secret of the installation. In a folder the file is named for the moment.
 
-A running host writes it while it works; writing is held back for a second at most, mostly for some
-milliseconds. Without a running host the command does it. Where modules run on threads or on other hosts, all
-hosts must be stopped first.
+A running host writes it while it works, with what the other hosts of the topology have; writing is held back
+for a second at most, mostly for some milliseconds. Without a running host the command does it.
 
 The file is for its owner only and holds personal data and secrets: keep it as you keep the data. Until it is
 whole it is called FILE.part. "multilith restore" makes an installation of it.
@@ -87,7 +87,7 @@ async function writeAlone(config: Config, path: string): Promise<BackupProgress>
   const databases = new Map<string, Storage>([...(await closedDatabases(config, parts))].map(([name, { open }]) => [name, open()]));
   try {
     for (const storage of databases.values()) await storage.start();
-    const backups = new Backups({ ...probe(dataDir), databases });
+    const backups = new Backups({ ...probe(dataDir), participants: () => [{ name: 'this command', desk: new OwnDesk({ databases }) }], expected: [...databases.keys()] });
     backups.begin(path);
     return await backups.ended();
   } finally {

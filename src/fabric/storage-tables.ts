@@ -3,12 +3,14 @@ import { CHANGES, type Migration, type Snapshot, type Storage, type TableShape }
 
 /** The table of those that have been applied. */
 export const MIGRATIONS = 'migrations';
+/** Tables that are about a database, and not of what is in it. */
+export const CONTENTS_LEFT_OUT: ReadonlySet<string> = new Set([MIGRATIONS, CHANGES]);
 
 /** Tables that hold rows of a module, those first that others refer to. */
 export async function contentTables(storage: Storage): Promise<TableShape[]> {
   const snapshot = await storage.snapshot();
   await snapshot.close();
-  return snapshot.tables.filter(({ name }) => name !== MIGRATIONS && name !== CHANGES);
+  return snapshot.tables.filter(({ name }) => !CONTENTS_LEFT_OUT.has(name));
 }
 
 /** The same of both sides. Faults: `conflict`/`schema_differs` when one has a table or a column that the other has not. */

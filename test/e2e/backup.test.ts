@@ -7,19 +7,18 @@ import type { BackupProgress } from '../../src/app/backup/backups.ts';
 import { runCli } from '../support/cli.ts';
 import { MailTraffic } from '../support/mail-traffic.ts';
 import { Multilith } from '../support/multilith.ts';
-import { freePort } from '../support/server-process.ts';
 import { MailServer } from '../support/smtp-server.ts';
+import { TestSystem } from '../support/topologies.ts';
 
 interface Place {
   readonly folder: string;
-  /** At the same address each time; ends with the test. */
-  start(dataDir: string, server: MailServer): Promise<Multilith>;
+  /** One process at that address; ends with the test. */
+  start(dataDir: string, server: MailServer, url: string): Promise<Multilith>;
   cli(dataDir: string, ...args: string[]): ReturnType<typeof runCli>;
 }
 
-async function placeFor(t: TestContext): Promise<Place> {
+function placeFor(t: TestContext): Place {
   const folder = mkdtempSync(join(tmpdir(), 'multilith-'));
-  const listen = `127.0.0.1:${await freePort()}`;
   const running: Multilith[] = [];
   t.after(async () => {
     for (const one of running) await one.dispose();
@@ -27,12 +26,12 @@ async function placeFor(t: TestContext): Promise<Place> {
   });
   return {
     folder,
-    async start(dataDir, server) {
-      const multilith = await Multilith.start({ dataDir, env: { MULTILITH_SMTP_URL: server.url, MULTILITH_HTTP_LISTEN: listen } });
+    async start(dataDir, server, url) {
+      const multilith = await Multilith.start({ dataDir, env: { MULTILITH_SMTP_URL: server.url, MULTILITH_HTTP_LISTEN: new URL(url).host } });
       running.push(multilith);
       return multilith;
     },
-    cli: (dataDir, ...args) => runCli(args, { env: { MULTILITH_DATA: dataDir, MULTILITH_HTTP_LISTEN: listen } }),
+    cli: (dataDir, ...args) => runCli(args, { env: { MULTILITH_DATA: dataDir } }),
   };
 }
 
@@ -62,17 +61,18 @@ async function problemsOf({ url }: Multilith): Promise<string> {
   return JSON.stringify(((await (await fetch(`${url}/readyz`)).json()) as { problems: string[] }).problems);
 }
 
-test('a copy of a host under load has every event that was accepted before, mails nothing until it may, and then each mail once', { timeout: 180_000 }, async (t) => {
-  const { folder, start, cli } = await placeFor(t);
-  const [original, copy] = [join(folder, 'original'), join(folder, 'copy')];
+test('a copy of hosts and threads under load, taken while they work, has every event that was accepted before, mails nothing until it may, and then each mail once', { timeout: 180_000 }, async (t) => {
+  const { folder, start, cli } = placeFor(t);
+  const copy = join(folder, 'copy');
   const sent = await mailServer(t);
-  const host = await start(original, sent);
-  const traffic = await MailTraffic.over(host, sent);
+  const original = await TestSystem.start({ hosts: { app: ['portal', 'trigger'], mailer: ['notification'] }, calls: { trigger: { via: 'thread' } } }, { env: { MULTILITH_SMTP_URL: sent.url } });
+  t.after(() => original.dispose());
+  const traffic = await MailTraffic.over(original, sent);
   await traffic.mail();
   const stopLoad = traffic.load();
   await traffic.mail();
   const before = traffic.accepted;
-  const made = await cli(original, 'backup', folder, '--json');
+  const made = await cli(original.dataDir, 'backup', folder, '--topology', original.topology, '--json');
   assert.equal(made.code, 0, made.error);
   const backup = JSON.parse(made.out) as BackupProgress;
   assert.ok(backup.state === 'done' && backup.heldMs <= 1_000, made.out);
@@ -80,14 +80,14 @@ test('a copy of a host under load has every event that was accepted before, mail
   t.diagnostic(`${backup.rows} rows, ${backup.bytes} bytes, writing held back for ${backup.heldMs} ms`);
   // What the original goes on to do is none of the copy's affair, and must not be done by it.
   await traffic.mail();
-  await host.kill();
+  await Promise.all(original.hosts.map((host) => original.host(host).kill()));
   await stopLoad();
 
   const restored = await cli(copy, 'restore', backup.file, '--json');
   assert.equal(restored.code, 0, restored.error);
   assert.equal((JSON.parse(restored.out) as { rows: number }).rows, backup.rows);
   const resent = await mailServer(t);
-  const twin = await start(copy, resent);
+  const twin = await start(copy, resent, original.url);
   assert.match(await problemsOf(twin), /Sending is held/);
   assert.match((await cli(copy, 'doctor')).out, /sending +warn|warn +sending/);
   // Events are recorded and automations run meanwhile.
@@ -106,15 +106,15 @@ test('a copy of a host under load has every event that was accepted before, mail
     assert.ok(times(resent) <= 1 && times(sent) + times(resent) >= 1, `a mail counts as ${state}; the original sent it ${times(sent)} times, the copy ${times(resent)} times`);
   }
   assert.equal(await problemsOf(twin), '[]');
-  assert.equal(await twin.stop(), 0);
   // It is an installation like any other.
   const again = await cli(copy, 'backup', join(folder, 'again.gz'), '--json');
   assert.equal(again.code, 0, again.error);
+  assert.equal(await twin.stop(), 0);
   assert.deepEqual(readdirSync(folder).filter((name) => name.endsWith('.part')), []);
 });
 
 test('what is no whole backup is refused before anything is written, and so is a folder that holds something', { timeout: 60_000 }, async (t) => {
-  const { folder, cli } = await placeFor(t);
+  const { folder, cli } = placeFor(t);
   const missing = await cli(join(folder, 'data'), 'backup', folder);
   assert.equal(missing.code, 1);
   assert.match(missing.error, /no data directory/);

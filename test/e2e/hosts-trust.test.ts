@@ -103,7 +103,7 @@ describe('the port at which a host takes calls', () => {
     const curl = async (path: string, ...args: string[]) => JSON.parse((await run('curl', ['-sS', `${url}${path}`, ...args])).stdout);
     const bearer = ['-H', `authorization: Bearer ${SECRET}`];
     const body = ['-H', 'content-type: application/json', '-H', 'multilith-workspace: w1', '-d', '{"limit":10}'];
-    assert.deepEqual((await curl('/contract', ...bearer)).offers.map(({ name }: { name: string }) => name), ['notification', 'host']);
+    assert.deepEqual((await curl('/contract', ...bearer)).offers.map(({ name }: { name: string }) => name), ['notification', 'host', 'backup']);
     assert.deepEqual(await curl('/contract/notification/listSuppressions', ...bearer, ...body), { items: [], next: null });
     assert.equal((await curl('/contract/notification/listSuppressions', ...body)).code, 'unauthenticated');
     assert.equal((await curl('/contract', '-H', 'authorization: Bearer wrong')).code, 'unauthenticated');

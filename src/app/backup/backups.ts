@@ -1,11 +1,11 @@
 import { existsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../../kernel/clock.ts';
 import { Fault } from '../../kernel/fault.ts';
 import type { Log } from '../../kernel/telemetry.ts';
-import type { Storage } from '../../ports/storage.ts';
 import { installationText } from '../host/installation.ts';
-import { momentOf } from './moment.ts';
+import { momentOf, type Taking } from './moment.ts';
 import { writeBackup } from './write-backup.ts';
 
 /** A backup leaves as much of a disk free as the bus does by default: below it nothing is accepted. */
@@ -25,17 +25,13 @@ export interface BackupProgress {
   readonly problem: string | null;
 }
 
-export interface BackupsOptions {
+export interface BackupsOptions extends Taking {
   readonly dataDir: string;
-  /** Open, by their names. */
-  readonly databases: ReadonlyMap<string, Storage>;
-  /** Throws why there can be none just now. Left out: there always can. */
-  readonly requirePossible?: () => void;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** Backups of a set of open databases, one at a time. */
+/** Backups of an installation whose databases are open, one at a time. */
 export class Backups {
   readonly #options: BackupsOptions;
   #progress: BackupProgress | null = null;
@@ -53,12 +49,11 @@ export class Backups {
 
   /**
    * Begins one and answers at once. `path` is absolute: a file that is not there yet, or a folder, in which the file is
-   * named for the moment. Faults: `conflict` (one is under way, or the file is there), `not_found` (the folder), those of
-   * `requirePossible`.
+   * named for the moment. Faults: `conflict` (one is under way, or the file is there), `not_found` (the folder). All
+   * else that goes wrong is in the progress.
    */
   begin(path: string): BackupProgress {
     if (this.#running !== undefined) throw new Fault('conflict', `A backup to ${this.#progress!.file} is under way.`, { reason: 'backup_under_way' });
-    this.#options.requirePossible?.();
     const file = fileFor(path, new Date(this.#options.clock.now()));
     this.#progress = { state: 'running', file, created: null, rows: 0, bytes: 0, heldMs: 0, problem: null };
     this.#running = this.#run(file).finally(() => (this.#running = undefined));
@@ -71,25 +66,26 @@ export class Backups {
     return this.#progress!;
   }
 
-  /** Breaks off what is under way. */
-  async stop(): Promise<void> {
+  /** Breaks off what is under way; waits so long at most for others to answer. */
+  async stop(deadlineMs: number): Promise<void> {
     this.#abort.abort(new Fault('cancelled', 'The host has stopped.', { reason: 'stopped' }));
-    await this.#running;
+    await Promise.race([this.#running, pause(deadlineMs, undefined, { ref: false })]);
   }
 
   async #run(file: string): Promise<void> {
-    const { dataDir, databases, clock, log } = this.#options;
+    const { dataDir, clock, log } = this.#options;
     const note = (change: Partial<BackupProgress>) => (this.#progress = { ...this.#progress!, ...change });
     try {
       const installation = installationText(dataDir);
       if (installation === undefined) throw new Fault('not_found', `${dataDir} holds no installation.`, { reason: 'no_installation' });
-      const { snapshots, heldMs } = await momentOf(databases);
+      const moment = await momentOf(this.#options);
+      const { sources, heldMs } = moment;
       try {
         const created = new Date(clock.now());
         note({ created: created.toISOString(), heldMs });
-        await writeBackup({ file, snapshots, created, installation, minFreeBytes: MIN_FREE_BYTES, signal: this.#abort.signal, onProgress: (rows, bytes) => note({ rows, bytes }) });
+        await writeBackup({ file, sources, created, installation, minFreeBytes: MIN_FREE_BYTES, signal: this.#abort.signal, onProgress: (rows, bytes) => note({ rows, bytes }) });
       } finally {
-        await Promise.all([...snapshots.values()].map((snapshot) => snapshot.close()));
+        await moment.close();
       }
       note({ state: 'done' });
       log.info({ file, rows: this.#progress!.rows, heldMs }, 'backup written');

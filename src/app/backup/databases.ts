@@ -1,10 +1,9 @@
 import { existsSync } from 'node:fs';
 import type { DriverContext } from '../../kernel/driver.ts';
-import { Fault } from '../../kernel/fault.ts';
 import type { Storage } from '../../ports/storage.ts';
 import type { Config } from '../config/config.ts';
 import { probe, type Parts } from '../config/parts.ts';
-import { isAlone, isOnThread } from '../config/placement.ts';
+import { isAlone } from '../config/placement.ts';
 import { BootProblem } from '../host/boot-problem.ts';
 import { busDatabase, createBus, createChannel, createStorage, ownDatabase } from '../host/drivers.ts';
 import { requireStorage } from '../host/storage-move-file.ts';
@@ -34,23 +33,18 @@ export interface LiveHost {
   readonly isStorageMoving: boolean;
 }
 
-/** Faults: `conflict`/`backup_impossible` where a running host cannot back itself up, `unavailable` while it starts or stops. */
-export function requireLiveBackup({ config, isReady, isBusMoving, isStorageMoving }: LiveHost): void {
-  const problem = liveProblem(config) ?? busProblem(config);
-  if (problem !== undefined) throw impossible(`${problem.message} ${problem.remedy}`);
-  if (isBusMoving) throw impossible('Messages are being moved to another bus, or have been. Let the move end, and start with the new bus.');
-  if (isStorageMoving) throw impossible('Data is being moved to another storage: let that end, and finish it or turn it back.');
-  if (!isReady) throw new Fault('unavailable', 'The host is not ready yet.', { reason: 'starting' });
+/** Why it cannot take part in a backup just now, for people; null when it can. */
+export function liveProblem({ config, isReady, isBusMoving, isStorageMoving }: LiveHost): string | null {
+  const problem = busProblem(config);
+  if (problem !== undefined) return `${problem.message} ${problem.remedy}`;
+  if (isBusMoving) return 'Messages are being moved to another bus, or have been. Let the move end, and start with the new bus.';
+  if (isStorageMoving) return 'Data is being moved to another storage: let that end, and finish it or turn it back.';
+  return isReady ? null : 'It is starting or stopping.';
 }
 
-function liveProblem(config: Config): BootProblem | undefined {
-  if (!isAlone(config)) return new BootProblem('Several hosts write to the databases of this topology, and a backup holds one moment of one process.', 'Stop all of them; then the same command works where all databases lie.');
-  const module = Object.values(config.hosts).flatMap(({ modules }) => modules).find((name) => isOnThread(name, config));
-  return module === undefined ? undefined : new BootProblem(`The module ${module} runs on a thread, and a backup holds one moment of the main thread.`, 'Stop the host; then the same command works.');
-}
-
-function impossible(message: string): Fault {
-  return new Fault('conflict', message, { reason: 'backup_impossible' });
+/** Those without which a backup is not whole: the modules' own, and that of the messages. */
+export function expectedDatabases({ hosts }: Pick<Config, 'hosts'>): string[] {
+  return [...Object.values(hosts).flatMap(({ modules }) => modules), 'bus'];
 }
 
 /** Every database of an installation that does not run, by name. Makes those of the drivers where they are missing. */

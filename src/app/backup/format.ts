@@ -37,7 +37,7 @@ export const Trailer = z.object({ complete: z.literal(true), tables: z.array(Tab
 export type Trailer = z.infer<typeof Trailer>;
 
 /** The columns of a table that a backup holds. */
-export function keptColumns({ columns, numbered }: TableShape): string[] {
+export function keptColumns({ columns, numbered }: Pick<TableShape, 'columns' | 'numbered'>): string[] {
   return columns.filter((column) => column !== numbered);
 }
 

@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { createGunzip } from 'node:zlib';
 import { BootProblem } from '../host/boot-problem.ts';
 import { RowSum } from '../../fabric/row-sum.ts';
+import { LineSplitter } from './line-splitter.ts';
 import { FORMAT, Header, lineHash, TableHead, type TableSum, Trailer } from './format.ts';
 
 const BATCH_ROWS = 500;
@@ -92,27 +93,22 @@ async function* linesOf(file: string): AsyncGenerator<string, void, void> {
   const compressed = createReadStream(file);
   const unpacked = compressed.pipe(createGunzip());
   compressed.on('error', (error) => unpacked.destroy(error));
-  let rest: string[] = [];
-  let length = 0;
+  const splitter = new LineSplitter();
   let most = LONGEST_FIRST;
   try {
     for await (const text of unpacked.setEncoding('utf8') as AsyncIterable<string>) {
-      const [first, ...others] = text.split('\n') as [string, ...string[]];
-      rest.push(first);
-      length += first.length;
-      if (length > most) throw most === LONGEST_FIRST ? noBackup(file) : damaged(file);
-      if (others.length === 0) continue;
-      const last = others.pop()!;
-      yield rest.join('');
-      yield* others;
-      [rest, length, most] = [[last], last.length, LONGEST];
+      const lines = splitter.take(text);
+      if (Math.max(splitter.pending, lines[0]?.length ?? 0) > most) throw most === LONGEST_FIRST ? noBackup(file) : damaged(file);
+      if (lines.length === 0) continue;
+      yield* lines;
+      most = LONGEST;
     }
   } catch (error) {
     throw unreadable(file, error as NodeJS.ErrnoException);
   } finally {
     compressed.destroy();
   }
-  if (length > 0) throw damaged(file);
+  if (splitter.pending > 0) throw damaged(file);
 }
 
 function unreadable(file: string, error: NodeJS.ErrnoException): unknown {

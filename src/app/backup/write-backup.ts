@@ -4,14 +4,11 @@ import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { Fault } from '../../kernel/fault.ts';
-import { CHANGES, type Snapshot, type TableShape } from '../../ports/storage.ts';
 import { syncFolder } from '../host/durable-file.ts';
-import { rowLine, RowSum } from '../../fabric/row-sum.ts';
-import { MIGRATIONS, migrationsIn } from '../../fabric/storage-tables.ts';
+import { RowSum } from '../../fabric/row-sum.ts';
 import { FORMAT, type Header, keptColumns, lineHash, type TableHead, type TableSum, type Trailer } from './format.ts';
+import type { Source } from './moment.ts';
 
-/** Few enough that turning them into text does not hold up the event loop. */
-const BATCH_ROWS = 200;
 /** Where most of the time goes; the levels above it save little. */
 const GZIP_LEVEL = 3;
 const LOOK_BYTES = 16 * 1024 * 1024;
@@ -19,7 +16,7 @@ const LOOK_BYTES = 16 * 1024 * 1024;
 export interface BackupJob {
   /** Absolute; it must not be there yet. */
   readonly file: string;
-  readonly snapshots: ReadonlyMap<string, Snapshot>;
+  readonly sources: readonly Source[];
   readonly created: Date;
   readonly installation: string;
   /** The disk of the file keeps so many free. */
@@ -30,7 +27,7 @@ export interface BackupJob {
 }
 
 /**
- * Writes the snapshots to a file, for its owner only. Until it is whole and on disk it is called `<file>.part`; that
+ * Writes the databases to a file, for its owner only. Until it is whole and on disk it is called `<file>.part`; that
  * one goes away when this fails, and what a kill leaves of it is overwritten by the next backup of that name.
  * Faults: `exhausted`/`disk_full`, `cancelled`, `unavailable` (the file cannot be written), those of the storage.
  */
@@ -68,10 +65,8 @@ class Lines {
   }
 
   async *text(): AsyncGenerator<string, void, void> {
-    yield this.#take(await this.#header());
-    for (const [database, snapshot] of this.#job.snapshots) {
-      for (const table of snapshot.tables) if (table.name !== MIGRATIONS && table.name !== CHANGES) yield* this.#table(database, snapshot, table);
-    }
+    yield this.#take(this.#header());
+    for (const source of this.#job.sources) for (const table of source.tables) yield* this.#table(source, table);
     this.trailer = { complete: true, tables: this.#sums, sha256: this.#hash.digest('hex') };
     yield `${JSON.stringify(this.trailer)}\n`;
   }
@@ -90,27 +85,24 @@ class Lines {
     this.#job.onProgress(this.#rows, this.#bytes);
   }
 
-  async #header(): Promise<Header> {
-    const { snapshots, created, installation } = this.#job;
-    const databases: { name: string; migrations: string[] }[] = [];
-    for (const [name, snapshot] of snapshots) databases.push({ name, migrations: await migrationsIn(snapshot) });
-    return { multilith: 'backup', format: FORMAT, created: created.toISOString(), installation, databases };
+  #header(): Header {
+    const { sources, created, installation } = this.#job;
+    return { multilith: 'backup', format: FORMAT, created: created.toISOString(), installation, databases: sources.map(({ name, migrations }) => ({ name, migrations })) };
   }
 
-  async *#table(database: string, snapshot: Snapshot, table: TableShape): AsyncGenerator<string, void, void> {
-    const columns = keptColumns(table);
-    yield this.#take({ database, table: table.name, columns } satisfies TableHead);
+  async *#table(source: Source, table: Source['tables'][number]): AsyncGenerator<string, void, void> {
+    const of = { database: source.name, table: table.name };
+    yield this.#take({ ...of, columns: keptColumns(table) } satisfies TableHead);
     const sum = new RowSum();
-    for await (const rows of snapshot.rows(table, { batchRows: BATCH_ROWS })) {
-      const lines = rows.map((row) => rowLine(row, columns));
+    for await (const lines of source.lines(table.name)) {
       for (const line of lines) sum.add(line);
       const text = `${lines.join('\n')}\n`;
       this.#hash.update(text);
-      this.#rows += rows.length;
+      this.#rows += lines.length;
       this.#job.onProgress(this.#rows, this.#bytes);
       yield text;
     }
-    this.#sums.push({ database, table: table.name, rows: sum.rows, hash: sum.hash });
+    this.#sums.push({ ...of, rows: sum.rows, hash: sum.hash });
   }
 
   #take(value: Header | TableHead): string {

@@ -13,7 +13,9 @@ import type { Storage } from '../../ports/storage.ts';
 import { queueSettings } from '../../fabric/envelope.ts';
 import type { Placement } from '../../fabric/placements.ts';
 import { Backups } from '../backup/backups.ts';
-import { requireLiveBackup } from '../backup/databases.ts';
+import { expectedDatabases, liveProblem } from '../backup/databases.ts';
+import { JointDesk } from '../backup/joint-desk.ts';
+import { OwnDesk } from '../backup/own-desk.ts';
 import { requireWhole } from '../backup/unfinished.ts';
 import type { Config } from '../config/config.ts';
 import { keptDays } from '../config/kept-days.ts';
@@ -43,6 +45,8 @@ import { plainly, type Trouble } from './trouble.ts';
 
 /** Of the time that a stop may take, what requests and messages under way get: while they finish, all that they may call is there. */
 const FINISHING_SHARE = 0.5;
+/** Of the time that a stop may take, what a backup gets that other hosts hold up. */
+const BACKUP_SHARE = 0.1;
 /** Of the time that a stop may take, what a registry gets that is slow to answer. */
 const LEAVING_SHARE = 0.1;
 /** Of what is left then, what calls from other hosts and their messages get; the modules get the rest. */
@@ -80,6 +84,7 @@ export class Host implements Lifecycle {
   /** Open on the main thread. */
   readonly #databases = new Map<string, Storage>();
   readonly #storages: KeptStorages;
+  readonly #backupDesk: JointDesk;
   readonly #backups: Backups;
   #channels: ReadonlyMap<string, Channel> = new Map();
   #blobs: Blobs | undefined;
@@ -96,7 +101,9 @@ export class Host implements Lifecycle {
     this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#modules.includes(module));
     this.#log = log;
     this.#storages = new KeptStorages({ config, parts: this.#parts, context: this.#context, readTopology: this.#readTopology });
-    this.#backups = new Backups({ dataDir: config.dataDir, databases: this.#databases, requirePossible: () => requireLiveBackup({ config, isReady: this.#health.phase === 'ready', isBusMoving: this.#keptBus?.progress != null, isStorageMoving: this.#storages.isMoving }), clock: systemClock, log });
+    const own = new OwnDesk({ databases: this.#databases, problem: () => liveProblem({ config, isReady: this.#health.phase === 'ready', isBusMoving: this.#keptBus?.progress != null, isStorageMoving: this.#storages.isMoving }) });
+    this.#backupDesk = new JointDesk(() => [own, ...(this.#threads?.backupDesks ?? [])]);
+    this.#backups = new Backups({ dataDir: config.dataDir, participants: () => [{ name: `host ${name}`, desk: this.#backupDesk }, ...(this.#peers?.backupParticipants() ?? [])], expected: expectedDatabases(config), clock: systemClock, log });
     this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => [...(this.#threads?.problems() ?? []), ...this.#problems()].map(({ plain }) => plain));
     this.#http = this.#parts.modules.some(({ http }) => http !== undefined) ? new HttpServer(config.http, log, this.#metrics) : undefined;
     this.#life = new StartStop(
@@ -173,7 +180,7 @@ export class Host implements Lifecycle {
     this.#composition = this.#compose(this.#bus, secret);
     this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, storages: this.#storages, backups: this.#backups, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
     this.#metrics.watchEdges({ edges: () => [...(this.#threads?.edgeTotals() ?? []), ...(this.#peers?.edgeTotals() ?? [])], connections: () => this.#peers?.connections() ?? [] });
-    await this.#peers?.start({ targets: [...this.#composition.targets, ...(this.#threads?.targets ?? [])], bus: this.#bus, status: () => this.#hostStatus() });
+    await this.#peers?.start({ targets: [...this.#composition.targets, ...(this.#threads?.targets ?? [])], bus: this.#bus, status: () => this.#hostStatus(), backups: this.#backupDesk });
     for (const channel of this.#channels.values()) await channel.start();
     if (this.#modules.some(({ usesBlobs }) => usesBlobs)) await this.#blobs.start();
     await this.#composition.start();
@@ -192,7 +199,7 @@ export class Host implements Lifecycle {
     const problems: unknown[] = [];
     // Each gets its try, whatever became of the one before it.
     const step = async (work: Promise<unknown> | undefined) => void (await work?.catch((error: unknown) => problems.push(error)));
-    await step(this.#backups.stop());
+    await step(this.#backups.stop(deadlineMs * BACKUP_SHARE));
     // Before the consumers, who wait for their mails: a server that does not answer must not hold up the stop.
     for (const channel of this.#channels.values()) channel.quiesce?.();
     const finishingMs = deadlineMs * FINISHING_SHARE;

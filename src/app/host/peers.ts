@@ -5,13 +5,15 @@ import { Fault, toFault } from '../../kernel/fault.ts';
 import { type EdgeStatus, hostDesk, type HostStatus, STATUS_MS, type SystemStatus } from '../../kernel/system.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { Registry } from '../../ports/registry.ts';
-import type { Identity } from '../../ports/transport.ts';
+import type { Identity, Link } from '../../ports/transport.ts';
 import { ask } from '../../fabric/ask.ts';
+import { stubOf, Target } from '../../fabric/target.ts';
 import { busContract } from '../../fabric/bus-contract.ts';
 import { BusService } from '../../fabric/bus-service.ts';
 import { RemoteBus } from '../../fabric/remote-bus.ts';
 import { offerOf, Serving } from '../../fabric/serve.ts';
-import { Target } from '../../fabric/target.ts';
+import { type BackupDesk, backupDesk } from '../backup/desk.ts';
+import type { Participant } from '../backup/moment.ts';
 import { streamTransports } from '../../../adapters/transport/catalog.ts';
 import type { Config } from '../config/config.ts';
 import { type ListenAddress, parseListen } from '../config/listen.ts';
@@ -44,6 +46,8 @@ export interface Shown {
   readonly targets: readonly Target[];
   readonly bus: Bus;
   status(): Promise<HostStatus>;
+  /** The databases of this process. */
+  readonly backups: BackupDesk;
 }
 
 /** This process among the others of its topology: what it calls there, what it serves to them, how they find it. */
@@ -65,7 +69,7 @@ export class Peers {
   constructor(options: PeersOptions) {
     const { config, host, process, parts, context } = options;
     this.#options = options;
-    const contracts = [...parts.modules.map(({ contract }) => contract as Contract<any>), hostDesk, ...(config.bus.host === host ? [busContract] : [])];
+    const contracts = [...parts.modules.map(({ contract }) => contract as Contract<any>), hostDesk, backupDesk, ...(config.bus.host === host ? [busContract] : [])];
     const offers = contracts.map(offerOf);
     this.#identity = { introduction: { host, process, contracts: Object.fromEntries(offers.map(({ name, hash }) => [name, hash])) }, offers, secret: config.peers.secret ?? null };
     const hosts = Object.entries(config.hosts).map(([name, { listen, addresses }]) => ({ host: name, addresses: (addresses ?? [listen!]).filter((address) => !address.endsWith(':0')) }));
@@ -100,12 +104,14 @@ export class Peers {
   }
 
   /** Takes calls from now on, though those to modules that have not started find nobody; then connects to the others. */
-  async start({ targets, bus, status }: Shown): Promise<void> {
+  async start({ targets, bus, status, backups }: Shown): Promise<void> {
     const { config, host, context, health } = this.#options;
     const { listen } = config.hosts[host]!;
     const desk = new Target(hostDesk);
     desk.serve({ status });
-    const served = [...targets, desk];
+    const databases = new Target(backupDesk);
+    databases.serve(backups);
+    const served = [...targets, desk, databases];
     if (config.bus.host === host) {
       this.#busService = new BusService({ bus, clock: context.clock, log: context.log });
       served.push(this.#messages);
@@ -187,6 +193,14 @@ export class Peers {
     this.#announce().catch((err: unknown) => this.#options.context.log.warn({ err }, 'the load could not be announced'));
   }
 
+  /** The other processes of the topology. */
+  backupParticipants(): Participant[] {
+    return this.#network.processes().flatMap(({ host, address, reached }) => {
+      if (!Fault.is(reached) && reached.peer?.process === this.#options.process) return [];
+      return [{ name: `host ${host}${address === null ? '' : ` (${address})`}`, desk: Fault.is(reached) ? reached : backupDeskOver(reached) }];
+    });
+  }
+
   #others(call: Call): ReturnType<typeof answersOf> {
     return answersOf(this.#network.processes(), call);
   }
@@ -198,6 +212,11 @@ export class Peers {
     const hosts = new Map([await own, ...answers.flatMap(({ status }) => status ?? [])].map((status) => [status.process, status]));
     return { hosts: [...hosts.values()], unreachable: answers.flatMap(({ host, address, problem }) => (problem === undefined ? [] : [{ host, address, problem }])) };
   }
+}
+
+/** Asked once, and no other in its place. */
+function backupDeskOver(link: Link): BackupDesk {
+  return stubOf(backupDesk, (method, { timeoutMs }) => (request, call) => ask(link, { contract: backupDesk.name, method, request, timeoutMs }, call));
 }
 
 /** Of those that cannot be asked, why. */

@@ -8,6 +8,7 @@ import type { EdgeStatus, System } from '../../kernel/system.ts';
 import type { Log } from '../../kernel/telemetry.ts';
 import type { Blobs } from '../../ports/blob.ts';
 import type { Channel } from '../../ports/channel.ts';
+import type { Storage } from '../../ports/storage.ts';
 import type { Identity } from '../../ports/transport.ts';
 import { busContract } from '../../fabric/bus-contract.ts';
 import { Edge } from '../../fabric/edge.ts';
@@ -15,12 +16,15 @@ import { bindRelayed, bindRemote } from '../../fabric/remote.ts';
 import { RemoteBus } from '../../fabric/remote-bus.ts';
 import { Replicas } from '../../fabric/replicas.ts';
 import { offerOf, Serving } from '../../fabric/serve.ts';
+import { Target } from '../../fabric/target.ts';
 import { rpcLinkOver, rpcWith } from '../../../adapters/transport/rpc/transport.ts';
 import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
+import { backupDesk } from '../backup/desk.ts';
+import { OwnDesk } from '../backup/own-desk.ts';
 import { keptDays } from '../config/kept-days.ts';
 import type { Parts } from '../config/parts.ts';
 import { compose, type Composition } from '../container.ts';
-import { createBlobs, createChannel, createStorage } from '../host/drivers.ts';
+import { createBlobs, createChannel, createStorage, type OnOpen } from '../host/drivers.ts';
 import { SendingHold } from '../host/sending-hold.ts';
 import type { EdgeReading } from '../host/edge-metrics.ts';
 import { createThreadMetrics } from '../host/metrics.ts';
@@ -84,6 +88,7 @@ class ThreadModule {
   /** By contract. */
   readonly #edges = new Map<string, Edge>();
   readonly #bus: RemoteBus;
+  readonly #databases = new Map<string, Storage>();
   readonly #channels: ReadonlyMap<string, Channel>;
   readonly #blobs: Blobs;
   readonly #sending: SendingHold;
@@ -96,8 +101,8 @@ class ThreadModule {
     this.#parts = parts;
     this.#context = context;
     this.#definition = parts.modules.find(({ name }) => name === data.module)!;
-    const offer = offerOf(this.#definition.contract);
-    const identity: Identity = { introduction: { host: data.module, process: newId(), contracts: { [offer.name]: offer.hash } }, offers: [offer], secret: null };
+    const offers = [this.#definition.contract, backupDesk].map(offerOf);
+    const identity: Identity = { introduction: { host: data.module, process: newId(), contracts: Object.fromEntries(offers.map(({ name, hash }) => [name, hash])) }, offers, secret: null };
     this.#replicas = new Replicas({
       host: data.host,
       contracts: [...this.#definition.calls, busContract, systemContract],
@@ -106,11 +111,13 @@ class ThreadModule {
     });
     const { clock, log } = context;
     this.#bus = new RemoteBus({ stub: bindRemote(busContract, this.#replicas, this.#edgeTo(busContract.name)), clock, log });
-    this.#channels = this.#definition.usesChannels ? new Map(Object.entries(data.config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, parts, context)])) : new Map();
+    this.#channels = this.#definition.usesChannels ? new Map(Object.entries(data.config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, parts, context, this.#keep)])) : new Map();
     this.#blobs = createBlobs(data.config.blobs, parts, context);
     this.#sending = new SendingHold(data.config.dataDir, clock);
     this.#composition = this.#compose();
-    this.#server = rpcWith(BETWEEN_THREADS).serve(identity, new Serving(this.#composition.targets, log as Log));
+    const backups = new Target(backupDesk);
+    backups.serve(new OwnDesk({ databases: this.#databases }));
+    this.#server = rpcWith(BETWEEN_THREADS).serve(identity, new Serving([...this.#composition.targets, backups], log as Log));
     this.#life = new StartStop(
       () => this.#start(),
       (deadlineMs) => this.#stop(deadlineMs),
@@ -195,6 +202,12 @@ class ThreadModule {
     for (const channel of this.#channels.values()) channel.quiesce?.();
   }
 
+  readonly #keep: OnOpen = (name, make) => {
+    const storage = make();
+    this.#databases.set(name, storage);
+    return storage;
+  };
+
   #compose(): Composition {
     const { config, installation } = this.#data;
     // Asked for staff, so no call of the module's.
@@ -208,7 +221,7 @@ class ThreadModule {
       elsewhere: (contract) => bindRelayed(contract, this.#replicas, this.#edgeTo(contract.name)),
       installation,
       system,
-      openStorage: (name) => createStorage(name, config.storage[name]!, this.#parts, this.#context),
+      openStorage: (name) => this.#keep(name, () => createStorage(name, config.storage[name]!, this.#parts, this.#context)),
       bus: this.#bus,
       outbox: config.outbox,
       channels: this.#channels,

@@ -9,6 +9,7 @@ import { Edge } from '../../fabric/edge.ts';
 import { bindRemote } from '../../fabric/remote.ts';
 import { Replicas } from '../../fabric/replicas.ts';
 import { rpcLinkOver } from '../../../adapters/transport/rpc/transport.ts';
+import { type BackupDesk, backupDesk } from '../backup/desk.ts';
 import type { EdgeReading } from '../host/edge-metrics.ts';
 import type { Measured } from '../host/metrics.ts';
 import { BETWEEN_THREADS } from './between-threads.ts';
@@ -43,6 +44,8 @@ export class ModuleThread implements Lifecycle {
   readonly #log: Log;
   readonly #edge = new Edge();
   readonly #replicas: Replicas;
+  /** The databases of the thread. */
+  readonly backupDesk: BackupDesk;
   readonly #pauses = new Pauses();
   readonly #stopping = new AbortController();
   readonly #abandoned = new Promise<void>((resolve) => this.#stopping.signal.addEventListener('abort', () => resolve(), { once: true }));
@@ -63,7 +66,8 @@ export class ModuleThread implements Lifecycle {
     this.#log = log.child({ module: data.module });
     const identity: Identity = { introduction: { host: data.host, process: newId(), contracts: {} }, offers: [], secret: null };
     const way = { name: `the thread of ${data.module}`, connect: () => this.#thread!.connect() };
-    this.#replicas = new Replicas({ host: data.module, contracts: [contract], newLink: () => rpcLinkOver(way, identity, BETWEEN_THREADS), log: this.#log });
+    this.#replicas = new Replicas({ host: data.module, contracts: [contract, backupDesk], newLink: () => rpcLinkOver(way, identity, BETWEEN_THREADS), log: this.#log });
+    this.backupDesk = bindRemote(backupDesk, this.#replicas, new Edge());
   }
 
   /** Resolves when the module is ready; rejects with why it cannot start. */

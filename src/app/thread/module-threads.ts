@@ -6,6 +6,7 @@ import type { EdgeStatus, ModuleStatus, System } from '../../kernel/system.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { Introduction } from '../../ports/transport.ts';
 import { Target } from '../../fabric/target.ts';
+import type { BackupDesk } from '../backup/desk.ts';
 import type { Config } from '../config/config.ts';
 import type { Parts } from '../config/parts.ts';
 import { Caches } from '../host/caches.ts';
@@ -74,6 +75,10 @@ export class ModuleThreads implements Lifecycle {
   /** The stub of a contract that one of these modules offers. */
   contract<T>({ name }: Contract<T>): T | undefined {
     return this.#stubs.get(name) as T | undefined;
+  }
+
+  get backupDesks(): BackupDesk[] {
+    return [...this.#threads.values()].map(({ backupDesk }) => backupDesk);
   }
 
   /** The modules' contracts, for whoever serves them to others. */

@@ -179,7 +179,7 @@ test('where the keeper of the messages does not run, another host of the topolog
   });
   let away = false;
   const asked = new Proxy(bus, { get: (target, key) => (away && key === 'inspect' ? () => Promise.reject(new Fault('unavailable', 'Nobody is there.')) : (...args: unknown[]) => (target[key as keyof Bus] as Function).apply(target, args)) });
-  mailer.on('request', controlListener({ bus: asked, backups: new Backups({ ...probe(dataDir), databases: new Map() }), log: probe(dataDir).log, status: () => ({}), system: () => Promise.reject(new Error()), operator: () => undefined }));
+  mailer.on('request', controlListener({ bus: asked, backups: new Backups({ ...probe(dataDir), participants: () => [], expected: [] }), log: probe(dataDir).log, status: () => ({}), system: () => Promise.reject(new Error()), operator: () => undefined }));
   assert.match(await run(dataDir, 'list', '--topology', 'split-notification'), /q +2 +0 +0 of 0 +3 .* unattended/);
   await run(dataDir, 'pause', 'q', '--topology', 'split-notification');
   assert.equal((await bus.inspect())[0]!.paused, true);

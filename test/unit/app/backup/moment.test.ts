@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { momentOf } from '../../../../src/app/backup/moment.ts';
+import type { BackupDesk } from '../../../../src/app/backup/desk.ts';
+import { JointDesk } from '../../../../src/app/backup/joint-desk.ts';
+import { momentOf, type Participant, type Taking } from '../../../../src/app/backup/moment.ts';
+import { OwnDesk } from '../../../../src/app/backup/own-desk.ts';
+import { Fault } from '../../../../src/kernel/fault.ts';
 import type { Storage } from '../../../../src/ports/storage.ts';
 import { rejectsWith } from '../../../support/faults.ts';
 import { seeded } from '../../../support/seed.ts';
@@ -21,13 +25,24 @@ function openedAfter(storage: Storage, ms: () => number): Storage {
   });
 }
 
+/** Each of these processes has a main thread and other threads, with databases of their own. */
+function taking(processes: readonly (readonly Readonly<Record<string, Storage>>[])[], more: Partial<Taking> = {}): Taking {
+  const desks = processes.map((threads) => threads.map((databases) => new OwnDesk({ databases: new Map(Object.entries(databases)) })));
+  const participants = desks.map((own, at): Participant => ({ name: `host ${at + 1}`, desk: new JointDesk(() => own) }));
+  return { participants: () => participants, expected: processes.flat().flatMap(Object.keys), ...more };
+}
+
+async function writes(storage: Storage): Promise<void> {
+  await (storage as Storage<Tables>).transaction(async (tx) => void (await tx.db.insertInto('counters').values({ id: 'n', n: 0 }).execute()));
+}
+
 onEachStorage('databases at one moment', ({ open }) => {
   test('none shows what another does not know of yet, while one passes on what the other has', async (t) => {
-    const databases = new Map<string, Storage>([['first', await open(t)], ['second', await open(t)], ['third', await open(t)]]);
-    const stores = [...databases.values()] as Storage<Tables>[];
+    const stores = [await open(t), await open(t), await open(t)];
     for (const store of stores) await store.transaction((tx) => tx.db.insertInto('counters').values({ id: 'n', n: 0 }).execute());
     const random = seeded((line) => t.diagnostic(line));
-    const slow = new Map([...databases].map(([name, storage]) => [name, openedAfter(storage, () => random.whole(20))]));
+    const [one, two, three] = stores.map((storage) => openedAfter(storage, () => random.whole(20))) as [Storage, Storage, Storage];
+    const apart = taking([[{ first: one }], [{ second: two }, { third: three }]]);
     let isOn = true;
     // Each number is in the first before it is in the second, and so on, and then comes round again.
     const passing = (async () => {
@@ -35,14 +50,15 @@ onEachStorage('databases at one moment', ({ open }) => {
     })();
     let longestMs = 0;
     for (let round = 0; round < 15; round++) {
-      const { snapshots, heldMs } = await momentOf(slow);
-      const [first, second, third] = await Promise.all([...snapshots.values()].map(async (snapshot) => {
-        for await (const rows of snapshot.rows(snapshot.tables.find(({ name }) => name === 'counters')!)) return rows[0]!.n as number;
+      const { sources, heldMs, close } = await momentOf(apart);
+      const [first, second, third] = await Promise.all(sources.map(async (source) => {
+        const { columns } = source.tables.find(({ name }) => name === 'counters')!;
+        for await (const [line] of source.lines('counters')) return (JSON.parse(line!) as unknown[])[columns.indexOf('n')] as number;
         return assert.fail('the counter is missing');
       }));
       assert.ok(first! >= second! && second! >= third! && first! - third! <= 1, `${first}, ${second}, ${third}`);
       longestMs = Math.max(longestMs, heldMs);
-      for (const snapshot of snapshots.values()) await snapshot.close();
+      await close();
     }
     isOn = false;
     await passing;
@@ -52,16 +68,47 @@ onEachStorage('databases at one moment', ({ open }) => {
 
   test('a database that does not come to rest lets the others go on in time, and is told of', async (t) => {
     const [busy, idle] = [await open(t), await open(t)];
-    let isOn = true;
-    const keeping = (async () => {
-      while (isOn) await busy.transaction(() => new Promise<void>((resolve) => setTimeout(resolve, 300)));
-    })();
-    const asked = rejectsWith('unavailable', momentOf(new Map<string, Storage>([['busy', busy], ['idle', idle]]), { holdMs: 100 }), 'no_moment');
+    const { promise, resolve: end } = Promise.withResolvers<void>();
+    const keeping = busy.transaction(() => promise, { timeoutMs: 30_000 });
+    const asked = rejectsWith('unavailable', momentOf(taking([[{ busy }], [{ idle }]], { holdMs: 20 })), 'no_moment');
     const began = performance.now();
-    await idle.transaction(async (tx) => void (await tx.db.insertInto('counters').values({ id: 'n', n: 0 }).execute()));
+    await writes(idle);
     assert.ok(performance.now() - began < 1_000);
     await asked;
-    isOn = false;
+    end();
     await keeping;
   });
+
+  test('a process that is no longer heard of holds up nobody, and what was opened for it is closed', async (t) => {
+    const [near, far] = [await open(t), await open(t)];
+    const { participants, expected } = taking([[{ near }], [{ far }]]);
+    const [first, second] = participants() as [Participant, Participant];
+    const desk = second.desk as BackupDesk;
+    // It hears nothing from its hold on, as from a process that was killed there.
+    const silent: BackupDesk = { ...bound(desk), open: () => Promise.reject(new Fault('unavailable', 'gone')), close: async () => ({}), release: () => Promise.reject(new Fault('unavailable', 'gone')) };
+    // And a second try is told that the first stands in its way, until the silence has been long enough.
+    await rejectsWith('conflict', momentOf({ participants: () => [first, { name: 'far', desk: silent }], expected, holdMs: 100 }), 'backup_under_way');
+    const began = performance.now();
+    await writes(near);
+    await writes(far);
+    assert.ok(performance.now() - began < 1_000);
+  });
+
+  test('what several processes have open is taken once, and what nobody has open is told with those who cannot be asked', async (t) => {
+    const storage = await open(t);
+    const { participants } = taking([[{ one: storage }], [{ other: storage }]]);
+    const away = { name: 'host away', desk: new Fault('unavailable', 'It is not connected.') };
+    const all = () => [...participants(), away];
+    const twice = momentOf({ participants: () => [participants()[0]!, { name: 'again', desk: participants()[0]!.desk }], expected: ['one'] });
+    if (storage.capabilities.shared) {
+      const { sources, close } = await twice;
+      assert.deepEqual(sources.map(({ name }) => name), ['one']);
+      await close();
+    } else await rejectsWith('unavailable', twice, 'no_moment');
+    await assert.rejects(momentOf({ participants: all, expected: ['one', 'third'] }), /third[\s\S]*host away: It is not connected/);
+  });
 });
+
+function bound(desk: BackupDesk): BackupDesk {
+  return Object.fromEntries((['databases', 'hold', 'open', 'release', 'show', 'read', 'keep', 'close'] as const).map((name) => [name, desk[name].bind(desk)])) as unknown as BackupDesk;
+}
