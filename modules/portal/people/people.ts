@@ -160,6 +160,7 @@ export class People {
       .selectFrom('people')
       .selectAll()
       .where('workspace_id', '=', workspace)
+      .where('gone', '=', 0)
       .where('id', 'in', (eb) => {
         const members = eb.selectFrom('segment_members').select('person_id').where('workspace_id', '=', workspace).where('segment_id', '=', segment).orderBy('person_id', 'desc').limit(limit);
         return before === undefined ? members : members.where('person_id', '<', before);
