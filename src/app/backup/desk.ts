@@ -14,7 +14,7 @@ export type Nothing = z.infer<typeof Nothing>;
 const OfBackup = z.object({ backup: z.string() });
 export type OfBackup = z.infer<typeof OfBackup>;
 
-const Hold = z.object({ backup: z.string(), databases: z.array(z.string()), mostMs: z.int().min(1).max(HOLD_MS) });
+const Hold = z.object({ backup: z.string(), /** That whoever asks has the installation's secret. */ proof: z.string(), databases: z.array(z.string()), mostMs: z.int().min(1).max(HOLD_MS) });
 export type HoldRequest = z.infer<typeof Hold>;
 
 const OpenDatabases = z.object({
@@ -48,7 +48,10 @@ export type Piece = z.infer<typeof Piece>;
  */
 export interface BackupDesk {
   databases(request: Nothing, call: Call): Promise<OpenDatabases>;
-  /** Resolves when nothing is being written in any of them. After `mostMs` they all go on by themselves. */
+  /**
+   * Whoever has begun a backup goes on with it by its id, which nobody guesses. Resolves when nothing is being written in any of them. After
+   * `mostMs` they all go on by themselves. Faults: `denied` without the proof.
+   */
   hold(request: HoldRequest, call: Call): Promise<Nothing>;
   /** Fixes what is committed now. Faults: `deadline`/`hold_over` when they have gone on meanwhile. */
   open(request: OfBackup, call: Call): Promise<Nothing>;

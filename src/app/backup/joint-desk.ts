@@ -1,3 +1,4 @@
+import { timingSafeEqual } from 'node:crypto';
 import type { Call } from '../../kernel/call.ts';
 import { Fault } from '../../kernel/fault.ts';
 import { allTried } from '../../kernel/lifecycle.ts';
@@ -9,11 +10,14 @@ type Shares = ReadonlyMap<BackupDesk, readonly string[]>;
 /** The desks of a process as one: that of its main thread, and those of its modules on threads. */
 export class JointDesk implements BackupDesk {
   readonly #desks: () => readonly BackupDesk[];
+  readonly #prove: ((backup: string) => string) | undefined;
   /** By backup: the one that is under way, and one more while it is being refused. */
   #backups = new Map<string, Shares>();
 
-  constructor(desks: () => readonly BackupDesk[]) {
+  /** `prove` says what only whoever has the installation's secret can say of a backup; left out: anybody may take one. */
+  constructor(desks: () => readonly BackupDesk[], prove?: (backup: string) => string) {
     this.#desks = desks;
+    this.#prove = prove;
   }
 
   async databases(request: Nothing, call: Call): Promise<OpenDatabases> {
@@ -21,11 +25,12 @@ export class JointDesk implements BackupDesk {
     return { problem: all.find(({ problem }) => problem !== null)?.problem ?? null, databases: all.flatMap(({ databases }) => databases) };
   }
 
-  async hold({ backup, databases: wanted, mostMs }: HoldRequest, call: Call): Promise<Nothing> {
+  async hold({ backup, proof, databases: wanted, mostMs }: HoldRequest, call: Call): Promise<Nothing> {
+    if (this.#prove !== undefined && !isSame(this.#prove(backup), proof)) throw new Fault('denied', 'It has another installation.json than the host that takes the backup.');
     const shares = await this.#sharesOf(wanted, call);
     this.#backups.set(backup, shares);
     try {
-      await Promise.all([...shares].map(([desk, databases]) => desk.hold({ backup, databases: [...databases], mostMs }, call)));
+      await Promise.all([...shares].map(([desk, databases]) => desk.hold({ backup, proof, databases: [...databases], mostMs }, call)));
     } catch (error) {
       await this.close({ backup }, call);
       throw error;
@@ -82,4 +87,9 @@ export class JointDesk implements BackupDesk {
     if (shares === undefined) throw new Fault('not_found', 'This backup is over, or has never begun.', { reason: 'backup_over' });
     return shares;
   }
+}
+
+function isSame(expected: string, given: string): boolean {
+  const [one, other] = [Buffer.from(expected), Buffer.from(given)];
+  return one.length === other.length && timingSafeEqual(one, other);
 }

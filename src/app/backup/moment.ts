@@ -1,7 +1,7 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { systemCall } from '../../kernel/call.ts';
 import { Fault, toFault } from '../../kernel/fault.ts';
-import { newId } from '../../kernel/ids.ts';
 import { backupDesk, type BackupDesk, HOLD_MS, type OpenDatabases, type Shown, SILENT_MS } from './desk.ts';
 import { LineSplitter } from './line-splitter.ts';
 
@@ -22,6 +22,8 @@ export interface Taking {
   readonly participants: () => readonly Participant[];
   /** Databases without which it would not be whole. */
   readonly expected: readonly string[];
+  /** What shows the others that this is their installation; left out where none is asked to. */
+  readonly prove?: (backup: string) => string;
   /** For tests. */
   readonly holdMs?: number;
 }
@@ -53,7 +55,7 @@ export async function momentOf(taking: Taking): Promise<Moment> {
   for (let tries = 1; ; tries++) {
     let attempt: Attempt | undefined;
     try {
-      attempt = new Attempt(await sharesOf(taking), taking.holdMs ?? HOLD_MS);
+      attempt = new Attempt(await sharesOf(taking), taking);
       return await attempt.take();
     } catch (error) {
       await attempt?.close();
@@ -72,19 +74,21 @@ interface Share {
 }
 
 class Attempt {
-  readonly #backup = newId();
+  readonly #backup = randomUUID();
+  readonly #proof: string;
   readonly #shares: readonly Share[];
   readonly #holdMs: number;
   #keeping: NodeJS.Timeout | undefined;
 
-  constructor(shares: readonly Share[], holdMs: number) {
+  constructor(shares: readonly Share[], { prove, holdMs = HOLD_MS }: Taking) {
+    this.#proof = prove?.(this.#backup) ?? '';
     this.#shares = shares;
     this.#holdMs = holdMs;
   }
 
   async take(): Promise<Moment> {
     const backup = this.#backup;
-    await this.#each('hold', ({ desk, databases }, call) => desk.hold({ backup, databases: [...databases], mostMs: this.#holdMs }, call));
+    await this.#each('hold', ({ desk, databases }, call) => desk.hold({ backup, proof: this.#proof, databases: [...databases], mostMs: this.#holdMs }, call));
     await this.#each('open', ({ desk }, call) => desk.open({ backup }, call));
     const released = await this.#each('release', ({ desk }, call) => desk.release({ backup }, call));
     if (released.some(({ held }) => !held)) throw new Fault('deadline', 'Some had stood still for long enough before others came to rest.', { reason: 'hold_over' });
@@ -143,7 +147,7 @@ function from(participant: string, thrown: unknown): Fault {
 
 /** What no second try changes. */
 function isFinal(error: unknown): boolean {
-  return Fault.is(error) && error.code === 'conflict';
+  return Fault.is(error) && (error.code === 'conflict' || error.code === 'denied');
 }
 
 /** Who is asked for what: each database once, though several processes may have it open. */

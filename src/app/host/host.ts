@@ -12,10 +12,7 @@ import type { Channel } from '../../ports/channel.ts';
 import type { Storage } from '../../ports/storage.ts';
 import { queueSettings } from '../../fabric/envelope.ts';
 import type { Placement } from '../../fabric/placements.ts';
-import { Backups } from '../backup/backups.ts';
-import { expectedDatabases, liveProblem } from '../backup/databases.ts';
-import { JointDesk } from '../backup/joint-desk.ts';
-import { OwnDesk } from '../backup/own-desk.ts';
+import { hostBackups } from '../backup/host-backups.ts';
 import { requireWhole } from '../backup/unfinished.ts';
 import type { Config } from '../config/config.ts';
 import { keptDays } from '../config/kept-days.ts';
@@ -84,8 +81,7 @@ export class Host implements Lifecycle {
   /** Open on the main thread. */
   readonly #databases = new Map<string, Storage>();
   readonly #storages: KeptStorages;
-  readonly #backupDesk: JointDesk;
-  readonly #backups: Backups;
+  readonly #backup: ReturnType<typeof hostBackups>;
   #channels: ReadonlyMap<string, Channel> = new Map();
   #blobs: Blobs | undefined;
   #composition: Composition | undefined;
@@ -101,9 +97,7 @@ export class Host implements Lifecycle {
     this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#modules.includes(module));
     this.#log = log;
     this.#storages = new KeptStorages({ config, parts: this.#parts, context: this.#context, readTopology: this.#readTopology });
-    const own = new OwnDesk({ databases: this.#databases, problem: () => liveProblem({ config, isReady: this.#health.phase === 'ready', isBusMoving: this.#keptBus?.progress != null, isStorageMoving: this.#storages.isMoving }) });
-    this.#backupDesk = new JointDesk(() => [own, ...(this.#threads?.backupDesks ?? [])]);
-    this.#backups = new Backups({ dataDir: config.dataDir, participants: () => [{ name: `host ${name}`, desk: this.#backupDesk }, ...(this.#peers?.backupParticipants() ?? [])], expected: expectedDatabases(config), clock: systemClock, log });
+    this.#backup = hostBackups({ config, host: name, databases: this.#databases, live: () => ({ isReady: this.#health.phase === 'ready', isBusMoving: this.#keptBus?.progress != null, isStorageMoving: this.#storages.isMoving }), threads: () => this.#threads?.backupDesks ?? [], others: () => this.#peers?.backupParticipants() ?? [], log });
     this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => [...(this.#threads?.problems() ?? []), ...this.#problems()].map(({ plain }) => plain));
     this.#http = this.#parts.modules.some(({ http }) => http !== undefined) ? new HttpServer(config.http, log, this.#metrics) : undefined;
     this.#life = new StartStop(
@@ -178,9 +172,9 @@ export class Host implements Lifecycle {
     this.#blobs = createBlobs(this.#config.blobs, this.#parts, this.#context);
     this.#threads = await this.#createThreads(this.#bus, secret);
     this.#composition = this.#compose(this.#bus, secret);
-    this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, storages: this.#storages, backups: this.#backups, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
+    this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, storages: this.#storages, backups: this.#backup.backups, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
     this.#metrics.watchEdges({ edges: () => [...(this.#threads?.edgeTotals() ?? []), ...(this.#peers?.edgeTotals() ?? [])], connections: () => this.#peers?.connections() ?? [] });
-    await this.#peers?.start({ targets: [...this.#composition.targets, ...(this.#threads?.targets ?? [])], bus: this.#bus, status: () => this.#hostStatus(), backups: this.#backupDesk });
+    await this.#peers?.start({ targets: [...this.#composition.targets, ...(this.#threads?.targets ?? [])], bus: this.#bus, status: () => this.#hostStatus(), backups: this.#backup.desk });
     for (const channel of this.#channels.values()) await channel.start();
     if (this.#modules.some(({ usesBlobs }) => usesBlobs)) await this.#blobs.start();
     await this.#composition.start();
@@ -199,7 +193,7 @@ export class Host implements Lifecycle {
     const problems: unknown[] = [];
     // Each gets its try, whatever became of the one before it.
     const step = async (work: Promise<unknown> | undefined) => void (await work?.catch((error: unknown) => problems.push(error)));
-    await step(this.#backups.stop(deadlineMs * BACKUP_SHARE));
+    await step(this.#backup.backups.stop(deadlineMs * BACKUP_SHARE));
     // Before the consumers, who wait for their mails: a server that does not answer must not hold up the stop.
     for (const channel of this.#channels.values()) channel.quiesce?.();
     const finishingMs = deadlineMs * FINISHING_SHARE;

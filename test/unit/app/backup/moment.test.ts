@@ -4,6 +4,7 @@ import type { BackupDesk } from '../../../../src/app/backup/desk.ts';
 import { JointDesk } from '../../../../src/app/backup/joint-desk.ts';
 import { momentOf, type Participant, type Taking } from '../../../../src/app/backup/moment.ts';
 import { OwnDesk } from '../../../../src/app/backup/own-desk.ts';
+import { systemCall } from '../../../../src/kernel/call.ts';
 import { Fault } from '../../../../src/kernel/fault.ts';
 import type { Storage } from '../../../../src/ports/storage.ts';
 import { rejectsWith } from '../../../support/faults.ts';
@@ -105,6 +106,8 @@ onEachStorage('databases at one moment', ({ open }) => {
       assert.deepEqual(sources.map(({ name }) => name), ['one']);
       await close();
     } else await rejectsWith('unavailable', twice, 'no_moment');
+    const [{ name }, stranger] = [participants()[0]!, new JointDesk(() => [], () => 'of another secret')];
+    await rejectsWith('denied', stranger.hold({ backup: 'b', proof: '', databases: [], mostMs: 100 }, systemCall(name, null, Date.now() + 1_000)), 'denied');
     await assert.rejects(momentOf({ participants: all, expected: ['one', 'third'] }), /third[\s\S]*host away: It is not connected/);
   });
 });
