@@ -4,6 +4,7 @@ import { auditFiltersMigration, auditMigration } from './audit/migration.ts';
 import { eventsByWorkspaceMigration, eventsMigration } from './events/migration.ts';
 import { exportsMigration } from './exports/migration.ts';
 import { idempotencyMigration } from './http/migration.ts';
+import { importsMigration } from './imports/migration.ts';
 import { ingestMigration } from './ingest/migration.ts';
 import { peopleByStayingMigration, peopleMigration } from './people/migration.ts';
 import { segmentsMigration } from './segments/migration.ts';
@@ -26,4 +27,5 @@ export const portalMigrations: readonly Migration[] = [
   loginFailuresMigration,
   exportsMigration,
   segmentsMigration,
+  importsMigration,
 ];

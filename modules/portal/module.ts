@@ -16,7 +16,7 @@ import { Timeline } from './events/timeline.ts';
 import { ExportCommand } from './exports/export-command.ts';
 import { ExportHandler } from './exports/export-handler.ts';
 import { Exports, exportRequested } from './exports/exports.ts';
-import { ExportExpiry } from './exports/expiry.ts';
+import { Expiry } from './expiry.ts';
 import { Api } from './http/api.ts';
 import { Idempotency } from './http/idempotency.ts';
 import { KoaApp } from './http/koa-app.ts';
@@ -26,6 +26,7 @@ import { AuditRoutes } from './http/routes/audit-routes.ts';
 import { AutomationRoutes } from './http/routes/automation-routes.ts';
 import { DeliveryRoutes } from './http/routes/delivery-routes.ts';
 import { ExportRoutes } from './http/routes/export-routes.ts';
+import { ImportRoutes } from './http/routes/import-routes.ts';
 import { PeopleRoutes } from './http/routes/people-routes.ts';
 import { QueueRoutes } from './http/routes/queue-routes.ts';
 import { Routes } from './http/routes/routes.ts';
@@ -36,6 +37,8 @@ import { TemplateRoutes } from './http/routes/template-routes.ts';
 import { WorkspaceRoutes } from './http/routes/workspace-routes.ts';
 import { PortalSurface } from './http/surface.ts';
 import { Writes } from './http/writes.ts';
+import { ImportHandler } from './imports/import-handler.ts';
+import { importRequested, Imports } from './imports/imports.ts';
 import { IngestBatchHandler } from './ingest/batch-handler.ts';
 import { Forgetting } from './ingest/forgetting.ts';
 import { IngestProblems } from './ingest/ingest-problems.ts';
@@ -59,8 +62,8 @@ import { Templates } from './templates/templates.ts';
 
 const access = [ApiKeys, DemoKey, Logins, Passwords, Sessions, Setup, Users, Workspaces, Audit];
 const people = [IdentityHashes, LiveSegments, People, Recipients, Segments, Timeline, IngestProblems, IngestSurface];
-const exports = [Exports, ExportCommand];
-const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, ExportRoutes, PeopleRoutes, QueueRoutes, SegmentRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
+const files = [Exports, ExportCommand, Imports];
+const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, ExportRoutes, ImportRoutes, PeopleRoutes, QueueRoutes, SegmentRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
 const web = [Api, Idempotency, KoaApp, Principals, Writes, PublicPages, StaffPages, Visitors];
 
 /** System of record and face: people, events, templates, access, and everything that is shown over HTTP. */
@@ -76,16 +79,18 @@ export const portalModule = defineModule({
     { message: settleSegment, concurrency: 1, transactional: SettleSegmentHandler },
     { message: unsubscribed, concurrency: 8, transactional: UnsubscribedHandler },
     { message: exportRequested, concurrency: 1, effect: ExportHandler },
+    // Few, so that a long one does not keep the others.
+    { message: importRequested, concurrency: 4, effect: ImportHandler },
   ],
   hears: [eventRecorded, personChanged, deliveryUpdated],
   retention: [
     { name: 'events', table: 'events', key: ['id'], time: 'received_at', oldestFirst: true },
     { name: 'audit', table: 'audit_entries', key: ['id'], time: 'time', oldestFirst: true },
   ],
-  publishes: [exportRequested, ingestBatch, erasePerson, eventRecorded, personChanged, settleSegment, templatePublished],
+  publishes: [exportRequested, importRequested, ingestBatch, erasePerson, eventRecorded, personChanged, settleSegment, templatePublished],
   settings: PortalSettings,
-  parts: [...access, ...people, ...exports, Templates, Live, ...routes, ...web],
-  lifecycles: [Forgetting, ExportExpiry, Live],
+  parts: [...access, ...people, ...files, Templates, Live, ...routes, ...web],
+  lifecycles: [Forgetting, Expiry, Live],
   usesBlobs: true,
   replicable: true,
   http: PortalSurface,

@@ -26,6 +26,8 @@ export interface Tables {
   exports: ExportRow;
   segments: SegmentRow;
   segment_members: SegmentMemberRow;
+  imports: ImportRow;
+  import_refusals: ImportRefusalRow;
 }
 
 export interface WorkspaceRow {
@@ -267,4 +269,42 @@ export interface SegmentMemberRow {
   workspace_id: string;
   segment_id: string;
   person_id: string;
+}
+
+export interface ImportRow {
+  id: string;
+  workspace_id: string;
+  format: string;
+  state: string;
+  /** Why it has failed; null otherwise. */
+  reason: string | null;
+  /** Of the file; null while it is on its way in. */
+  bytes: number | null;
+  /** So many bytes of the file are done with. */
+  position: number;
+  /** The line that what comes next begins in. */
+  line: number;
+  /** Rows, of those done with. */
+  accepted: number;
+  refused: number;
+  created_at: number;
+  /** Id of the user or key that sent it. */
+  created_by: string;
+  started_at: number | null;
+  progressed_at: number;
+  finished_at: number | null;
+  /** When the file, and the row, may go. */
+  expires_at: number;
+}
+
+/** What was wrong in a line of an import's file; names, never values. */
+export interface ImportRefusalRow {
+  import_id: string;
+  line: number;
+  /** Counts what is wrong in the line. */
+  nth: number;
+  workspace_id: string;
+  /** As the file calls it; empty for the line as a whole. */
+  field: string;
+  reason: string;
 }

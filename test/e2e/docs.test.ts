@@ -154,7 +154,7 @@ test('the commands of the guide to storages work as they stand: moved, found to 
   }
 });
 
-test('the commands of the guides to segments and exports work as they stand', async () => {
+test('the commands of the guides to segments, exports and imports work as they stand', async () => {
   const server = await Multilith.start();
   const folder = mkdtempSync(join(scratch, 'exports-'));
   try {
@@ -170,6 +170,9 @@ test('the commands of the guides to segments and exports work as they stand', as
     assert.match(people!, /^personId,[^\n]*\r\n[^\n]*cust-1,ana@example\.com/);
     assert.equal(again, people);
     assert.equal((JSON.parse(events!) as { name: string }).name, 'Quote Requested');
+    const imported = await run('bash', ['-euo', 'pipefail', '-c', blocksOf(page('docs/imports.md'), 'sh').join('\n')], folder, env);
+    assert.deepEqual([imported.code, /"rowsAccepted":1,"rowsRefused":1/.test(imported.out)], [0, true], `${imported.out}\n${imported.error}`);
+    assert.equal(readFileSync(join(folder, 'refused.csv'), 'utf8'), 'line,column,reason\r\n3,email,email_invalid\r\n');
   } finally {
     await server.dispose();
   }

@@ -30,6 +30,8 @@ export interface TestCompositionOptions {
   readonly outboxBytes?: number;
   /** Unparsed sections of the configuration, by module. Default: each module's own defaults. */
   readonly settings?: Readonly<Record<string, object>>;
+  /** Unparsed settings of the folder for files. */
+  readonly files?: object;
   /** To start again on what an earlier composition left; the caller removes it. */
   readonly dataDir?: string;
 }
@@ -39,7 +41,7 @@ export function composeForTest(options: TestCompositionOptions): TestComposition
   const context = testContext({ ...(options.clock && { clock: options.clock }), ...(options.log && { log: options.log }), ...(options.dataDir && { dataDir: options.dataDir }) });
   const openStorage = (name: string) => moduleStorage(context, name);
   const bus = busDrivers.embedded.create(busDrivers.embedded.settings.parse({}), { ...context, openStorage: (name) => sqlite.create(sqlite.settings.parse({}), { ...context, name }) });
-  const blobs = blobDrivers.fs.create(blobDrivers.fs.settings.parse({}), context);
+  const blobs = blobDrivers.fs.create(blobDrivers.fs.settings.parse(options.files ?? {}), context);
   const composition = compose({
     ...context,
     modules: options.modules,

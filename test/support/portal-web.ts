@@ -39,11 +39,12 @@ export interface PortalWeb {
   close(): Promise<void>;
 }
 
-export async function startPortalWeb(options: { clock?: Clock; log?: Log; settings?: object } = {}): Promise<PortalWeb> {
+export async function startPortalWeb(options: { clock?: Clock; log?: Log; settings?: object; files?: object } = {}): Promise<PortalWeb> {
   const composition = composeForTest({
     modules: [portalModule, triggerModule, notificationStandIn],
     ...(options.clock && { clock: options.clock }),
     ...(options.log && { log: options.log }),
+    ...(options.files && { files: options.files }),
     settings: { portal: options.settings ?? {} },
   });
   await composition.start();

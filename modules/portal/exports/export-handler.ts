@@ -2,20 +2,17 @@ import { inject, injectable } from 'inversify';
 import type { Compilable, Kysely } from 'kysely';
 import type { z } from 'zod';
 import { Clock } from '../../../src/kernel/clock.ts';
-import { toFault } from '../../../src/kernel/fault.ts';
 import type { Received } from '../../../src/kernel/message.ts';
 import type { EffectHandler } from '../../../src/kernel/module.ts';
 import { Blobs } from '../../../src/ports/blob.ts';
 import { Store } from '../../../src/ports/storage.ts';
+import { afterFault } from '../file-work.ts';
 import type { ExportRow, Tables } from '../tables.ts';
 import { EXPORTED, type Exported, FORMATS, type Row } from './export-text.ts';
 import { blobKey, type exportRequested } from './exports.ts';
 
 /** Turned into text in one go: few milliseconds. */
 const BATCH_ROWS = 500;
-/** What cannot be written for so long has failed. */
-const GIVE_UP_MS = 6 * 3_600_000;
-const AGAIN_MS = 10_000;
 
 /** By an index, in its order: a snapshot is read on while others write. */
 const QUERIES = {
@@ -57,12 +54,9 @@ export class ExportHandler implements EffectHandler<z.infer<(typeof exportReques
       const bytes = await this.#blobs.write(blobKey(row.workspace_id, row.id), this.#content(row, written, signal), signal);
       await this.#settle(row, { state: 'done', rows: written.rows, bytes });
     } catch (thrown) {
-      if (signal.aborted) return { notBefore: this.#clock.now(), reason: 'stopping' };
-      const { code, reason } = toFault(thrown);
-      const mayPass = code === 'unavailable' || code === 'exhausted';
-      if (mayPass && this.#clock.now() - row.created_at < GIVE_UP_MS) return { notBefore: this.#clock.now() + AGAIN_MS, reason };
-      if (!last && !mayPass && code === 'internal') throw thrown;
-      await this.#settle(row, { state: 'failed', reason });
+      const outcome = afterFault(thrown, { signal, now: this.#clock.now(), since: row.created_at, last });
+      if ('again' in outcome) return outcome.again;
+      await this.#settle(row, { state: 'failed', reason: outcome.failed });
     }
     return undefined;
   }

@@ -1,3 +1,4 @@
+import { guarded } from '../formula-guard.ts';
 import type { EventRow, PersonRow } from '../tables.ts';
 
 export type Row = Readonly<Record<string, string | number | null>>;
@@ -29,15 +30,14 @@ export const FORMATS = {
 } as const satisfies Record<string, { type: string; head(of: Exported): string; line(of: Exported, row: Row): string }>;
 
 /** RFC 4180. */
-function csvLine(values: readonly (string | number | null)[]): string {
+export function csvLine(values: readonly (string | number | null)[]): string {
   return `${values.map(csvField).join(',')}\r\n`;
 }
 
 function csvField(value: string | number | null): string {
   if (value === null) return '';
   if (typeof value === 'number') return String(value);
-  // A spreadsheet takes what begins so for a formula, and runs it.
-  const text = /^(\s*[=+\-@]|[\t\r\n])/.test(value) ? `'${value}` : value;
+  const text = guarded(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

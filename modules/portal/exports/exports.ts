@@ -19,6 +19,8 @@ export const exportRequested = job('portal.export', z.object({ exportId: z.strin
 
 /** A workspace may have so many at once, those that can still be fetched included. */
 const MOST_KEPT = 50;
+/** Not a `retryAfterMs`: nothing changes by itself soon. */
+const REMEDY = 'Delete some, or wait until they expire.';
 const HOUR_MS = 3_600_000;
 
 export interface Export {
@@ -56,7 +58,7 @@ export class Exports {
     const row: ExportRow = { id: newId(), workspace_id: workspace, what, format, state: 'running', reason: null, rows: null, bytes: null, created_at: now, created_by: call.actor.id, expires_at: now + this.#keepMs };
     await this.#store.transaction(async (tx) => {
       const kept = await tx.db.selectFrom('exports').select('id').where('workspace_id', '=', workspace).limit(MOST_KEPT).execute();
-      if (kept.length === MOST_KEPT) throw new Fault('exhausted', `A workspace may have ${MOST_KEPT} exports. Delete some, then try again.`, { reason: 'too_many_exports' });
+      if (kept.length === MOST_KEPT) throw new Fault('exhausted', `A workspace may have ${MOST_KEPT} exports.`, { reason: 'too_many_exports', details: { remedy: REMEDY } });
       await tx.db.insertInto('exports').values(row).execute();
       await tx.publish(exportRequested, { exportId: row.id }, { workspace, trace: call.trace });
     });
@@ -76,17 +78,21 @@ export class Exports {
     return toExport(row);
   }
 
-  /** The file, from its beginning. Faults: `not_found`, `conflict`/`export_not_done`, those of the blobs. */
-  async content(exportId: string, call: Call, signal: AbortSignal): Promise<{ readonly of: Export; readonly content: AsyncIterable<Uint8Array> }> {
-    const found = await this.get(exportId, call);
-    if (found.state !== 'done') throw new Fault('conflict', 'The file is not there yet, or has failed.', { reason: 'export_not_done' });
-    return { of: found, content: this.#blobs.read(blobKey(call.requireWorkspace(), exportId), signal) };
+  /** The file, from its beginning. Faults: `conflict`/`export_not_done`, those of the blobs. */
+  content({ exportId, state }: Export, call: Call, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    if (state !== 'done') throw new Fault('conflict', 'The file is not there yet, or has failed.', { reason: 'export_not_done' });
+    return this.#blobs.read(blobKey(call.requireWorkspace(), exportId), signal);
   }
 
   /** The file first, so that none is left without a row. Fault `not_found`/`export_not_found`. */
   async remove(exportId: string, call: Call): Promise<void> {
     await this.get(exportId, call);
     await this.forget(call.requireWorkspace(), exportId);
+  }
+
+  /** Those whose time is over, the first `limit`. */
+  async expired(limit: number): Promise<{ readonly workspace: string; readonly id: string }[]> {
+    return this.#store.db.selectFrom('exports').select(['workspace_id as workspace', 'id']).where('expires_at', '<=', this.#clock.now()).orderBy('expires_at').limit(limit).execute();
   }
 
   async forget(workspace: string, exportId: string): Promise<void> {

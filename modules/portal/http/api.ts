@@ -17,11 +17,15 @@ import { headersOf, problemOf, statusOf } from './problem.ts';
 import type { RequestScope } from './request-scope.ts';
 import { type AnyRoute, type ApiAnswer, type ApiRequest, isAudited, isIdempotent } from './route.ts';
 import { Routes } from './routes/routes.ts';
+import { uploadOf } from './upload.ts';
 import { fieldInvalid, readTexts, requireSafeJson, validate } from './validate.ts';
 import { type Write, Writes } from './writes.ts';
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 const DEFAULT_BODY_BYTES = 131_072;
+
+/** Of what answers by a stream, or not at all. */
+const NO_ANSWER: StoredAnswer = { status: 200, headers: {}, body: '' };
 
 type Page = { items: unknown[]; next: string | null };
 /** What `listOf` makes. */
@@ -53,28 +57,45 @@ export class Api {
     const call = this.#callOf(spec, scope, principal, headers);
     const params = spec.params === undefined ? {} : validate(spec.params, readTexts(spec.params, Object.entries(pathParams), 'path'), 'path');
     const { query, list } = this.#query(spec, context.querystring, params, call);
-    const { bytes, body } = await this.#body(spec, context, call);
+    const { bytes, body, discard } = await this.#body(spec, context, call);
     const request: ApiRequest<unknown, unknown, unknown> = { params, query, body, principal, call, ifMatch: readIfMatch(spec, headers), address: scope.address };
     const handle = () => spec.handle(request as Parameters<AnyRoute['handle']>[0]);
-    if (spec.stream !== undefined) {
-      if (context.method === 'HEAD') return void (context.status = 200);
-      const { stream } = await handle();
-      stream!(context.res);
-      context.respond = false;
-      return;
-    }
     const write = writeOf(spec, context, call, params, bytes, scope.address);
-    const { answer, again } = await this.#writes.run(
+    if (spec.stream !== undefined) return this.#stream(context, write, handle);
+    const { answer, again } = await this.#writes
+      .run(
+        write,
+        async () => {
+          const given = await handle();
+          this.#setCookie(context, given);
+          return { answer: await this.#encode(spec, given, list), targetId: given.targetId ?? write.audited?.targetId ?? null };
+        },
+        (fault) => faultAnswer(fault, scope.callId),
+      )
+      .catch(async (thrown: unknown) => {
+        await discard?.();
+        throw thrown;
+      });
+    if (again) {
+      await discard?.();
+      context.set('Idempotency-Replayed', 'true');
+    }
+    send(context, answer);
+  }
+
+  async #stream(context: Context, write: Write, handle: () => Promise<ApiAnswer<unknown>>): Promise<void> {
+    if (context.method === 'HEAD') return void (context.status = 200);
+    let given: ApiAnswer<unknown> | undefined;
+    await this.#writes.run(
       write,
       async () => {
-        const given = await handle();
-        this.#setCookie(context, given);
-        return { answer: await this.#encode(spec, given, list), targetId: given.targetId ?? write.audited?.targetId ?? null };
+        given = await handle();
+        return { answer: NO_ANSWER, targetId: write.audited?.targetId ?? null };
       },
-      (fault) => faultAnswer(fault, scope.callId),
+      () => NO_ANSWER,
     );
-    if (again) context.set('Idempotency-Replayed', 'true');
-    send(context, answer);
+    given!.stream!(context.res);
+    context.respond = false;
   }
 
   async #admit(spec: AnyRoute, context: Context, scope: RequestScope): Promise<Principal | null> {
@@ -123,8 +144,13 @@ export class Api {
     return { query: typeof after === 'string' ? { ...query, after: this.#cursors.open(after, list) } : query, list };
   }
 
-  async #body(spec: AnyRoute, context: Context, call: Call): Promise<{ bytes: Buffer; body: unknown }> {
+  /** `discard` takes away what was kept of it. */
+  async #body(spec: AnyRoute, context: Context, call: Call): Promise<{ bytes: Uint8Array; body: unknown; discard?: () => Promise<void> }> {
     const { headers } = context.req;
+    if (spec.upload !== undefined) {
+      const { body, digest, discard } = await spec.upload.receive(uploadOf(context.req, spec.upload.types), call);
+      return { bytes: digest, body, discard };
+    }
     if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined && spec.body === undefined) return { bytes: Buffer.alloc(0), body: {} };
     const bytes = await readBody(context.req, spec.body === undefined ? 1_024 : (spec.maxBodyBytes ?? DEFAULT_BODY_BYTES), call.signal);
     if (spec.body === undefined) {
@@ -185,7 +211,7 @@ function readIfMatch(spec: AnyRoute, headers: IncomingHttpHeaders): number | und
   return Number(number);
 }
 
-function writeOf(spec: AnyRoute, context: Context, call: Call, params: object, bytes: Buffer, address: string): Write {
+function writeOf(spec: AnyRoute, context: Context, call: Call, params: object, bytes: Uint8Array, address: string): Write {
   const { workspace, actor } = call;
   const targetId = Object.values(params).map(String).at(0) ?? null;
   return {

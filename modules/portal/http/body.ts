@@ -10,7 +10,7 @@ import { fieldInvalid } from './validate.ts';
 export async function readBody(request: IncomingMessage, maxBytes: number, signal: AbortSignal): Promise<Buffer> {
   const encoding = request.headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity') throw new Fault('invalid', 'Send the body uncompressed.', { reason: 'content_type_not_supported' });
-  const reading = readRequest(request, (bytes) => (bytes > maxBytes ? tooLarge(maxBytes) : undefined));
+  const reading = readRequest(request, (bytes) => (bytes > maxBytes ? bodyTooLarge(maxBytes) : undefined));
   const onAbort = () => reading.fail(new Fault('deadline', 'The body did not come in time.', { reason: 'body_timeout', origin: 'unsent' }));
   if (signal.aborted) onAbort();
   else signal.addEventListener('abort', onAbort, { once: true });
@@ -24,7 +24,7 @@ export async function readBody(request: IncomingMessage, maxBytes: number, signa
   }
 }
 
-function tooLarge(maxBytes: number): Fault {
+export function bodyTooLarge(maxBytes: number): Fault {
   return new Fault('invalid', `The body is larger than ${maxBytes} bytes.`, { reason: 'body_too_large', details: { maxBytes } });
 }
 

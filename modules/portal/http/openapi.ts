@@ -62,13 +62,19 @@ function operationOf(spec: AnyRoute): JsonObject {
     summary: spec.summary,
     security,
     parameters: parametersOf(spec),
-    ...(spec.body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': { schema: ref(`${spec.id}Request`) } } } }),
+    ...requestOf(spec),
     responses: {
       [status]: { description: 'Done.', ...headersOf(spec), content: { [type]: { schema: ref(`${spec.id}Answer`) } } },
       default: { $ref: '#/components/responses/Problem' },
     },
     ...(spec.faults === undefined ? {} : { 'x-reasons': spec.faults }),
   };
+}
+
+function requestOf({ id, body, upload }: AnyRoute): JsonObject {
+  const types = upload?.types.map((type) => [type, { schema: { type: 'string', format: 'binary' } }]);
+  const content = types === undefined ? body && { 'application/json': { schema: ref(`${id}Request`) } } : Object.fromEntries(types);
+  return content === undefined ? {} : { requestBody: { required: true, content } };
 }
 
 function headersOf(spec: AnyRoute): JsonObject {
@@ -99,15 +105,22 @@ function schemasOf(routes: readonly AnyRoute[]): JsonObject {
   for (const [id, schema] of Object.entries({ ...NAMED, Problem })) answers.add(schema, { id });
   for (const spec of routes) {
     // A schema that two operations share keeps the first one's name; the second refers to it.
-    if (spec.body !== undefined && !requests.has(spec.body)) requests.add(spec.body, { id: `${spec.id}Request` });
+    const body = bodyOf(spec);
+    if (body !== undefined && !requests.has(body)) requests.add(body, { id: `${spec.id}Request` });
     if (!answers.has(spec.answer)) answers.add(spec.answer, { id: `${spec.id}Answer` });
   }
   const schemas = { ...resolved(answers, 'Answers', false), ...resolved(requests, 'Requests', true) };
   for (const spec of routes) {
-    if (spec.body !== undefined) schemas[`${spec.id}Request`] ??= ref(requests.get(spec.body)!.id);
+    const body = bodyOf(spec);
+    if (body !== undefined) schemas[`${spec.id}Request`] ??= ref(requests.get(body)!.id);
     schemas[`${spec.id}Answer`] ??= ref(answers.get(spec.answer)!.id);
   }
   return schemas;
+}
+
+/** Of JSON: a file has no schema. */
+function bodyOf({ body, upload }: AnyRoute): z.ZodType | undefined {
+  return upload === undefined ? body : undefined;
 }
 
 /** The registry's schemas with their references inside this document. `closed`: unknown fields are refused. */

@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import type { Call } from '../../../src/kernel/call.ts';
 import type { Scope } from '../access/scopes.ts';
 import type { Principal } from './principal.ts';
+import type { KeptFile, UploadedFile } from './upload.ts';
 
 /**
  * Who may call a route: holders of a scope, any member with a session (`session`), or anybody (`public`).
@@ -73,6 +74,10 @@ export interface RouteSpec<P extends z.ZodObject, Q extends z.ZodObject, B exten
   readonly maxBodyBytes?: number;
   /** `handle` answers `stream`, of this content type. */
   readonly stream?: string;
+  /** The body is a file, kept as it comes: `receive` answers what `handle` is given as `body`. */
+  readonly upload?: { readonly types: readonly string[]; receive(file: UploadedFile, call: Call): Promise<KeptFile<z.infer<B>>> };
+  /** Reads so much of people at once that it belongs in the audit log, though it changes nothing. */
+  readonly audited?: boolean;
   /** Changes nothing, though it is no GET: not in the audit log. */
   readonly readsOnly?: boolean;
   handle(request: ApiRequest<z.infer<P>, z.infer<Q>, z.infer<B>>): Promise<ApiAnswer<z.input<A>>>;
@@ -98,5 +103,5 @@ export function isIdempotent(spec: AnyRoute): boolean {
 
 /** Whether the route belongs in the audit log. */
 export function isAudited(spec: AnyRoute): boolean {
-  return spec.method !== 'GET' && spec.access !== 'public' && spec.readsOnly !== true;
+  return spec.audited ?? (spec.method !== 'GET' && spec.access !== 'public' && spec.readsOnly !== true);
 }

@@ -3,11 +3,12 @@ import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import type { Transaction } from '../../../src/ports/storage.ts';
-import { eventRecorded } from '../contract.ts';
+import { type Attributes, type ConsentState, eventRecorded } from '../contract.ts';
 import { insertEvent } from '../events/event-rows.ts';
+import { withListedConsent } from '../people/consent.ts';
 import { type GroupTraits, withGroupTraits } from '../people/groups.ts';
 import type { IdentityHashes } from '../people/identity-hashes.ts';
-import { alias, nameOf, TooManyMerged, whoIs, whoIsTogether } from '../people/naming.ts';
+import { alias, nameOf, TooManyMerged, whoIs, whoIsListed, whoIsTogether } from '../people/naming.ts';
 import { type PersonState, stampOf, toPerson } from '../people/person-state.ts';
 import { withTraits } from '../people/traits.ts';
 import { Erased, type Identity, WorkingSet } from '../people/working-set.ts';
@@ -23,6 +24,19 @@ export interface Problem {
   readonly reason: string;
   readonly detail: string;
 }
+
+/** A row of a list of people: an identify that may name the person in other ways, and speaks of consent as a list does. */
+export interface ListedPerson {
+  readonly type: 'listed';
+  readonly messageId: null;
+  readonly personId: string | null;
+  readonly userId: string | null;
+  readonly email: string | null;
+  readonly consent: ConsentState | null;
+  readonly traits: Attributes;
+  readonly time: EpochMs;
+}
+export type BatchItem = WireItem | ListedPerson;
 
 export type ItemOutcome = 'recorded' | 'duplicate' | 'erased' | 'failed';
 
@@ -44,7 +58,7 @@ export class BatchRun {
   readonly #tx: Transaction<Tables>;
   readonly #context: BatchContext;
   readonly #people: WorkingSet;
-  readonly #repeated = new Set<WireItem>();
+  readonly #repeated = new Set<BatchItem>();
 
   constructor(tx: Transaction<Tables>, context: BatchContext) {
     this.#tx = tx;
@@ -56,11 +70,12 @@ export class BatchRun {
    * Notes the messages as seen and reads whom they are about, all on their way to the database together. Once, before
    * the first item is taken.
    */
-  async expect(items: readonly WireItem[]): Promise<void> {
+  async expect(items: readonly BatchItem[]): Promise<void> {
     for (let at = 0; at < items.length; at += EXPECTED_AT_ONCE) {
       const some = items.slice(at, at + EXPECTED_AT_ONCE);
       await Promise.all(some.map((item) => this.#see(item)));
-      await this.#people.expect(some.filter((item) => !this.#repeated.has(item)).flatMap(namesOf));
+      const fresh = some.filter((item) => !this.#repeated.has(item));
+      await this.#people.expect(fresh.flatMap(namesOf), fresh.flatMap(idsOf));
     }
   }
 
@@ -68,7 +83,7 @@ export class BatchRun {
    * Takes one expected item, unless a message with its id was taken before: the first one counts, whatever the second
    * says. An item that cannot be taken becomes a problem and leaves the others alone; an outage is thrown, for all of them.
    */
-  async take(item: WireItem): Promise<ItemOutcome> {
+  async take(item: BatchItem): Promise<ItemOutcome> {
     if (this.#repeated.has(item)) return 'duplicate';
     try {
       await this.#apply(item);
@@ -87,14 +102,14 @@ export class BatchRun {
     return this.#people.flush();
   }
 
-  async #see(item: WireItem): Promise<void> {
+  async #see(item: BatchItem): Promise<void> {
     if (item.messageId === null) return;
     const { workspace, now } = this.#context;
     const seen = await this.#tx.run(seeMessage, { workspace, message: item.messageId, now });
     if (seen.length === 0) this.#repeated.add(item);
   }
 
-  #apply(item: WireItem): Promise<void> {
+  #apply(item: BatchItem): Promise<void> {
     switch (item.type) {
       case 'identify':
         return this.#identify(item);
@@ -102,6 +117,8 @@ export class BatchRun {
         return this.#group(item);
       case 'alias':
         return this.#alias(item);
+      case 'listed':
+        return this.#listed(item);
       default:
         return this.#event(item);
     }
@@ -132,6 +149,12 @@ export class BatchRun {
     this.#give(item, person, item.traits);
   }
 
+  async #listed(item: ListedPerson): Promise<void> {
+    const person = await whoIsListed(this.#people, { ...item, receivedAt: this.#context.receivedAt });
+    const consent = item.consent === null ? person.consent : withListedConsent(person.consent, item.consent, item.time);
+    this.#give(item, { ...person, consent }, item.traits, true);
+  }
+
   async #alias(item: AliasItem): Promise<void> {
     await alias(this.#people, item.previousId, item.userId!, this.#context.receivedAt);
   }
@@ -148,20 +171,26 @@ export class BatchRun {
     await this.#tx.run(putGroup, { workspace_id: workspace, group_id: item.groupId, traits_json: JSON.stringify(next.traits), stamps_json: JSON.stringify(next.stamps), updated_at: now });
   }
 
-  #give(item: IdentifyItem | GroupItem, person: PersonState, traits: IdentifyItem['traits']): void {
-    const { state, problems } = withTraits(person, traits, stampOf(item.time, item.userId !== null), item.time);
+  #give(item: IdentifyItem | GroupItem | ListedPerson, person: PersonState, traits: Attributes, known = item.userId !== null): void {
+    const { state, problems } = withTraits(person, traits, stampOf(item.time, known), item.time);
     for (const { reason, trait } of problems) this.#problem(item, reason, trait ?? '');
     this.#people.change(state);
   }
 
-  #problem(item: WireItem, reason: string, detail: string): void {
+  #problem(item: BatchItem, reason: string, detail: string): void {
     this.problems.push({ messageId: item.messageId, type: item.type, reason, detail });
   }
 }
 
 /** Whom nearly every item is about; what else an alias or a pair of names asks for is read when it is needed. */
-function namesOf(item: WireItem): Identity[] {
-  return item.type === 'alias' ? [] : [nameOf(item)];
+function namesOf(item: BatchItem): Identity[] {
+  if (item.type === 'alias') return [];
+  if (item.type !== 'listed') return [nameOf(item)];
+  return item.userId === null && item.personId === null ? [] : [nameOf({ userId: item.userId, anonymousId: item.personId })];
+}
+
+function idsOf(item: BatchItem): string[] {
+  return item.type === 'listed' && item.personId !== null ? [item.personId] : [];
 }
 
 /** What trying the whole batch again may help against. */

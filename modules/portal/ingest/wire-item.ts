@@ -129,13 +129,13 @@ function readAlias(raw: Raw, { messageId, userId, anonymousId, time }: Common): 
 }
 
 /** Numbers are taken as their digits, as Segment takes them. Null for none, false for what is no id. */
-function idOf(value: unknown): string | null | false {
+export function idOf(value: unknown): string | null | false {
   if (value === undefined || value === null || value === '') return null;
   if (typeof value === 'number') return Number.isSafeInteger(value) ? String(value) : false;
   return typeof value === 'string' && value.length <= LONGEST_ID ? value : false;
 }
 
-function isObject(value: unknown): value is Raw {
+export function isObject(value: unknown): value is Raw {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 

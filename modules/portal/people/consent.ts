@@ -17,6 +17,12 @@ export function withTraitConsent(consent: Consent, state: ConsentState, at: Epoc
   return at < consent.at ? consent : { state, by: 'traits', at };
 }
 
+/** A list denies as staff would, and grants only where nothing was said: it brings nobody back who was denied, by whomever. */
+export function withListedConsent(consent: Consent, state: ConsentState, at: EpochMs): Consent {
+  if (state === 'granted') return consent.state === 'unknown' ? withTraitConsent(consent, state, at) : consent;
+  return state === 'unknown' || (consent.state === 'denied' && consent.by !== 'traits') ? consent : { state, by: 'api', at };
+}
+
 /** Of two that become one: a denial wins, the person's own first; else the later word. */
 export function mergedConsent(a: Consent, b: Consent): Consent {
   return weightOf(b) > weightOf(a) || (weightOf(b) === weightOf(a) && b.at > a.at) ? b : a;

@@ -16,6 +16,15 @@ export class TooManyMerged extends Error {
   }
 }
 
+/** What a row of a list calls a person: one of the three at least. */
+export interface ListedNames {
+  /** An id of ours, of this workspace or another one. */
+  readonly personId: string | null;
+  readonly userId: string | null;
+  readonly email: string | null;
+  readonly receivedAt: EpochMs;
+}
+
 /** The user id counts before the anonymous one. */
 export function nameOf({ userId, anonymousId }: Pick<Names, 'userId' | 'anonymousId'>): Identity {
   return userId === null ? { kind: 'anonymous', value: anonymousId! } : { kind: 'user', value: userId };
@@ -65,6 +74,24 @@ export async function alias(people: WorkingSet, previousId: string, userId: stri
     return people.change({ ...before, userId });
   }
   return user.id === before.id ? user : merged(people, user, before);
+}
+
+/**
+ * Whom a row of a list is about: by the user id where it has one, else by the person's id, else by the address. A
+ * person's id from another workspace becomes a name, so that the same row finds her again.
+ * @throws Erased, Fault `conflict`/`email_ambiguous`
+ */
+export async function whoIsListed(people: WorkingSet, { personId, userId, email, receivedAt }: ListedNames): Promise<PersonState> {
+  const own = personId === null ? null : await people.listed(personId);
+  if (userId === null) {
+    if (personId !== null) return own ?? whoIs(people, { userId, anonymousId: personId, receivedAt });
+    return (await people.byEmail(email!)) ?? people.create(null);
+  }
+  const name: Identity = { kind: 'user', value: userId };
+  const user = await people.byIdentity(name, receivedAt);
+  if (user !== null || own === null || own.userId !== null) return user ?? named(people, name);
+  await people.link(name, own);
+  return people.change({ ...own, userId });
 }
 
 async function named(people: WorkingSet, name: Identity): Promise<PersonState> {

@@ -96,7 +96,7 @@ function put(draft: Draft, name: string, value: Attributes[string], stamp: numbe
 }
 
 /** `__proto__` would be a prototype, not an attribute. */
-function isAttributeName(name: string): boolean {
+export function isAttributeName(name: string): boolean {
   return name.length > 0 && name.length <= LONGEST_ATTRIBUTE_NAME && name !== '__proto__';
 }
 

@@ -1,5 +1,6 @@
 import type { Trace } from '../../../src/kernel/call.ts';
 import type { EpochMs } from '../../../src/kernel/clock.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import type { PublishOptions } from '../../../src/kernel/message.ts';
 import type { Transaction } from '../../../src/ports/storage.ts';
@@ -8,7 +9,7 @@ import type { LiveSegments } from '../segments/live-segments.ts';
 import { Memberships } from '../segments/memberships.ts';
 import type { PersonRow, Tables } from '../tables.ts';
 import type { IdentityHashes } from './identity-hashes.ts';
-import { emptied, erasedAt, type IdentityKind, insertPerson, linkIdentity, mergedIds, personById, personByIdentity, redirectMerged, toRow, toState, updatePerson } from './people-rows.ts';
+import { emailKey, emptied, erasedAt, type IdentityKind, insertPerson, linkIdentity, mergedIds, peopleByEmail, personById, personByIdentity, redirectMerged, toRow, toState, updatePerson } from './people-rows.ts';
 import { asChangeOf, newPerson, type PersonState, toPerson } from './person-state.ts';
 import { mergeOf } from './traits.ts';
 
@@ -62,9 +63,28 @@ export class WorkingSet {
     return held === undefined || held.state.gone ? null : held.state;
   }
 
-  /** Reads whom these names stand for, all on their way to the database together, so that asking for them costs nothing more. */
-  async expect(names: readonly Identity[]): Promise<void> {
+  /** The same for an id that stands in a list. @throws Erased when she was deleted */
+  async listed(id: string): Promise<PersonState | null> {
+    const held = await this.#follow(id);
+    if (held?.state.gone === true) throw new Erased();
+    return held?.state ?? null;
+  }
+
+  /** Who has the address; null when nobody. Fault `conflict`/`email_ambiguous` when several have. */
+  async byEmail(email: string): Promise<PersonState | null> {
+    const key = emailKey(email);
+    // Those who are held may have another address by now.
+    const rows = await this.#tx.run(peopleByEmail, { workspace: this.#workspace, email: key, limit: this.#people.size + 2 });
+    for (const row of rows) this.#hold(row);
+    const found = [...this.#people.values()].filter(({ state }) => !state.gone && state.email !== null && emailKey(state.email) === key);
+    if (found.length > 1) throw new Fault('conflict', 'Several people have this address.', { reason: 'email_ambiguous' });
+    return found[0]?.state ?? null;
+  }
+
+  /** Reads whom these names and ids stand for, all on their way to the database together, so that asking for them costs nothing more. */
+  async expect(names: readonly Identity[], ids: readonly string[] = []): Promise<void> {
     const distinct = new Map(names.map((name) => [name.kind + name.value, name]));
+    await Promise.all([...new Set(ids)].filter((id) => !this.#people.has(id)).map((id) => this.#read(id)));
     await Promise.all(
       [...distinct].map(async ([key, { kind, value }]) => {
         const [row] = await this.#tx.run(personByIdentity, { workspace: this.#workspace, kind, value });

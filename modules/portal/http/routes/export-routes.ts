@@ -1,10 +1,8 @@
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import type { ServerResponse } from 'node:http';
 import { inject, injectable } from 'inversify';
 import { z } from 'zod';
 import { FORMATS } from '../../exports/export-text.ts';
-import { type Export, Exports, Format, What } from '../../exports/exports.ts';
+import { Exports, Format, What } from '../../exports/exports.ts';
+import { fileAnswer } from '../file-answer.ts';
 import { type AnyRoute, route, type RouteGroup } from '../route.ts';
 import { Empty, Id } from './shapes.ts';
 
@@ -76,17 +74,15 @@ export class ExportRoutes implements RouteGroup {
         summary: 'The file, as text/csv or application/x-ndjson.',
         access: 'read',
         stream: 'application/octet-stream',
+        audited: true,
         params,
         query: z.strictObject({ workspace: Id.optional() }),
         answer: z.string(),
         faults: ['export_not_found', 'export_not_done'],
         handle: async ({ params: { exportId }, call }) => {
-          const abort = new AbortController();
-          const { of, content } = await exports.content(exportId, call, abort.signal);
-          // What is wrong with the file shows before anything has been said.
-          const chunks = content[Symbol.asyncIterator]();
-          const first = await chunks.next();
-          return { body: '', stream: (response) => void sendFile(response, of, first, chunks).finally(() => abort.abort()) };
+          const of = await exports.get(exportId, call);
+          const { type } = FORMATS[of.format];
+          return { body: '', stream: await fileAnswer({ type, name: `${of.what}.${of.format}`, bytes: of.bytes, content: (signal) => exports.content(of, call, signal) }) };
         },
       }),
       route({
@@ -106,22 +102,4 @@ export class ExportRoutes implements RouteGroup {
       }),
     ];
   }
-}
-
-async function sendFile(response: ServerResponse, { what, format, bytes }: Export, first: IteratorResult<Uint8Array>, rest: AsyncIterator<Uint8Array>): Promise<void> {
-  response.writeHead(200, {
-    'Content-Type': FORMATS[format].type,
-    'Content-Disposition': `attachment; filename="${what}.${format}"`,
-    'Cache-Control': 'no-store',
-    ...(bytes !== null && { 'Content-Length': bytes }),
-  });
-  const chunks = async function* (): AsyncGenerator<Uint8Array, void, void> {
-    try {
-      for (let chunk = first; chunk.done !== true; chunk = await rest.next()) yield chunk.value;
-    } finally {
-      await rest.return?.();
-    }
-  };
-  // Whoever reads has gone, or the file has: the connection ends short of its length.
-  await pipeline(Readable.from(chunks()), response).catch(() => response.destroy());
 }

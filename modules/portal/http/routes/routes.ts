@@ -5,6 +5,7 @@ import { AuditRoutes } from './audit-routes.ts';
 import { AutomationRoutes } from './automation-routes.ts';
 import { DeliveryRoutes } from './delivery-routes.ts';
 import { ExportRoutes } from './export-routes.ts';
+import { ImportRoutes } from './import-routes.ts';
 import { PeopleRoutes } from './people-routes.ts';
 import { QueueRoutes } from './queue-routes.ts';
 import { SegmentRoutes } from './segment-routes.ts';
@@ -27,11 +28,12 @@ export class Routes {
     @inject(AutomationRoutes) automations: AutomationRoutes,
     @inject(DeliveryRoutes) deliveries: DeliveryRoutes,
     @inject(ExportRoutes) exports: ExportRoutes,
+    @inject(ImportRoutes) imports: ImportRoutes,
     @inject(ApiKeyRoutes) apiKeys: ApiKeyRoutes,
     @inject(AuditRoutes) audit: AuditRoutes,
     @inject(QueueRoutes) queues: QueueRoutes,
     @inject(SystemRoutes) system: SystemRoutes,
   ) {
-    this.all = [session, workspaces, people, segments, templates, automations, deliveries, exports, apiKeys, audit, queues, system].flatMap((group) => group.routes);
+    this.all = [session, workspaces, people, segments, templates, automations, deliveries, exports, imports, apiKeys, audit, queues, system].flatMap((group) => group.routes);
   }
 }

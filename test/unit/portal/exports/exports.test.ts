@@ -14,7 +14,7 @@ interface Rig {
   readonly web: PortalWeb;
   readonly workspaceId: string;
   readonly store: Store<any>;
-  ask(path: string, ask?: { method?: string; body?: unknown }): ReturnType<PortalWeb['ask']>;
+  ask(path: string, ask?: { method?: string; body?: unknown; headers?: Readonly<Record<string, string>> }): ReturnType<PortalWeb['ask']>;
   /** Asks for it and waits until it is over. */
   made(what: string, format: string): Promise<any>;
 }
@@ -24,7 +24,7 @@ async function rig(t: TestContext, options: { clock?: FakeClock } = {}): Promise
   t.after(() => web.close());
   const { cookie, workspaceId } = await web.setUp();
   const secret = await web.key(cookie);
-  const ask: Rig['ask'] = (path, wanted = {}) => web.ask(`/api/v1${path}`, { ...wanted, headers: bearer(secret) });
+  const ask: Rig['ask'] = (path, wanted = {}) => web.ask(`/api/v1${path}`, { ...wanted, headers: { ...bearer(secret), ...wanted.headers } });
   return {
     web,
     workspaceId,
@@ -67,6 +67,8 @@ test('everybody of one workspace who is there, as CSV and as NDJSON, and nobody 
   const lines = (await ask(`/exports/${ndjson.exportId}/content`)).text.trimEnd().split('\n').map((line) => JSON.parse(line));
   assert.deepEqual(lines, [{ personId: id, userId: AWKWARD.user_id, email: AWKWARD.email, timeZone: null, consentEmail: 'unknown', attributes: { note: 'naïve\n🎉', n: 1.5 }, createdAt: 1, updatedAt: 2 }]);
   assert.deepEqual((await ask('/exports')).json.items.map(({ rows, state }: any) => [rows, state]), [[1, 'done'], [1, 'done']]);
+  const fetched = (await ask('/audit?action=getExportContent')).json.items;
+  assert.deepEqual(fetched.map(({ targetId, outcome }: any) => [targetId, outcome]), [[ndjson.exportId, 'done'], [csv.exportId, 'done']]);
 });
 
 test('many rows go out in one state, with no long turn of the event loop', { timeout: 60_000 }, async (t) => {
@@ -101,6 +103,7 @@ test('another workspace, an unknown id and a file that is not there yet are told
     }
   }
   assert.equal((await ask('/exports/slow/content')).json.reason, 'export_not_done');
+  assert.match((await ask('/audit?action=getExportContent')).json.items[0].outcome, /^refused:export_not_done$/);
   assert.equal((await ask('/exports', { method: 'POST', body: { what: 'users' } })).status, 400);
   assert.equal((await web.ask('/api/v1/exports')).status, 401);
 });
@@ -117,10 +120,25 @@ test('a deleted export takes its file with it, and so does one whose time is ove
   await clock.advance(600_000);
   assert.ok(existsSync(join(folder, second.exportId)));
   assert.equal(second.expiresAt - second.createdAt, 48 * 3_600_000);
-  await store.transaction(async (tx) => void (await tx.db.updateTable('exports').set({ expires_at: clock.now() + 600_000 }).execute()));
+  const sent = await ask('/imports', { method: 'POST', body: 'userId\na', headers: { 'Content-Type': 'text/csv' } });
+  await store.transaction(async (tx) => {
+    for (const table of ['exports', 'imports']) await tx.db.updateTable(table).set({ expires_at: clock.now() + 600_000 }).execute();
+  });
   // The next round is set when the one before has ended, whenever that is.
-  while ((await ask('/exports')).json.items.length > 0) await clock.advance(600_000);
+  for (const kind of ['exports', 'imports']) while ((await ask(`/${kind}`)).json.items.length > 0) await clock.advance(600_000);
   assert.equal(existsSync(join(folder, second.exportId)), false);
+  assert.equal(existsSync(join(web.composition.dataDir, 'blobs/imports', workspaceId, sent.json.importId)), false);
+});
+
+test('a workspace that has as many exports as it may is told to delete some, and then may have another', async (t) => {
+  const { ask, made, store } = await rig(t);
+  const { exportId } = await made('people', 'csv');
+  const row = await store.db.selectFrom('exports').selectAll().executeTakeFirst();
+  await store.transaction(async (tx) => void (await tx.db.insertInto('exports').values(Array.from({ length: 49 }, (_, n) => ({ ...row, id: `full${n}` }))).execute()));
+  const { status, json } = await ask('/exports', { method: 'POST', body: { what: 'people' } });
+  assert.deepEqual([status, json.reason, json.details.remedy], [429, 'too_many_exports', 'Delete some, or wait until they expire.']);
+  await ask(`/exports/${exportId}`, { method: 'DELETE' });
+  assert.equal((await made('people', 'csv')).state, 'done');
 });
 
 test('the file of an export that was deleted while a process wrote it, and was killed, goes when its message comes again', async (t) => {
