@@ -1,5 +1,7 @@
+import type { ModuleMove } from '../app/host/kept-storages.ts';
 import type { ModuleComparison, StorageMoveProgress } from '../app/host/storage-mover.ts';
 import { count } from '../app/plan/plan-text.ts';
+import type { ReadFigures, ReadsOf } from '../fabric/compared-reads.ts';
 import type { TableComparison } from '../fabric/storage-compare.ts';
 import type { Args, Io } from './command.ts';
 
@@ -48,6 +50,28 @@ function tableLines({ table, from, to, isSame, differences }: TableComparison, w
   const line = `  ${isSame ? 'same   ' : 'DIFFERS'}  ${table.padEnd(width)}  ${isSame ? `${count(from.rows, 'row')}  ${from.hash.slice(0, HASH_SHOWN)}` : `${count(from.rows, 'row')} ${from.hash.slice(0, HASH_SHOWN)}, in the new one ${count(to.rows, 'row')} ${to.hash.slice(0, HASH_SHOWN)}`}`;
   const counters = from.lastNumber === to.lastNumber ? [] : [`           its numbers stand at ${from.lastNumber}, in the new one at ${to.lastNumber}`];
   return [line, ...counters, ...differences.map(({ key, what }) => `           ${what === 'differs' ? 'another row' : what === 'missing' ? 'not there' : 'only there'}: ${key}`)];
+}
+
+/** How a move is while the host works. */
+export function moveLines({ module, progress }: ModuleMove): string[] {
+  if (progress === null) return [`${module}: waiting`];
+  const { state, from, to, table, rows, reads, problem } = progress;
+  return [
+    `${module}: ${state}${table === null ? '' : ` ${table}, ${count(rows, 'row')}`}, ${from} → ${to}`,
+    ...(reads === null ? [] : readLines(reads)),
+    ...(problem === null ? [] : [`  ${problem}`]),
+  ];
+}
+
+function readLines({ of, same, behind, waiting, differed, unchecked, failed, oldMedianMs, newMedianMs }: ReadFigures): string[] {
+  const found = [`${count(same, 'answer')} the same`, `${differed} differ`, `${behind} where the new one was behind`, `${waiting} to be looked at again`, `${unchecked} not looked at again`, `${failed} that the new one did not answer`];
+  const medians = oldMedianMs === null || newMedianMs === null ? [] : [`  half of them within ${oldMedianMs.toFixed(1)} ms in the old one, ${newMedianMs.toFixed(1)} ms in the new one`];
+  return [`  reads of ${readers(of)}: ${found.join(', ')}`, ...medians];
+}
+
+/** Whose reads, for people. */
+export function readers(of: ReadsOf): string {
+  return of === 'all' ? 'all' : count(of.length, 'workspace');
 }
 
 /** What `back` and `finish` have come to. */

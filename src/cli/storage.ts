@@ -10,30 +10,36 @@ import { leaveDataDir, takeDataDir } from '../app/control/socket.ts';
 import { BootProblem } from '../app/host/boot-problem.ts';
 import { modulesToMove, StorageMover, type ModuleComparison, type StorageMoverOptions } from '../app/host/storage-mover.ts';
 import { parts } from '../app/parts.ts';
+import type { ReadsOf } from '../fabric/compared-reads.ts';
+import { UUID } from '../fabric/storage-compare.ts';
 import { Fault } from '../kernel/fault.ts';
 import { EXIT, UsageError, type Args, type Command, type Io } from './command.ts';
 import { CONFIG_OPTIONS, loadConfig } from './configuration.ts';
-import { moveLive } from './storage-live.ts';
+import { moveLive, tellMoves } from './storage-live.ts';
 import { comparisonLines, endOfLive, storageTeller } from './storage-text.ts';
 
-const WORDS = ['move', 'compare', 'back', 'finish'];
+const WORDS = ['move', 'status', 'compare', 'back', 'finish'];
 
 export const storage: Command = {
   name: 'storage',
-  usage: 'move|compare|back|finish --to FILE [options]',
+  usage: 'move|compare|back|finish --to FILE [options], or status',
   words: 1,
   details: `  move              copy the modules' data to the storages that another topology names, compare, and switch
   move --live       the same while the host works; the old storages follow the new ones until it is finished
+  move --live --read WHOSE
+                    the new storages follow the old ones, which count, until it is asked for without --read; reads of these
+                    workspaces are made on both, and what the new ones answer is taken where it is the same
+  status            how a move --live is, and what came of reads on both sides
   compare           count and sum up both sides again, and change nothing
-  back              have the old storages count again: of a move --live that is not finished, or when no host has
+  back              have the old storages count, again or still: of a move --live that is not finished, or when no host has
                     worked with the new ones
   finish            let the old storages go after a move --live
 
 Of the topology that --to names only the section "storage" counts; --topology is the one that the hosts have run
 with. Without --live the hosts must be stopped. What is done is said on standard error, the report is standard output.
 
-A move may be broken off and repeated at any time: it goes on where it stopped, with --live it begins anew. It
-switches only when both sides have the same rows. When it is over, the next start needs the new topology, and one that
+A move may be broken off and repeated at any time: it goes on where it stopped, with --live it begins anew until the
+new storages follow. It switches only when both sides have the same rows. When it is over, the next start needs the new topology, and one that
 names the old storage is refused.
 
 Exit codes: 0 both sides are the same · 1 they differ, or it could not be done · 2 wrong option or configuration.`,
@@ -42,23 +48,38 @@ Exit codes: 0 both sides are the same · 1 they differ, or it could not be done 
     to: { value: 'FILE', help: 'The topology whose storages the data goes to: a file, or the name of one in ./config.' },
     module: { value: 'NAME', many: true, help: 'Only this module. May be repeated. Default: all whose storage differs.' },
     live: { help: 'Move while the host works.' },
+    read: { value: 'WHOSE', help: 'With move --live: ids of workspaces, parted by commas, or all.' },
     json: { help: 'JSON for programs.' },
   },
   async run(args, io) {
     const [name] = args.words;
     if (name === undefined || !WORDS.includes(name)) throw new UsageError(`${name === undefined ? 'storage needs to know what to do.' : `There is no "storage ${name}".${didYouMean(name, WORDS)}`} There are: ${WORDS.join(', ')}.`);
+    const reads = readsOf(name, args);
+    if (name === 'status') return tellMoves(loadConfig(args, io, parts), args, io);
     const { topology, target } = targetOf(name, args, io);
     const config = loadConfig(args, io, parts);
     const options: StorageMoverOptions = { config, target, topology, parts, context: probe(config.dataDir), tell: storageTeller(args, io) };
     const modules = chosenModules(args, options);
     return withRemedy(async () => {
       const host = await hostAt(modules, config);
-      if (host !== undefined && name !== 'compare' && (name !== 'move' || args.flag('live'))) return moveLive({ name, modules, host, topology, config, args, io });
+      if (host !== undefined && name !== 'compare' && (name !== 'move' || args.flag('live'))) return moveLive({ name, modules, host, topology, reads, config, args, io });
       if (args.flag('live') && name === 'move') throw new BootProblem('No host works with this data here.', 'Start it, with the topology from before; or move without --live.');
       return withoutHosts(config, () => carryOut(name, modules, options, args, io));
     });
   },
 };
+
+/** @throws UsageError */
+function readsOf(name: string, args: Args): ReadsOf | undefined {
+  const text = args.text('read');
+  if (text === undefined) return undefined;
+  if (name !== 'move' || !args.flag('live')) throw new UsageError('--read goes with storage move --live.');
+  if (text === 'all') return text;
+  const ids = text.split(',');
+  const wrong = ids.find((id) => !UUID.test(id));
+  if (wrong !== undefined) throw new UsageError(`--read must be all, or ids of workspaces parted by commas: ${JSON.stringify(wrong)} is none.`);
+  return ids;
+}
 
 /** @throws UsageError, ConfigError with all that is wrong with it. */
 function targetOf(name: string, args: Args, { env, cwd }: Io): { readonly topology: string; readonly target: Config } {

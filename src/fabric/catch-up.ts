@@ -34,11 +34,11 @@ export class CatchUp {
 
   /**
    * While both sides stand still and are the same, `look`, and then `settle` which of them counts from then on. What takes
-   * too long until then is done again later: a side that hangs must not hold up everybody.
+   * too long until then is done again later, `tries` times in all: a side that hangs must not hold up everybody.
    */
-  async hold<T>(from: Storage, to: Storage, look: () => Promise<Closable<T>>, settle: () => Promise<Storage>): Promise<T> {
+  async hold<T>(from: Storage, to: Storage, look: () => Promise<Closable<T>>, settle: () => Promise<Storage>, tries = TRIES): Promise<T> {
     const { storage, goOn } = this.#options;
-    for (let tries = 1; tries <= TRIES; tries++) {
+    for (let left = tries; left > 0; left--) {
       await this.most(from, to);
       goOn();
       let still: Promise<Closable<T> | undefined> = Promise.resolve(undefined);

@@ -1,56 +1,20 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import { Fault, toFault } from '../kernel/fault.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { Log } from '../kernel/telemetry.ts';
-import type { Migration, Storage, StoredRow, TableShape } from '../ports/storage.ts';
+import type { Migration, Storage, TableShape } from '../ports/storage.ts';
 import { CatchUp, nothing, openSides, orNothing } from './catch-up.ts';
+import { ComparedReads, type ReadsOf } from './compared-reads.ts';
 import { Undecided } from './gate.ts';
+import { decide, type LiveMoveLedger } from './live-move-ledger.ts';
+import type { LiveMoveProgress } from './live-move-progress.ts';
 import type { MovableStorage } from './movable-storage.ts';
-import { compareSides, type TableComparison } from './storage-compare.ts';
-import { clear, requireFree } from './storage-copy.ts';
+import { compareSides } from './storage-compare.ts';
+import { clear, copyMoment, requireFree } from './storage-copy.ts';
+import { StorageFollower } from './storage-follower.ts';
 import { commonTables, requireMigrated } from './storage-tables.ts';
 
-const BATCH_ROWS = 500;
-const LONGEST_MS = 60_000;
 /** A side that is of no more use has so long for what is still being read from it. */
 const LET_GO_MS = 1_000;
-/** How often the side that counts is asked for what has changed there, when nothing had. */
-const LOOK_MS = 250;
-/** And when the other one fails. */
-const RETRY_MS = 2_000;
-
-/** Remembers over restarts. What it was told last is safely on disk when it resolves. */
-export interface LiveMoveLedger {
-  /** The old side counts, and what the new one holds is worth nothing. */
-  begin(): Promise<void>;
-  /** The new side counts, and the old one follows. */
-  switched(): Promise<void>;
-  /** The old side counts again. */
-  back(): Promise<void>;
-  /** The new side counts, and the old one is let go. */
-  finish(): Promise<void>;
-}
-
-export interface LiveMoveProgress {
-  /**
-   * `copying` → `comparing` → `switched` → `finished` or `back`. `failed`: the old side counts, as before, and asking
-   * again begins anew.
-   */
-  readonly state: 'copying' | 'comparing' | 'switched' | 'finished' | 'back' | 'failed';
-  readonly from: string;
-  readonly to: string;
-  /** The table that is being copied or compared, and how many of its rows are done. */
-  readonly table: string | null;
-  readonly rows: number;
-  /** Changes made meanwhile that were carried over, in either direction. */
-  readonly changes: number;
-  /** For how long transactions were held back at most, ms. */
-  readonly longestHoldMs: number;
-  /** What both sides held when they were compared last. */
-  readonly compared: readonly TableComparison[];
-  /** Why it has failed, or why the old side does not follow just now. */
-  readonly problem: string | null;
-}
 
 export interface LiveMoveOptions {
   readonly storage: MovableStorage;
@@ -67,6 +31,7 @@ export interface LiveMoveOptions {
  * Takes a database to another one while it is worked with.
  *
  *   record changes ─► copy one moment ─► carry changes over ─► hold: compare what stands still ─► … ─► hold: switch
+ *   where asked for, before the switch: carry changes over, and make reads on both sides
  *   then, until it is finished or turned back: record on the new side, carry over to the old one
  *
  * One side is written to at a time and the other follows: two that are both written to would have to agree on every
@@ -80,59 +45,133 @@ export class LiveStorageMove implements Lifecycle {
   #isEnding = false;
   /** From when both sides are known to have the same tables. */
   #catchUp: CatchUp | undefined;
+  #follower: StorageFollower | undefined;
+  #reads: ComparedReads | undefined;
 
   constructor(options: LiveMoveOptions) {
     const { from, to } = options;
     this.#options = options;
-    this.#progress = { state: 'copying', from: from.contents.place, to: to.contents.place, table: null, rows: 0, changes: 0, longestHoldMs: 0, compared: [], problem: null };
+    this.#progress = { state: 'copying', from: from.contents.place, to: to.contents.place, table: null, rows: 0, changes: 0, longestHoldMs: 0, compared: [], reads: null, problem: null };
   }
 
   get progress(): LiveMoveProgress {
-    return { ...this.#progress, longestHoldMs: this.#options.storage.longestHoldMs };
+    const reads = this.#reads?.figures ?? null;
+    const problem = this.#progress.problem ?? (reads !== null && reads.differed > 0 ? `Reads differ in the new storage: ${reads.differed}.` : null);
+    return { ...this.#progress, longestHoldMs: this.#options.storage.longestHoldMs, reads, problem };
   }
 
-  /** Begins with a storage whose old side runs. Answers whether the new side counts; then the old one follows. */
-  async begin(): Promise<boolean> {
-    const moved = this.#move();
-    this.#running = moved.then((isMoved) => (isMoved ? this.#follow() : undefined));
-    return moved;
+  /**
+   * Begins with a storage whose old side runs. Answers whether it has come so far that the new side counts, and the old
+   * one follows; with `reads`, that the new side follows and such reads are made on both.
+   */
+  begin(reads?: ReadsOf): Promise<boolean> {
+    return this.#run(this.#move(reads));
   }
 
-  /** Goes on behind the switch, with a storage whose new side runs. */
+  /** Goes on where a process has ended: behind the switch with a storage whose new side runs, else with the old one and a new one that follows. */
   async start(): Promise<void> {
     if (this.#running !== undefined) return;
-    this.#note({ state: 'switched' });
-    this.#running = this.#follow();
+    this.#note({ state: this.#options.storage.side === this.#options.from ? 'following' : 'switched' });
+    this.#running = Promise.resolve();
+    this.#follow();
   }
 
   /** The side that does not count stops; what it lacks is carried over after the next start. */
   async stop(deadlineMs: number): Promise<void> {
     const until = performance.now() + deadlineMs;
     this.#isStopping = true;
-    if (this.#running !== undefined) await orNothing(this.#running, deadlineMs);
+    if (this.#running !== undefined) await orNothing(this.#running.then(() => this.#follower?.stop()), deadlineMs);
     const { storage, from, to } = this.#options;
+    storage.readWith(undefined);
     // What one that hangs has not answered fails then.
     await (storage.side === from ? to : from).stop(Math.max(until - performance.now(), 0));
   }
 
-  /** The old side counts again. Faults: `conflict`/`not_switched`, `unavailable`, those of the storages; then the new one counts on. */
+  /** From now on such reads are made on both sides. Faults: `conflict`/`not_following`. */
+  read(reads: ReadsOf): void {
+    this.#requireFollowing();
+    const { storage, from, to, log } = this.#options;
+    this.#reads ??= new ComparedReads({ from, to, tables: () => this.#catchUp?.tables ?? [], log });
+    this.#reads.of = reads;
+    storage.readWith(this.#reads);
+  }
+
+  /** Whether `switchOver` may be asked for. Faults: `conflict` (`not_following`, `reads_differ`), `unavailable`/`not_following`. */
+  requireAlike(): void {
+    this.#requireFollowing();
+    if (this.#catchUp === undefined) throw new Fault('unavailable', this.#progress.problem ?? 'The new storage cannot be reached.', { reason: 'not_following' });
+    if (this.#haveReadsDiffered) throw new Fault('conflict', 'Reads differ in the new storage.', { reason: 'reads_differ', details: { remedy: 'The log names them. Turn it back, see why, and move again.' } });
+  }
+
+  /** After a time in which the new side followed: both are compared once more, and it counts. Answers whether it does; where it may not, all is as before. */
+  async switchOver(): Promise<boolean> {
+    try {
+      this.requireAlike();
+    } catch (thrown) {
+      this.#note({ problem: toFault(thrown).message });
+      return false;
+    }
+    return this.#end('following', async () => {
+      await this.#endFollowing();
+      await this.#lookAgain(this.#catchUp!, 'now');
+      if (this.#haveReadsDiffered) {
+        this.#follow();
+        return false;
+      }
+      this.#options.storage.readWith(undefined);
+      return this.#run(this.#switchFollowing());
+    });
+  }
+
+  /** The old side counts again, or still. Faults: `conflict`/`not_switched`, `unavailable`, those of the storages; then all is as before. */
   back(): Promise<void> {
-    return this.#end(() => this.#turnBack());
+    return this.#progress.state === 'following' ? this.#end('following', () => this.#callOff()) : this.#end('switched', () => this.#turnBack());
   }
 
   /** The old side is let go, as it is. Faults: `conflict`/`not_switched`. */
   finish(): Promise<void> {
-    return this.#end(() => this.#letOldGo());
+    return this.#end('switched', () => this.#letOldGo());
+  }
+
+  #requireFollowing(): void {
+    if (this.#isEnding || this.#progress.state !== 'following') throw new Fault('conflict', 'The new storage does not follow the old one.', { reason: 'not_following' });
   }
 
   /** One at a time: the other way to end it would stop the side that counts from then on. */
-  async #end(work: () => Promise<void>): Promise<void> {
-    if (this.#isEnding || this.#progress.state !== 'switched') throw new Fault('conflict', 'The data has not been moved yet, or the move is over.', { reason: 'not_switched' });
+  async #end<T>(state: LiveMoveProgress['state'], work: () => Promise<T>): Promise<T> {
+    if (this.#isEnding || this.#progress.state !== state) throw new Fault('conflict', 'The data has not been moved yet, or the move is over.', { reason: 'not_switched' });
     this.#isEnding = true;
     try {
-      await work();
+      return await work();
     } finally {
       this.#isEnding = false;
+    }
+  }
+
+  /** What it comes to, with one side following from then on when that is well. */
+  #run(work: Promise<boolean>): Promise<boolean> {
+    this.#running = work.then((isWell) => (isWell ? this.#follow() : undefined));
+    return work;
+  }
+
+  async #callOff(): Promise<void> {
+    const { storage, from, to, ledger } = this.#options;
+    await this.#endFollowing();
+    try {
+      // What is recorded may only end when nobody would go on with it.
+      await ledger.begin();
+    } catch (thrown) {
+      this.#follow();
+      throw thrown;
+    }
+    storage.readWith(undefined);
+    storage.accompany(undefined);
+    this.#note({ state: 'back' });
+    try {
+      await from.contents.stopRecording();
+      await ledger.back();
+    } finally {
+      await this.#letGo(to);
     }
   }
 
@@ -147,7 +186,7 @@ export class LiveStorageMove implements Lifecycle {
       });
     } catch (thrown) {
       if (thrown instanceof Undecided) throw thrown.fault;
-      this.#running = this.#follow();
+      this.#follow();
       throw thrown;
     }
     this.#note({ state: 'back' });
@@ -166,25 +205,54 @@ export class LiveStorageMove implements Lifecycle {
     await to.contents.stopRecording().catch((thrown: unknown) => log.error({ reason: toFault(thrown).reason, err: thrown }, 'the new storage still records its changes until the next start'));
   }
 
-  async #move(): Promise<boolean> {
-    const { storage, from, to, log } = this.#options;
+  async #move(reads: ReadsOf | undefined): Promise<boolean> {
+    const { from, to, ledger } = this.#options;
     try {
       await this.#prepare();
-      await this.#copy();
+      // Behind the beginning of the record, so that what changes meanwhile is carried over.
+      await copyMoment(from, to, this.#catchUp!.tables, (table, rows) => {
+        this.#goOn();
+        this.#note({ table, rows });
+      });
+      await this.#catchUp!.most(from, to);
       await this.#compare();
-      await this.#switch();
-      this.#note({ state: 'switched', table: null });
-      log.info({ newStorage: this.#progress.to, longestHoldMs: storage.longestHoldMs }, 'the data has been moved; the old storage follows until the move is finished');
+      if (reads === undefined) await this.#switch();
+      else {
+        await ledger.following();
+        this.#note({ state: 'following', table: null });
+        this.read(reads);
+      }
     } catch (thrown) {
-      const fault = thrown instanceof Undecided ? thrown.fault : toFault(thrown);
-      this.#note({ state: 'failed', problem: fault.message });
-      if (!this.#isStopping) log.error({ reason: fault.reason, err: fault.cause ?? fault }, 'moving the data has failed; the old storage counts as before');
-      await from.contents.stopRecording().catch(() => {});
-      storage.accompany(undefined);
-      await this.#letGo(to);
+      await this.#fail(thrown, true);
       return false;
     }
     return true;
+  }
+
+  async #switchFollowing(): Promise<boolean> {
+    const { from, to, migrations, ledger } = this.#options;
+    try {
+      for (const side of [from, to]) await requireMigrated(side, migrations);
+      await this.#compare();
+      await this.#switch();
+    } catch (thrown) {
+      // The next start goes on following.
+      if (this.#isStopping) return false;
+      // What is recorded may only end when nobody would go on with it.
+      await this.#fail(thrown, !(thrown instanceof Undecided) && (await ledger.begin().then(() => true, () => false)));
+      return false;
+    }
+    return true;
+  }
+
+  async #fail(thrown: unknown, isRecordingOver: boolean): Promise<void> {
+    const { storage, from, to, log } = this.#options;
+    const fault = thrown instanceof Undecided ? thrown.fault : toFault(thrown);
+    this.#note({ state: 'failed', problem: fault.message });
+    if (!this.#isStopping) log.error({ reason: fault.reason, err: fault.cause ?? fault }, 'moving the data has failed; the old storage counts as before');
+    if (isRecordingOver) await from.contents.stopRecording().catch(() => {});
+    storage.accompany(undefined);
+    await this.#letGo(to);
   }
 
   async #prepare(): Promise<void> {
@@ -199,25 +267,6 @@ export class LiveStorageMove implements Lifecycle {
     await this.#pair();
     await from.contents.stopRecording();
     await from.contents.startRecording(this.#keyed);
-  }
-
-  /** One moment behind the beginning of the record. */
-  async #copy(): Promise<void> {
-    const { from, to } = this.#options;
-    const snapshot = await from.snapshot();
-    try {
-      for (const table of this.#catchUp!.tables) {
-        let rows = 0;
-        for await (const batch of snapshot.rows(table, { batchRows: BATCH_ROWS })) {
-          this.#goOn();
-          await to.transaction(to.contents.insertion(table, batch as StoredRow[]), { timeoutMs: LONGEST_MS });
-          this.#note({ table: table.name, rows: (rows += batch.length) });
-        }
-      }
-    } finally {
-      await snapshot.close();
-    }
-    await this.#catchUp!.most(from, to);
   }
 
   /** Both sides as they stand at one moment, read while work goes on. What changes later is compared row by row as it is carried over. */
@@ -237,7 +286,7 @@ export class LiveStorageMove implements Lifecycle {
 
   /** The new side counts from then on and records what changes there; the old one records no more. */
   async #switch(): Promise<void> {
-    const { from, to, ledger } = this.#options;
+    const { storage, from, to, ledger, log } = this.#options;
     // What is carried over until then is carried back once more, which does no harm; the other way round it would take its time within the hold.
     await to.contents.startRecording(this.#keyed);
     await this.#catchUp!.hold(from, to, nothing, async () => {
@@ -245,36 +294,39 @@ export class LiveStorageMove implements Lifecycle {
       return to;
     });
     await from.contents.stopRecording().catch(() => {});
+    this.#note({ state: 'switched', table: null });
+    log.info({ newStorage: this.#progress.to, longestHoldMs: storage.longestHoldMs }, 'the data has been moved; the old storage follows until the move is finished');
   }
 
-  /** Keeps the old side as the new one is, until it is told to stop. */
-  async #follow(): Promise<void> {
-    const { from, to, migrations, log } = this.#options;
-    do {
-      try {
-        if (this.#catchUp === undefined) {
-          await from.start();
-          await requireMigrated(from, migrations);
-          // Left on when the process that switched was killed just then.
-          await from.contents.stopRecording();
-          await this.#pair();
-        }
-        const count = await this.#catchUp!.carry(to, from);
-        this.#note({ problem: null });
-        if (count === 0) await pause(LOOK_MS);
-      } catch (thrown) {
-        const { message, reason } = toFault(thrown);
-        if (this.#progress.problem === null) log.error({ reason, err: thrown }, 'the old storage does not follow the new one; tried again');
-        this.#note({ problem: `The old storage does not follow: ${message}` });
-        await pause(RETRY_MS);
-      }
-    } while (!this.#isStopping);
+  /** Keeps the side that does not count as the other one is. */
+  #follow(): void {
+    const { storage, from, to, migrations, log } = this.#options;
+    const isSwitched = storage.side === to;
+    const [ahead, behind] = isSwitched ? [to, from] : [from, to];
+    this.#follower = new StorageFollower({
+      ahead, behind, migrations, log,
+      name: isSwitched ? 'old' : 'new',
+      catchUp: this.#catchUp,
+      pair: () => this.#pair(),
+      between: async (catchUp) => (isSwitched ? undefined : this.#lookAgain(catchUp, 'in time')),
+      tell: (problem) => this.#note({ problem }),
+    });
+  }
+
+  /** Once: a new side that is slow just now will be asked again. */
+  async #lookAgain(catchUp: CatchUp, when: 'in time' | 'now'): Promise<void> {
+    const { from, to } = this.#options;
+    await this.#reads?.lookAgain((look) => catchUp.hold(from, to, async () => ({ value: await look(), close: async () => {} }), async () => from, 1), when);
+  }
+
+  get #haveReadsDiffered(): boolean {
+    return (this.#reads?.figures.differed ?? 0) > 0;
   }
 
   async #endFollowing(): Promise<void> {
-    this.#isStopping = true;
     await this.#running;
-    this.#isStopping = false;
+    await this.#follower?.stop();
+    this.#follower = undefined;
   }
 
   async #letGo(side: Storage): Promise<void> {
@@ -282,13 +334,13 @@ export class LiveStorageMove implements Lifecycle {
     await side.stop(LET_GO_MS).catch(() => {});
   }
 
-  async #pair(): Promise<void> {
+  async #pair(): Promise<CatchUp> {
     const { storage, from, to } = this.#options;
-    this.#catchUp = new CatchUp({ storage, tables: await commonTables(from, to), goOn: () => this.#goOn(), carried: (count) => this.#note({ changes: this.#progress.changes + count }) });
+    return (this.#catchUp = new CatchUp({ storage, tables: await commonTables(from, to), goOn: () => this.#goOn(), carried: (count) => this.#note({ changes: this.#progress.changes + count }) }));
   }
 
   #goOn(): void {
-    if (this.#isStopping) throw new Fault('cancelled', 'The host is stopping; the move begins anew when it is asked for again.', { reason: 'stopped' });
+    if (this.#isStopping || this.#follower?.isStopping === true) throw new Fault('cancelled', 'The host is stopping; the move begins anew when it is asked for again.', { reason: 'stopped' });
   }
 
   get #keyed(): readonly TableShape[] {
@@ -297,17 +349,5 @@ export class LiveStorageMove implements Lifecycle {
 
   #note(change: Partial<LiveMoveProgress>): void {
     this.#progress = { ...this.#progress, ...change };
-  }
-}
-
-/** If not even the old line can be written again, what stands on the disk is anybody's guess, and neither side may be written to. */
-async function decide(note: () => Promise<void>, undo: () => Promise<void>): Promise<void> {
-  try {
-    await note();
-  } catch (thrown) {
-    await undo().catch((cause: unknown) => {
-      throw new Undecided(new Fault('unavailable', 'Which storage counts could not be written down; restart the host.', { reason: 'move_undecided', cause }));
-    });
-    throw thrown;
   }
 }

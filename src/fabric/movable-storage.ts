@@ -1,7 +1,7 @@
 import type { Compilable, Kysely } from 'kysely';
 import { Fault } from '../kernel/fault.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
-import type { Migration, Snapshot, Statement, Storage, StorageCapabilities, StorageContents, StorageTransaction, TransactionOptions } from '../ports/storage.ts';
+import type { Migration, Reader, Snapshot, Statement, Storage, StorageCapabilities, StorageContents, StorageTransaction, TransactionOptions } from '../ports/storage.ts';
 import { Undecided } from './gate.ts';
 
 /** Transactions that may wait while they are held back; one more is refused. As many as a storage lets wait for its writer. */
@@ -14,6 +14,7 @@ export class MovableStorage implements Storage {
   #held: Promise<void> | undefined;
   #longestHoldMs = 0;
   #waiting = 0;
+  #reader: Reader<any> | undefined;
 
   constructor(side: Storage) {
     this.#side = side;
@@ -27,6 +28,11 @@ export class MovableStorage implements Storage {
   /** For how long transactions were held back at most, ms. */
   get longestHoldMs(): number {
     return this.#longestHoldMs;
+  }
+
+  /** Reads outside transactions go there, long ones apart; undefined: to the side that counts. */
+  readWith(reader: Reader<any> | undefined): void {
+    this.#reader = reader;
   }
 
   /** Starts after it and stops before it. */
@@ -67,11 +73,11 @@ export class MovableStorage implements Storage {
   }
 
   get db(): Kysely<any> {
-    return this.#side.db;
+    return (this.#reader ?? this.#side).db;
   }
 
   run<Params, Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]> {
-    return this.#side.run(statement, params);
+    return (this.#reader ?? this.#side).run(statement, params);
   }
 
   transaction<T>(work: (tx: StorageTransaction<any>) => Promise<T>, options?: TransactionOptions): Promise<T> {

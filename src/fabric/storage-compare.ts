@@ -126,7 +126,8 @@ function bytesOf(value: StoredValue): Uint8Array {
   return typeof value === 'object' && value !== null ? value : Buffer.from(String(value));
 }
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+/** As ids of ours are. */
+export const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
  * `workspace=0190…, value=sha256:1b4f0e9851971998`: numbers and ids of ours as they are, anything else, which may be an

@@ -5,6 +5,8 @@ import { commonTables, contentTables, migrationsIn } from './storage-tables.ts';
 
 /** Rows that are read at once, and about so much of them in one transaction of the target: each costs some trips and an fsync. */
 const BATCH_ROWS = 1_000;
+/** Fewer while others work with both. */
+const MOMENT_ROWS = 500;
 const TRANSACTION_ROWS = 5_000;
 const TRANSACTION_CHARACTERS = 2_000_000;
 /** Rows taken out in one transaction where a copy begins anew. */
@@ -58,6 +60,22 @@ export async function copyContents(from: Storage, to: Storage, tell: Tell): Prom
     if (table.numbered === null) continue;
     const last = await from.contents.lastNumber(table);
     await to.transaction((tx) => to.contents.setLastNumber(tx, table, last));
+  }
+}
+
+/** One moment of `from`, while it is worked with; in an order in which no row refers to one that is not there. `tell` may throw. */
+export async function copyMoment(from: Storage, to: Storage, tables: readonly TableShape[], tell: (table: string, rows: number) => void): Promise<void> {
+  const snapshot = await from.snapshot();
+  try {
+    for (const table of tables) {
+      let rows = 0;
+      for await (const batch of snapshot.rows(table, { batchRows: MOMENT_ROWS })) {
+        await to.transaction(to.contents.insertion(table, batch as StoredRow[]), { timeoutMs: LONGEST_MS });
+        tell(table.name, (rows += batch.length));
+      }
+    }
+  } finally {
+    await snapshot.close();
   }
 }
 

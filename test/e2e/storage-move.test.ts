@@ -162,6 +162,18 @@ test('a host that works goes to PostgreSQL, is killed, turned back, and moved fo
   let host = await start();
   const traffic = await MailTraffic.over(host, await mails);
   await traffic.mail();
+  const [nobody] = await Promise.all([command('status'), traffic.mail()]);
+  assert.deepEqual([nobody.code, nobody.out], [0, 'Nothing is being moved.\n'], nobody.error);
+  const following = await command('move', '--live', '--read', 'all', '--to', target);
+  assert.deepEqual([following.code, /The old storages count, the new ones follow, and reads of all are made on both/.test(following.out)], [0, true], following.error);
+  await traffic.mail();
+  for (const list of ['people', 'automations', 'deliveries']) await traffic.workspace.ask('GET', `/api/v1/${list}`);
+  const reads = (JSON.parse((await command('status', '--json')).out) as ModuleMove[]).map(({ module, progress }) => ({ module, state: progress!.state, ...progress!.reads! }));
+  assert.deepEqual(reads.map(({ module, state, same, behind, waiting, differed, failed }) => [module, state, same + behind + waiting > 0, differed, failed]), MODULES.map((name) => [name, 'following', true, 0, 0]));
+  assert.match((await command('status')).out, /portal: following, sqlite.*\n  reads of all: [\d,]+ answers? the same, 0 differ[^]*half of them within/);
+  await host.kill();
+  host = await start();
+  await traffic.mail();
   const slowest = traffic.ingesting();
   const moved = await command('move', '--live', '--to', target, '--json');
   const slowestMs = await slowest();
@@ -211,6 +223,8 @@ test('wrong use of the command is named', async (t) => {
     [['move'], /--to FILE/],
     [['move', '--to', 'default'], /same storage for every module/],
     [['move', '--to', target, '--module', 'portl'], /no module portl/],
+    [['back', '--to', target, '--read', 'all'], /goes with storage move --live/],
+    [['move', '--live', '--to', target, '--read', 'all,acme'], /"all" is none/],
   ] as const) {
     const { code, error } = await command(...args);
     assert.deepEqual([code, said.test(error)], [2, true], error);

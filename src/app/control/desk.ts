@@ -6,6 +6,7 @@ import type { OperatorCommand } from '../../kernel/module.ts';
 import type { SystemStatus } from '../../kernel/system.ts';
 import type { Log } from '../../kernel/telemetry.ts';
 import type { Bus } from '../../ports/bus.ts';
+import type { ReadsOf } from '../../fabric/compared-reads.ts';
 import type { Backups } from '../backup/backups.ts';
 import type { KeptStorages } from '../host/kept-storages.ts';
 import type { KeptBus } from '../host/kept-bus.ts';
@@ -72,7 +73,14 @@ async function moveStorages(word: string | undefined, input: Json, storages: Non
   if (!Array.isArray(modules) || !modules.every((module) => typeof module === 'string')) throw new Fault('invalid', 'This command needs names of modules as "modules".', { reason: 'modules_missing' });
   if (word === 'back') return storages.back(modules);
   if (word === 'finish') return storages.finish(modules);
-  return storages.move(pathIn(input, 'topology'), modules);
+  return storages.move(pathIn(input, 'topology'), modules, readsIn(input));
+}
+
+function readsIn(input: Json): ReadsOf | undefined {
+  const { reads } = (input ?? {}) as { readonly reads?: Json };
+  if (reads === undefined || reads === 'all') return reads;
+  if (!Array.isArray(reads) || reads.length === 0 || !reads.every((id) => typeof id === 'string')) throw new Fault('invalid', 'This command takes ids of workspaces, or "all", as "reads".', { reason: 'reads_malformed' });
+  return reads;
 }
 
 function pathIn(input: Json, field: string): string {

@@ -1,7 +1,10 @@
 import type { DriverContext } from '../../kernel/driver.ts';
 import { Fault } from '../../kernel/fault.ts';
 import type { Lifecycle } from '../../kernel/lifecycle.ts';
-import { type LiveMoveLedger, type LiveMoveProgress, LiveStorageMove } from '../../fabric/live-storage-move.ts';
+import type { ReadsOf } from '../../fabric/compared-reads.ts';
+import type { LiveMoveLedger } from '../../fabric/live-move-ledger.ts';
+import type { LiveMoveProgress } from '../../fabric/live-move-progress.ts';
+import { LiveStorageMove } from '../../fabric/live-storage-move.ts';
 import { MovableStorage } from '../../fabric/movable-storage.ts';
 import { fabricMigrations } from '../../fabric/tables.ts';
 import type { Storage } from '../../ports/storage.ts';
@@ -24,6 +27,9 @@ export interface ModuleMove {
   readonly module: string;
   readonly progress: LiveMoveProgress | null;
 }
+
+/** Until then both sides are needed. */
+const UNDER_WAY: ReadonlySet<LiveMoveProgress['state']> = new Set(['copying', 'comparing', 'following', 'switched']);
 
 interface Kept {
   readonly storage: MovableStorage;
@@ -48,19 +54,19 @@ export class KeptStorages {
     for (const { name } of parts.modules) await enterStorage(context.dataDir, name, this.#create(name, config).contents.place);
   }
 
-  /** A module's database, not started; behind a switch that is not yet finished the new one, with the old one following. */
+  /** A module's database, not started; behind a switch that is not yet finished the new one, with the old one following; the other way round before it. */
   open(module: string): Storage {
     const { config, context } = this.#options;
     const from = this.#create(module, config);
     const record = readStorageMove(context.dataDir, module);
-    if (record?.state !== 'switched') {
+    if (record?.state !== 'switched' && record?.state !== 'following') {
       const storage = new MovableStorage(from);
       if (record !== undefined) storage.accompany(forgetting(from));
       this.#kept.set(module, { storage, move: undefined });
       return storage;
     }
     const to = this.#create(module, this.#options.readTopology(record.topology));
-    const storage = new MovableStorage(to);
+    const storage = new MovableStorage(record.state === 'switched' ? to : from);
     const move = this.#moveOf(module, storage, from, to, record.topology, true);
     storage.accompany(move);
     this.#kept.set(module, { storage, move });
@@ -79,20 +85,26 @@ export class KeptStorages {
 
   /** A move is under way, or not yet finished or turned back. */
   get isMoving(): boolean {
-    return this.#running !== undefined || this.progress.some(({ progress }) => progress !== null && ['copying', 'comparing', 'switched'].includes(progress.state));
+    return this.#running !== undefined || this.progress.some(({ progress }) => progress !== null && UNDER_WAY.has(progress.state));
   }
 
   /**
-   * Begins to take these modules, one after the other, to the storages of a topology (absolute path); answers how far it is.
-   * Faults: `invalid` (a module that is not here, or several processes run it), `conflict` (under way; the same storage; another move).
+   * Begins to take these modules, one after the other, to the storages of a topology (absolute path), or goes on with that;
+   * answers how far all moves are. With `reads` the new storages follow, none counts yet, and such reads are made on both.
+   * Faults: `invalid` (a module that is not here, or several processes run it), `conflict` (under way; the same storage;
+   * another move; reads that differ).
    */
-  move(topology: string, modules: readonly string[]): ModuleMove[] {
+  move(topology: string, modules: readonly string[], reads?: ReadsOf): ModuleMove[] {
     if (this.#running !== undefined) throw new Fault('conflict', 'A move is under way; let it end first.', { reason: 'move_under_way' });
     const target = this.#options.readTopology(topology);
-    const moves = modules.map((module) => ({ module, ...this.#requireMovable(module, target) }));
-    this.#asked = modules;
-    for (const { kept } of moves) kept.move = undefined;
-    this.#running = this.#moveAll(moves, topology).finally(() => (this.#running = undefined));
+    const moves = modules.map((module) => ({ module, ...this.#requireMovable(module, target, reads) }));
+    const others = this.progress.filter(({ module, progress }) => !modules.includes(module) && progress !== null && UNDER_WAY.has(progress.state));
+    this.#asked = [...others.map(({ module }) => module), ...modules];
+    for (const { kept } of moves) {
+      if (kept.move?.progress.state !== 'following') kept.move = undefined;
+      else if (reads !== undefined) kept.move.read(reads);
+    }
+    this.#running = this.#moveAll(moves, topology, reads).finally(() => (this.#running = undefined));
     return this.progress;
   }
 
@@ -108,16 +120,20 @@ export class KeptStorages {
     return this.progress;
   }
 
-  async #moveAll(moves: readonly { module: string; kept: Kept; to: Storage }[], topology: string): Promise<void> {
+  async #moveAll(moves: readonly { module: string; kept: Kept; to: Storage }[], topology: string, reads: ReadsOf | undefined): Promise<void> {
     for (const { module, kept, to } of moves) {
       const { storage } = kept;
+      if (kept.move !== undefined) {
+        if (reads !== undefined || (await kept.move.switchOver())) continue;
+        return;
+      }
       kept.move = this.#moveOf(module, storage, storage.side, to, topology, readStorageMove(this.#options.context.dataDir, module)?.state === 'begun');
       storage.accompany(kept.move);
-      if (!(await kept.move.begin())) return;
+      if (!(await kept.move.begin(reads))) return;
     }
   }
 
-  #requireMovable(module: string, target: Pick<Config, 'storage'>): { kept: Kept; to: Storage } {
+  #requireMovable(module: string, target: Pick<Config, 'storage'>, reads: ReadsOf | undefined): { kept: Kept; to: Storage } {
     const { config, context } = this.#options;
     const kept = this.#kept.get(module);
     const host = Object.values(config.hosts).find(({ modules }) => modules.includes(module));
@@ -127,6 +143,7 @@ export class KeptStorages {
     if (to.contents.place === from) throw new Fault('conflict', `The data of ${module} lies there already: ${from}.`, { reason: 'same_storage' });
     const record = readStorageMove(context.dataDir, module);
     if (record !== undefined && record.to !== to.contents.place && record.to !== from) throw new Fault('conflict', `The data of ${module} is on its way to ${record.to}; call that off first: multilith storage back.`, { reason: 'other_move' });
+    if (kept.move?.progress.state === 'following' && reads === undefined) kept.move.requireAlike();
     return { kept, to };
   }
 
@@ -158,6 +175,7 @@ function ledgerIn(dataDir: string, module: string, places: Pick<StorageMove, 'fr
   const note = (state: StorageMove['state']) => noteStorageMove(dataDir, module, { ...places, state, indexes: [] });
   return {
     begin: () => note('begun'),
+    following: () => note('following'),
     switched: () => note('switched'),
     back: () => forgetStorageMove(dataDir, module),
     finish: () => note('used'),

@@ -13,14 +13,15 @@ const StorageMove = z.strictObject({
   /**
    *   begun → copying → moved → used
    *     │        └───────┴ back: no record
-   *     └→ switched → used
-   *            └ back: no record
+   *     ├→ following ─┐
+   *     └─────────────┴→ switched → used
+   *                         └ back: no record, as from `following`
    *
    * `begun`: what the new storage holds is worth nothing. `copying`: it holds rows of the old one as they still are.
    * `moved`: it holds all of them, and counts. `used`: a host has worked with it, so that it alone holds everything.
-   * `switched`: a host works with it, and the old one follows.
+   * `following`: a host works with the old one, which records what changes, and the new one follows. `switched`: the other way round.
    */
-  state: z.enum(['begun', 'copying', 'moved', 'switched', 'used']),
+  state: z.enum(['begun', 'following', 'copying', 'moved', 'switched', 'used']),
   /** While copying: those that the new storage is without for so long. */
   indexes: z.array(z.strictObject({ name: z.string(), create: z.string() })).default([]),
 });

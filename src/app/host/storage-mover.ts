@@ -97,7 +97,7 @@ export class StorageMover {
   async back(): Promise<void> {
     const move = this.#record();
     if (move?.state === 'switched') return this.#afterLive((kept) => kept.back([this.#module.name]));
-    if (move?.state === 'begun') await this.#stopRecording();
+    if (move?.state === 'begun' || move?.state === 'following') await this.#stopRecording();
     if (move !== undefined) await forgetStorageMove(this.#dataDir, this.#module.name);
   }
 
@@ -135,7 +135,7 @@ export class StorageMover {
   async #begin(): Promise<StorageMove> {
     await requireMigrated(this.#from, this.#migrations);
     const record = this.#record();
-    if (record?.state === 'switched') throw new Fault('conflict', `The data of ${this.#module.name} has been moved while a host worked, and that is not finished.`, { reason: 'move_under_way', details: { remedy: `Finish it, or turn it back: multilith storage finish|back --to ${this.#options.topology}` } });
+    if (record?.state === 'switched' || record?.state === 'following') throw new Fault('conflict', `The data of ${this.#module.name} is being moved while a host works, and that is not finished.`, { reason: 'move_under_way', details: { remedy: record.state === 'switched' ? `Finish it, or turn it back: multilith storage finish|back --to ${this.#options.topology}` : `Start the host and go on with --live, or turn back: multilith storage back --to ${this.#options.topology}` } });
     if (record !== undefined && record.state !== 'begun') return record;
     if (record === undefined) await requireFree(this.#to, this.#migrations);
     await this.#requireSpace();

@@ -2,10 +2,14 @@ import assert from 'node:assert/strict';
 import { after, before, test, type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { sql } from 'kysely';
-import { LiveStorageMove, type LiveMoveLedger, type LiveMoveProgress } from '../../../src/fabric/live-storage-move.ts';
+import type { LiveMoveLedger } from '../../../src/fabric/live-move-ledger.ts';
+import type { LiveMoveProgress } from '../../../src/fabric/live-move-progress.ts';
+import { LiveStorageMove } from '../../../src/fabric/live-storage-move.ts';
+import type { ReadFigures } from '../../../src/fabric/compared-reads.ts';
 import { MovableStorage } from '../../../src/fabric/movable-storage.ts';
 import { compareContents } from '../../../src/fabric/storage-compare.ts';
-import type { Migration, Storage } from '../../../src/ports/storage.ts';
+import type { Log } from '../../../src/kernel/telemetry.ts';
+import { type Migration, type Storage, statement } from '../../../src/ports/storage.ts';
 import { silentLog } from '../../support/context.ts';
 import { rejectsWith } from '../../support/faults.ts';
 import { PostgresServer } from '../../support/postgres.ts';
@@ -35,8 +39,8 @@ class Load {
   #isOn = true;
   readonly #running: Promise<void>[];
 
-  constructor(storage: Storage, prefix: string, chance: { whole(below: number): number }) {
-    this.#running = Array.from({ length: 8 }, (_, writer) => this.#write(storage, `${prefix}${writer}`, chance));
+  constructor(storage: Storage, prefix: string, chance: { whole(below: number): number }, writers = 8) {
+    this.#running = Array.from({ length: writers }, (_, writer) => this.#write(storage, `${prefix}${writer}`, chance));
   }
 
   async stop(): Promise<void> {
@@ -68,6 +72,8 @@ interface Moving {
   readonly to: Storage;
   readonly move: LiveStorageMove;
   readonly noted: string[];
+  /** What was logged as an error. */
+  readonly said: object[];
   /** Both sides as another process would open them. */
   reopened(): { readonly from: Storage; readonly to: Storage };
 }
@@ -88,10 +94,12 @@ async function moving(t: TestContext, source: StorageDriverName, target: Storage
     if (breaks(what)) throw new Error('the disk failed, for a test');
     noted.push(what);
   };
-  const ledger: LiveMoveLedger = { begin: note('begin'), switched: note('switched'), back: note('back'), finish: note('finish') };
-  const move = new LiveStorageMove({ storage, from, to, migrations: [MIGRATION], ledger, isUnfinished: false, log: silentLog });
+  const ledger: LiveMoveLedger = { begin: note('begin'), following: note('following'), switched: note('switched'), back: note('back'), finish: note('finish') };
+  const said: object[] = [];
+  const log: Log = { ...silentLog, error: (fields: object) => void said.push(fields) };
+  const move = new LiveStorageMove({ storage, from, to, migrations: [MIGRATION], ledger, isUnfinished: false, log });
   t.after(() => storage.stop(1_000));
-  return { storage, from, to, move, noted, reopened: () => ({ from: makeFrom(), to: makeTo() }) };
+  return { storage, from, to, move, noted, said, reopened: () => ({ from: makeFrom(), to: makeTo() }) };
 }
 
 async function until(move: LiveStorageMove, state: LiveMoveProgress['state']): Promise<void> {
@@ -106,18 +114,113 @@ async function requireAll(storage: Storage, load: Load): Promise<void> {
   assert.deepEqual(lost, []);
 }
 
+interface Tables {
+  z_parents: { workspace: string; n: number; name: string };
+}
+const parentsOf = statement<Tables, { workspace: string }>()((db, p) => db.selectFrom('z_parents').selectAll().where('workspace', '=', p('workspace')).orderBy('n'));
+
+async function untilReads(move: LiveStorageMove, isSo: (reads: ReadFigures) => boolean): Promise<void> {
+  for (const end = Date.now() + 20_000; !isSo(move.progress.reads!); await pause(10)) assert.ok(Date.now() < end, JSON.stringify(move.progress));
+}
+
+test('while the new storage follows, reads of chosen workspaces are made on both sides, and it counts only when none has differed', { timeout: 60_000 }, async (t) => {
+  const proxy = await TcpProxy.start(server.port);
+  t.after(() => proxy.stop());
+  const { storage, from, to, move, noted, said } = await moving(t, 'sqlite', 'postgres', () => false, { port: proxy.port });
+  const add = (workspace: string, n: number) => storage.transaction((tx) => tx.db.insertInto('z_parents').values({ workspace, n, name: 'ana@example.com' }).execute());
+  for (const workspace of ['one', 'other']) await add(workspace, 1);
+  storage.accompany(move);
+  assert.equal(await move.begin(['one']), true);
+  assert.deepEqual([move.progress.state, storage.side === from, noted], ['following', true, ['begin', 'following']]);
+  const query = (workspace: string) => storage.db.selectFrom('z_parents').selectAll().where('workspace', '=', workspace).execute();
+  const row = { workspace: 'one', n: 1, name: 'ana@example.com' };
+  assert.deepEqual([await query('one'), await storage.run(parentsOf, { workspace: 'one' }), await query('other')], [[row], [row], [{ ...row, workspace: 'other' }]]);
+  assert.deepEqual([move.progress.reads!.same, move.progress.reads!.of], [2, ['one']]);
+  move.read('all');
+  await query('other');
+  assert.equal(move.progress.reads!.same, 3);
+  // Each reads what it has just written, which the new side does not have yet.
+  for (let n = 2; n < 12; n++) {
+    await add('one', n);
+    assert.equal((await query('one')).length, n);
+  }
+  await untilReads(move, ({ behind }) => behind > 0);
+  assert.deepEqual([move.progress.reads!.differed, move.progress.reads!.unchecked], [0, 0]);
+
+  await to.transaction((tx) => tx.db.updateTable('z_parents').set({ name: 'ben@example.com' }).where('n', '=', 1).where('workspace', '=', 'one').execute());
+  assert.ok((await query('one')).every(({ name }) => name === 'ana@example.com'), 'the old side answers');
+  await untilReads(move, ({ differed }) => differed === 1);
+  assert.match(move.progress.problem!, /Reads differ in the new storage: 1/);
+  assert.match(JSON.stringify(said), /"tables":\["z_parents"\].*"isOrder":false,"rows":\["n=1, workspace=sha256:/);
+  assert.ok(!JSON.stringify(said).includes('example.com'));
+  assert.throws(() => move.requireAlike(), { reason: 'reads_differ' });
+  assert.deepEqual([await move.switchOver(), move.progress.state, storage.side === from], [false, 'following', true]);
+
+  proxy.freeze();
+  const took: number[] = [];
+  for (let n = 0; n < 2; n++) {
+    const began = performance.now();
+    assert.equal((await query('one')).length, 11);
+    took.push(performance.now() - began);
+  }
+  proxy.thaw();
+  assert.ok(took[0]! < 2_000 && took[1]! < 500, `${took.join(' and ')} ms`);
+  assert.equal(move.progress.reads!.failed, 1);
+
+  await move.back();
+  assert.deepEqual([move.progress.state, noted.slice(2)], ['back', ['begin', 'back']]);
+  await add('one', 100);
+  const left = await from.snapshot();
+  assert.ok(!left.tables.some(({ name }) => name === 'storage_changes'), 'nothing is recorded any more');
+  await left.close();
+});
+
+test('a new storage that follows goes on over a kill, and counts under load with nothing lost', { timeout: 60_000 }, async (t) => {
+  const { storage, move, reopened, noted } = await moving(t, 'sqlite', 'postgres');
+  storage.accompany(move);
+  assert.equal(await move.begin('all'), true);
+  await storage.stop(5_000);
+
+  const { from, to } = reopened();
+  // As far as one comes that is killed before it has carried anything over.
+  const again = new MovableStorage(from);
+  t.after(() => again.stop(1_000));
+  await again.start();
+  await again.transaction((tx) => tx.db.insertInto('keyless').values({ body: 'before' }).execute());
+  await again.transaction((tx) => tx.db.insertInto('z_parents').values({ workspace: 'w', n: 1, name: 'Ana' }).execute());
+  const note = (what: string) => async () => void noted.push(what);
+  const resumed = new LiveStorageMove({ storage: again, from, to, migrations: [MIGRATION], ledger: { begin: note('begin'), following: note('following'), switched: note('switched'), back: note('back'), finish: note('finish') }, isUnfinished: true, log: silentLog });
+  again.accompany(resumed);
+  await resumed.start();
+  assert.equal(resumed.progress.state, 'following');
+  for (const end = Date.now() + 20_000; resumed.progress.changes === 0; await pause(10)) assert.ok(Date.now() < end, 'the new side does not follow');
+  resumed.read('all');
+  const load = new Load(again, 'a', seeded((line) => t.diagnostic(line)), 1);
+  for (let n = 0; n < 100; n++) await again.run(parentsOf, { workspace: n % 2 === 0 ? 'a0' : 'w' });
+  assert.equal(await resumed.switchOver(), true);
+  const atSwitch = load.committed.size;
+  while (load.committed.size < atSwitch + 50) await pause(5);
+  await load.stop();
+  const { same, behind, differed, unchecked, failed } = resumed.progress.reads!;
+  t.diagnostic(`reads: ${same} the same, ${behind} behind, ${differed} differ, ${unchecked} not looked at again, ${failed} failed; held back for ${resumed.progress.longestHoldMs} ms at most`);
+  assert.deepEqual([again.side === to, differed, failed, noted], [true, 0, 0, ['begin', 'following', 'switched']]);
+  assert.equal(same + behind + unchecked, 100);
+  assert.equal((await to.db.selectFrom('z_parents').selectAll().where('workspace', '=', 'w').execute()).length, 1);
+  await requireAll(to, load);
+});
+
 for (const [source, target] of [['sqlite', 'postgres'], ['postgres', 'sqlite']] as const) {
   test(`from ${source} to ${target} under load, and back again, with nothing lost and nobody held up for long`, { timeout: 120_000 }, async (t) => {
     const chance = seeded((line) => t.diagnostic(line));
     const { storage, from, to, move, noted } = await moving(t, source, target);
     const load = new Load(storage, 'a', chance);
-    while (load.committed.size < 200) await pause(5);
+    while (load.committed.size < 100) await pause(5);
     storage.accompany(move);
     void move.begin();
     await until(move, 'switched');
     assert.equal(storage.side, to);
     const atSwitch = load.committed.size;
-    while (load.committed.size < atSwitch + 200) await pause(5);
+    while (load.committed.size < atSwitch + 100) await pause(5);
     await move.back();
     assert.equal(storage.side, from);
     const atReturn = load.committed.size;
@@ -145,7 +248,7 @@ test('what is written after the switch is on both sides until the old one is let
 
   const { from, to } = reopened();
   const again = new MovableStorage(to);
-  const ledger: LiveMoveLedger = { begin: async () => {}, switched: async () => {}, back: async () => {}, finish: async () => void noted.push('finish') };
+  const ledger: LiveMoveLedger = { begin: async () => {}, following: async () => {}, switched: async () => {}, back: async () => {}, finish: async () => void noted.push('finish') };
   const resumed = new LiveStorageMove({ storage: again, from, to, migrations: [MIGRATION], ledger, isUnfinished: true, log: silentLog });
   again.accompany(resumed);
   t.after(() => again.stop(1_000));
@@ -195,39 +298,37 @@ test('what one row gives away and another one takes is carried over, whichever o
 });
 
 test('rows that refer to many others of their own table come and go, whichever of them changed first', { timeout: 60_000 }, async (t) => {
-  for (const [source, target] of [['sqlite', 'postgres'], ['postgres', 'sqlite']] as const) {
-    const { storage, from, move, reopened } = await moving(t, source, target);
-    storage.accompany(move);
-    void move.begin();
-    await until(move, 'switched');
-    const chain = Array.from({ length: 350 }, (_, n) => ({ id: `b${1_000 - n}`, parent: n === 0 ? null : `b${1_001 - n}` }));
-    let sent = 0;
-    const change = from.transaction.bind(from);
-    from.transaction = (...args) => change(...args).finally(() => sent++);
-    const followed = async (leaves: number) => {
-      const ask = () => from.db.selectFrom('branches').select('id').where('parent', 'is not', null).execute();
-      for (const end = Date.now() + 20_000; (await ask()).length !== leaves; await pause(10)) assert.ok(Date.now() < end, 'the old side does not follow');
-      return sent;
-    };
-    await storage.transaction(async ({ db }) => {
-      await db.insertInto('branches').values(chain).execute();
-      await db.updateTable('branches').set({ parent: null }).where('id', '=', chain[0]!.id).execute();
-    });
-    await followed(349);
-    await storage.transaction(async ({ db }) => {
-      for (const { id } of [...chain].reverse()) await db.deleteFrom('branches').where('id', '=', id).execute();
-    });
-    assert.ok((await followed(0)) < 20, `${sent} transactions`);
-    await storage.transaction(async ({ db }) => {
-      await db.insertInto('branches').values([...chain].reverse().map(({ id }) => ({ id, parent: null }))).execute();
-      for (const { id, parent } of chain) await db.updateTable('branches').set({ parent }).where('id', '=', id).execute();
-    });
-    assert.ok((await followed(349)) < 2_000, `${sent} transactions`);
-    await move.back();
-    const { to } = reopened();
-    await to.start();
-    assert.ok((await compareContents(from, to, () => {})).every(({ isSame }) => isSame));
-  }
+  const { storage, from, move, reopened } = await moving(t, 'postgres', 'sqlite');
+  storage.accompany(move);
+  void move.begin();
+  await until(move, 'switched');
+  const chain = Array.from({ length: 150 }, (_, n) => ({ id: `b${1_000 - n}`, parent: n === 0 ? null : `b${1_001 - n}` }));
+  let sent = 0;
+  const change = from.transaction.bind(from);
+  from.transaction = (...args) => change(...args).finally(() => sent++);
+  const followed = async (leaves: number) => {
+    const ask = () => from.db.selectFrom('branches').select('id').where('parent', 'is not', null).execute();
+    for (const end = Date.now() + 20_000; (await ask()).length !== leaves; await pause(10)) assert.ok(Date.now() < end, 'the old side does not follow');
+    return sent;
+  };
+  await storage.transaction(async ({ db }) => {
+    await db.insertInto('branches').values(chain).execute();
+    await db.updateTable('branches').set({ parent: null }).where('id', '=', chain[0]!.id).execute();
+  });
+  await followed(149);
+  await storage.transaction(async ({ db }) => {
+    for (const { id } of [...chain].reverse()) await db.deleteFrom('branches').where('id', '=', id).execute();
+  });
+  assert.ok((await followed(0)) < 20, `${sent} transactions`);
+  await storage.transaction(async ({ db }) => {
+    await db.insertInto('branches').values([...chain].reverse().map(({ id }) => ({ id, parent: null }))).execute();
+    for (const { id, parent } of chain) await db.updateTable('branches').set({ parent }).where('id', '=', id).execute();
+  });
+  assert.ok((await followed(149)) < 1_000, `${sent} transactions`);
+  await move.back();
+  const { to } = reopened();
+  await to.start();
+  assert.ok((await compareContents(from, to, () => {})).every(({ isSame }) => isSame));
 });
 
 test('an old storage is let go even where the new one cannot be told to record no more', { timeout: 60_000 }, async (t) => {
