@@ -11,14 +11,17 @@ import { type Session, Sessions } from '../access/sessions.ts';
 import { Workspaces } from '../access/workspaces.ts';
 import { Cookies } from '../http/cookies.ts';
 import { Exports, Format, What } from '../exports/exports.ts';
+import { People } from '../people/people.ts';
+import { Segments } from '../segments/segments.ts';
 import { type Principal, Principals } from '../http/principal.ts';
+import { pageOf } from '../http/routes/shapes.ts';
 import { FOREIGN_HTML_HEADERS } from '../http/security-headers.ts';
 import { type Write, Writes } from '../http/writes.ts';
 import type { Tables } from '../tables.ts';
 import type { Html } from './html.ts';
 import { type FrameUser, layout } from './layout.ts';
 import { goTo, type PageAnswer, type PageRequest, type PageRoute } from './page.ts';
-import { exportsView, homeView, keysView, mailView, outboxView } from './views.ts';
+import { exportsView, homeView, keysView, mailView, outboxView, peopleView } from './views.ts';
 import { Visitors } from './visitors.ts';
 
 /** Somebody who is logged in, in a workspace. */
@@ -29,6 +32,7 @@ interface Visit {
 }
 
 const OUTBOX_PAGE = 50;
+const PEOPLE_PAGE = 50;
 const KEYS_SHOWN = 200;
 const NO_ANSWER = { status: 303, headers: {}, body: '' };
 
@@ -43,6 +47,8 @@ export class StaffPages {
   readonly #apiKeys: ApiKeys;
   readonly #writes: Writes;
   readonly #exports: Exports;
+  readonly #people: People;
+  readonly #segments: Segments;
   readonly #store: Store<Tables>;
   readonly #notification: Notification;
   readonly #publicUrl: string;
@@ -56,6 +62,8 @@ export class StaffPages {
     @inject(ApiKeys) apiKeys: ApiKeys,
     @inject(Writes) writes: Writes,
     @inject(Exports) exports: Exports,
+    @inject(People) people: People,
+    @inject(Segments) segments: Segments,
     @inject(Store) store: Store<Tables>,
     @inject(notification.id) mailer: Notification,
     @inject(Installation) installation: Installation,
@@ -67,12 +75,15 @@ export class StaffPages {
     this.#apiKeys = apiKeys;
     this.#writes = writes;
     this.#exports = exports;
+    this.#people = people;
+    this.#segments = segments;
     this.#store = store;
     this.#notification = mailer;
     this.#publicUrl = installation.publicUrl;
     this.#cookies = new Cookies(installation.publicUrl);
     this.routes = [
       { method: 'GET', path: '/', handle: this.#visited((visit) => this.#home(visit)) },
+      { method: 'GET', path: '/people', handle: this.#visited((visit) => this.#showPeople(visit)) },
       { method: 'GET', path: '/outbox', handle: this.#visited((visit) => this.#outbox(visit)) },
       { method: 'GET', path: '/outbox/:deliveryId', handle: this.#visited((visit) => this.#mail(visit)) },
       { method: 'GET', path: '/outbox/:deliveryId/html', handle: this.#visited((visit) => this.#mailHtml(visit)) },
@@ -101,6 +112,17 @@ export class StaffPages {
   async #home(visit: Visit): Promise<PageAnswer> {
     const workspaces = await this.#workspaces.ofUser(visit.principal.actor.id, { limit: 200 });
     return this.#page(visit, 'Home', homeView(workspaces, visit.principal.workspace, this.#publicUrl));
+  }
+
+  async #showPeople(visit: Visit): Promise<PageAnswer> {
+    requireScope(visit, 'read');
+    const { request, principal } = visit;
+    const call = request.call(principal);
+    const segmentId = request.query.get('segment') ?? '';
+    const chosen = segmentId === '' ? null : await this.#segments.get(segmentId, call);
+    const found = await this.#people.list({ before: request.query.get('after') ?? undefined, limit: PEOPLE_PAGE + 1, segment: chosen?.segmentId }, call);
+    const { items: people, next } = pageOf(found, PEOPLE_PAGE, (last) => this.#people.cursorOf(last, {}));
+    return this.#page(visit, 'People', peopleView({ people, segments: await this.#segments.list(call), chosen, next }, principal.workspace));
   }
 
   async #outbox(visit: Visit): Promise<PageAnswer> {

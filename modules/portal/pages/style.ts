@@ -21,7 +21,7 @@ td.soft { white-space: nowrap; }
 .bad { color: var(--bad); }
 label { display: block; margin: .75rem 0 .25rem; }
 label.inline { display: inline-flex; gap: .35rem; margin-right: 1rem; align-items: center; }
-input[type=text], input[type=email], input[type=password] { width: 100%; padding: .5rem .6rem; font: inherit; color: inherit; background: var(--back); border: 1px solid var(--line); border-radius: .35rem; }
+input[type=text], input[type=email], input[type=password], select { width: 100%; padding: .5rem .6rem; font: inherit; color: inherit; background: var(--back); border: 1px solid var(--line); border-radius: .35rem; }
 button { font: inherit; padding: .5rem 1rem; margin-top: 1rem; border: 0; border-radius: .35rem; background: var(--accent); color: var(--back); cursor: pointer; }
 button.plain { margin: 0; padding: 0; background: none; color: var(--accent); text-decoration: underline; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }

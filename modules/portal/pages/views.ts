@@ -3,6 +3,8 @@ import { Scope } from '../access/scopes.ts';
 import { LEAST_PASSWORD, LONGEST_PASSWORD } from '../access/users.ts';
 import type { AnyRoute } from '../http/route.ts';
 import { type Export, Format, What } from '../exports/exports.ts';
+import type { PersonRecord } from '../people/people.ts';
+import type { Segment } from '../segments/segments.ts';
 import { html, type Html } from './html.ts';
 
 export function setupView(problem: string | null, given: { email: string; workspace: string }): Html {
@@ -36,6 +38,7 @@ export function homeView(workspaces: readonly { workspaceId: string; name: strin
   return html`<h1>${workspaces.find((each) => each.workspaceId === current)?.name ?? 'No workspace'}</h1>
 <div class="box"><h2>Send an event</h2><p>Make an <a href="/keys?workspace=${current}">API key</a> with the scope <code>ingest</code>, then:</p><pre>${example}</pre></div>
 <div class="box"><h2>Look around</h2><ul>
+<li><a href="/people?workspace=${current}">People</a>: everybody, or those of a segment</li>
 <li><a href="/outbox?workspace=${current}">Outbox</a>: mails kept here instead of being sent, until SMTP is set up</li>
 <li><a href="/docs?workspace=${current}">API</a>: people, templates, automations, deliveries; also as <a href="/api/openapi.json">OpenAPI 3.1</a></li></ul></div>
 ${workspaces.length < 2 ? null : html`<h2>Other workspaces</h2><ul>${workspaces.filter((each) => each.workspaceId !== current).map((each) => html`<li><a href="/?workspace=${each.workspaceId}">${each.name}</a></li>`)}</ul>`}`;
@@ -62,6 +65,30 @@ export function mailView(mail: OutboxRow & { from: string; html: string | null; 
 ${mail.html === null ? null : html`<iframe sandbox="" title="The mail's HTML" src="${at}/html?workspace=${workspace}"></iframe><p class="soft">Links, scripts and pictures from elsewhere are off in this view.</p>`}
 <h2>Plain text</h2><pre>${mail.text ?? ''}</pre>
 <p><a href="${at}/raw?workspace=${workspace}">The whole message as it would have gone out</a></p>`;
+}
+
+export interface PeopleShown {
+  readonly people: readonly PersonRecord[];
+  readonly segments: readonly Segment[];
+  /** Whose people these are; null for everybody. */
+  readonly chosen: Segment | null;
+  readonly next: string | null;
+}
+
+export function peopleView({ people, segments, chosen, next }: PeopleShown, workspace: string): Html {
+  const of = chosen === null ? '' : `&segment=${encodeURIComponent(chosen.segmentId)}`;
+  const option = ({ segmentId, name, people: count }: Segment) => html`<option value="${segmentId}"${segmentId === chosen?.segmentId ? html` selected` : null}>${name} (${count})</option>`;
+  return html`<h1>People</h1>
+<form method="get" action="/people" class="box"><input type="hidden" name="workspace" value="${workspace}">
+<label for="segment">Segment</label><select id="segment" name="segment"><option value="">Everybody</option>${segments.map(option)}</select><button>Show</button></form>
+${chosen?.state === 'filling' ? html`<p role="status">Who belongs to this segment is still being found: ${chosen.lookedAt} people looked at so far. Reload for more.</p>` : null}
+${people.length === 0 ? html`<p>Nobody here.</p>` : peopleTable(people)}${next === null ? null : html`<p><a href="/people?workspace=${workspace}${of}&after=${next}">Older</a></p>`}`;
+}
+
+function peopleTable(people: readonly PersonRecord[]): Html {
+  return html`<table><thead><tr><th>E-mail address</th><th>User id</th><th>To mail</th><th>Known since (UTC)</th></tr></thead><tbody>
+${people.map((one) => html`<tr><td>${one.email ?? html`<span class="soft">no address</span>`}</td><td>${one.userId ?? html`<span class="soft">anonymous</span>`}</td><td class="soft">consent ${one.consent.email}</td><td class="soft">${timeOf(one.createdAt)}</td></tr>`)}
+</tbody></table>`;
 }
 
 export function exportsView(exports: readonly Export[], csrfToken: string, workspace: string): Html {

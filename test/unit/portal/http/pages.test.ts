@@ -46,7 +46,7 @@ test('the set-up page: shown for the link only, says what is wrong, makes owner 
 
 test('who is not logged in is led to the login, from every staff page', async () => {
   assert.deepEqual((await web.ask('/')).headers.location, '/login');
-  for (const path of ['/outbox?workspace=w&after=a%2Bb', '/outbox/x', '/outbox/x/html', '/outbox/x/raw', '/exports', '/keys']) {
+  for (const path of ['/people?workspace=w&segment=s', '/outbox?workspace=w&after=a%2Bb', '/outbox/x', '/outbox/x/html', '/outbox/x/raw', '/exports', '/keys']) {
     const reply = await web.ask(path);
     assert.deepEqual([reply.status, reply.headers.location], [303, `/login?next=${encodeURIComponent(path)}`], path);
   }
@@ -112,6 +112,22 @@ test('a key made on the page is shown once and works; the form needs its token',
   const revoke = /action="(\/keys\/[\w-]+\/revoke[^"]*)"/.exec(again.text)![1]!;
   assert.equal((await submit(revoke, { csrf: csrfOf(again.text) }, { cookie })).status, 303);
   assert.equal((await web.ask('/api/v1/people', { headers: bearer(secret) })).status, 401);
+});
+
+test('people are shown page by page, all or those of a segment, and nothing that they are called is taken for HTML', async () => {
+  const headers = bearer(await web.key(cookie));
+  for (let i = 0; i < 52; i++) await web.ask('/api/v1/people', { method: 'POST', headers, body: { userId: `<b>${i}`, attributes: { late: i > 0 } } });
+  const { segmentId } = (await web.ask('/api/v1/segments', { method: 'POST', headers, body: { name: 'Late & <i>', condition: { field: 'person.late', op: 'eq', value: true } } })).json;
+  const at = `/people?workspace=${workspaceId}&segment=`;
+  const show = async (path: string) => (await web.ask(path, { headers: { cookie } })).text;
+  while ((await show(at + segmentId)).includes('still being found')) await new Promise((resolve) => setTimeout(resolve, 5));
+  const shown = (text: string) => [...text.matchAll(/&#60;b&#62;(\d+)/g)].map(([, n]) => Number(n));
+  const older = (text: string) => /href="(\/people[^"]+)"/.exec(text.slice(text.indexOf('<main>')))![1]!.replaceAll('&#38;', '&');
+  const [all, first] = [await show(at), await show(at + segmentId)];
+  assert.deepEqual([shown(all)[0], shown(all).length, shown(first).length], [51, 50, 50]);
+  assert.deepEqual([shown(await show(older(all))), shown(await show(older(first)))], [[1, 0], [1]]);
+  assert.ok(first.includes('selected>Late &#38; &#60;i&#62; (51)') && !/<[bi]>/.test(first));
+  assert.equal((await web.ask(`${at}unknown`, { headers: { cookie } })).status, 404);
 });
 
 test('an export is asked for on the page with its token, written down in the audit log, and its file leads from there', async () => {
