@@ -76,6 +76,7 @@ export class Readers {
     if (this.#pool.waitingCount >= this.#options.maxWaiting) throw allTaken();
     try {
       const client = await this.#pool.connect();
+      client.on('error', ignore);
       this.#taken.add(client);
       return client;
     } catch (error) {
@@ -86,7 +87,9 @@ export class Readers {
 
   /** `cut`: it is of no further use, or busy for somebody who has gone. Twice does nothing. */
   giveBack(client: PoolClient, cut: boolean): void {
-    if (this.#taken.delete(client)) client.release(cut);
+    if (!this.#taken.delete(client)) return;
+    client.off('error', ignore);
+    client.release(cut);
   }
 
   /** Waits for reads under way, and cuts those that are not over by then. */
@@ -98,6 +101,9 @@ export class Readers {
     clearTimeout(timer);
   }
 }
+
+/** A connection that ends while nothing is asked of it says so to nobody; the next question fails. */
+function ignore(): void {}
 
 export function readFault(error: unknown): Fault {
   return isWriteOnReader(error) ? writeOutsideTransaction() : postgresFault(error);

@@ -284,6 +284,25 @@ describe('postgres', () => {
     assert.deepEqual(await storage.run(counter, { id: 'a' }), []);
   });
 
+  test('a long read whose connection the server ends while nothing is asked of it is unavailable, and the process goes on', async (t) => {
+    const storage = await open(t);
+    await storage.transaction((tx) => tx.db.insertInto('counters').values(Array.from({ length: 9 }, (_, n) => ({ id: `${n}`, n }))).execute());
+    const idle = "FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE 'FETCH%'";
+    const batches = storage.scan(storage.db.selectFrom('counters').selectAll(), { batchRows: 3 });
+    let read = 0;
+    const fault = await rejectsWith('unavailable', (async () => {
+      for await (const batch of batches) {
+        read += batch.length;
+        if (read > 3) continue;
+        await until(async () => server.query(`SELECT count(*) ${idle}`) === '1');
+        server.query(`SELECT pg_terminate_backend(pid, 5000) ${idle}`);
+      }
+    })());
+    assert.equal(typeof fault.details.remedy, 'string');
+    assert.ok(read < 9);
+    assert.equal((await storage.db.selectFrom('counters').selectAll().execute()).length, 9);
+  });
+
   test('a statement that was prepared before another owner changed the table goes on', async (t) => {
     const [one, other] = await pair(t);
     await one.transaction((tx) => tx.run(insert, { id: 'a', n: 1 }));
