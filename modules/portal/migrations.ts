@@ -1,5 +1,5 @@
 import type { Migration } from '../../src/ports/storage.ts';
-import { accessMigration, loginFailuresMigration, loginNetworksMigration, operatorsMigration } from './access/migration.ts';
+import { accessMigration, lastWritesMigration, loginFailuresMigration, loginNetworksMigration, operatorsMigration } from './access/migration.ts';
 import { auditFiltersMigration, auditMigration } from './audit/migration.ts';
 import { eventsByWorkspaceMigration, eventsMigration } from './events/migration.ts';
 import { exportsMigration } from './exports/migration.ts';
@@ -28,4 +28,5 @@ export const portalMigrations: readonly Migration[] = [
   exportsMigration,
   segmentsMigration,
   importsMigration,
+  lastWritesMigration,
 ];

@@ -3,6 +3,15 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 /** Of rows of up to 32 KB each: what one turn of the event loop can bear to read and turn into text. */
 export const ROWS_A_TURN = 25;
 
+/** Which part of a list. */
+export interface Page {
+  /** Behind the last one seen. */
+  readonly before?: string | undefined;
+  readonly limit: number;
+  /** The position that the list must show at least: that of the asker's last change. */
+  readonly seen?: string | null | undefined;
+}
+
 /** Reads `limit` rows in pieces, each after the last row of the one before, and lets others have their turn in between. */
 export async function readInPieces<Row>(limit: number, read: (limit: number, last: Row | undefined) => Promise<readonly Row[]>): Promise<Row[]> {
   const rows: Row[] = [];

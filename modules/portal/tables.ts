@@ -62,6 +62,8 @@ export interface SessionRow {
   user_id: string;
   created_at: number;
   last_seen_at: number;
+  /** Position of its last change; null before the first, and where no reader is ever behind. */
+  last_write: string | null;
 }
 
 export interface LoginNetworkRow {
@@ -98,6 +100,8 @@ export interface ApiKeyRow {
   created_by: string;
   last_used_at: number | null;
   revoked_at: number | null;
+  /** As of a session. */
+  last_write: string | null;
 }
 
 export interface AuditRow {

@@ -75,7 +75,7 @@ export interface Composition extends Lifecycle {
   contract<T>(contract: Contract<T>): T;
   /** The modules' contracts, for whoever serves them to others. */
   readonly targets: readonly Target[];
-  /** What waits for a bus that takes nothing just now, for people. */
+  /** What waits for a bus that takes nothing just now, and what storages do without, for people. */
   readonly problems: readonly string[];
   /** A module's part, for the host's own use: set-up, the greeting, status. */
   part<T>(module: string, part: Injectable<T>): T;
@@ -127,7 +127,7 @@ export function compose(options: CompositionOptions): Composition {
     contract: stub,
     targets: [...targets.values()],
     get problems() {
-      return placed.flatMap(({ relay }) => relay.problem ?? []);
+      return placed.flatMap(({ relay, storage }) => [...(relay.problem === undefined ? [] : [relay.problem]), ...storage.problems]);
     },
     part: (module, part) => {
       const found = placed.find(({ definition }) => definition.name === module);

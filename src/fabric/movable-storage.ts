@@ -1,7 +1,7 @@
 import type { Compilable, Kysely } from 'kysely';
 import { Fault } from '../kernel/fault.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
-import type { Migration, Reader, Snapshot, Statement, Storage, StorageCapabilities, StorageContents, StorageTransaction, TransactionOptions } from '../ports/storage.ts';
+import type { LongReader, Migration, Reader, Snapshot, Statement, Storage, StorageCapabilities, StorageContents, StorageTransaction, TransactionOptions } from '../ports/storage.ts';
 import { Undecided } from './gate.ts';
 
 /** Transactions that may wait while they are held back; one more is refused. As many as a storage lets wait for its writer. */
@@ -68,6 +68,10 @@ export class MovableStorage implements Storage {
     return this.#side.capabilities;
   }
 
+  get problems(): readonly string[] {
+    return this.#side.problems;
+  }
+
   get contents(): StorageContents {
     return this.#side.contents;
   }
@@ -86,6 +90,11 @@ export class MovableStorage implements Storage {
 
   scan<Row>(query: Compilable<Row>, options?: { readonly batchRows?: number; readonly signal?: AbortSignal }): AsyncIterable<Row[]> {
     return this.#side.scan(query, options);
+  }
+
+  /** While reads go elsewhere, lists do as well. */
+  lists(position?: string | null): LongReader<any> {
+    return this.#reader === undefined ? this.#side.lists(position) : this;
   }
 
   snapshot(): Promise<Snapshot> {

@@ -67,6 +67,8 @@ export class OutboxStore<DB> implements Store<DB> {
 
   scan: Storage<DB>['scan'] = (query, options) => this.#storage.scan(query, options);
 
+  lists: Storage<DB>['lists'] = (position) => this.#storage.lists(position);
+
   /**
    * The same, always with room, for handlers of messages: what they do makes room on the bus. Were they refused while it is
    * full, it would stay so.
@@ -121,6 +123,10 @@ class OutboxTransaction<DB> implements Transaction<DB> {
 
   get db(): Kysely<DB> {
     return this.#tx.db;
+  }
+
+  get position(): string | null {
+    return this.#tx.position;
   }
 
   run: Transaction<DB>['run'] = (prepared, params) => this.#tx.run(prepared, params);

@@ -69,8 +69,20 @@ export interface Reader<DB> {
   run<Params, Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]>;
 }
 
+/** A reader that long reads can be made with, too. */
+export interface LongReader<DB> extends Reader<DB> {
+  /**
+   * A long read off the event loop, in batches, over one snapshot. Memory is bounded by two batches; a consumer
+   * that stops early frees the reader.
+   */
+  scan<Row>(query: Compilable<Row>, options?: { readonly batchRows?: number; readonly signal?: AbortSignal }): AsyncIterable<Row[]>;
+}
+
 /** A transaction under way. Not to be kept or used once `work` has settled: a fault `internal` says so. */
-export interface StorageTransaction<DB> extends Reader<DB> {}
+export interface StorageTransaction<DB> extends Reader<DB> {
+  /** For `lists`: what a reader must have seen to see this transaction. Null where no reader is ever behind. */
+  readonly position: string | null;
+}
 
 export interface TransactionOptions {
   /** Rolls back with a fault `deadline` when `work` has not settled by then. Default 5,000; at most 60,000. */
@@ -107,8 +119,10 @@ export interface Snapshot {
  * `check`, `unavailable` (locked by another process, disk read-only, failing or broken; details.remedy),
  * `exhausted` (disk full, or too many transactions waiting), `deadline`.
  */
-export interface Storage<DB = any> extends Reader<DB>, Lifecycle {
+export interface Storage<DB = any> extends LongReader<DB>, Lifecycle {
   readonly capabilities: StorageCapabilities;
+  /** What it does without just now though it serves, for people; empty when all is well. */
+  readonly problems: readonly string[];
   /**
    * Runs `work` and commits; resolves when the commit would survive power loss. Concurrent transactions share one
    * fsync; each commits or rolls back by itself, and they behave as if they had run one after the other.
@@ -118,10 +132,13 @@ export interface Storage<DB = any> extends Reader<DB>, Lifecycle {
    */
   transaction<T>(work: (tx: StorageTransaction<DB>) => Promise<T>, options?: TransactionOptions): Promise<T>;
   /**
-   * A long read off the event loop, in batches, over one snapshot. Memory is bounded by two batches; a consumer
-   * that stops early frees the reader.
+   * For lists and reports: where the adapter has a server that follows the one written to, reads come from there and may
+   * be behind, by no more than the configuration allows; each sees at least the transaction whose `position` is given. A
+   * server that is away, too far behind or not what it should be is no fault: the read is then like any other. Only a
+   * `scan` that has begun may end with `unavailable`; made again it begins elsewhere. A position of another database
+   * asks for nothing.
    */
-  scan<Row>(query: Compilable<Row>, options?: { readonly batchRows?: number; readonly signal?: AbortSignal }): AsyncIterable<Row[]>;
+  lists(position?: string | null): LongReader<DB>;
   /** The state that is committed when it resolves, or one in between. Faults: `unavailable`, `exhausted` (no connection free). */
   snapshot(): Promise<Snapshot>;
   /** Applies what is missing. Refuses a database that has migrations which this build does not know. */
@@ -185,9 +202,9 @@ export interface Transaction<DB> extends StorageTransaction<DB> {
 }
 
 /** A module's own database with its outbox inside. Injected by this token. */
-export interface Store<DB> extends Reader<DB> {
+export interface Store<DB> extends LongReader<DB> {
   readonly capabilities: StorageCapabilities;
   transaction<T>(work: (tx: Transaction<DB>) => Promise<T>, options?: TransactionOptions): Promise<T>;
-  scan: Storage<DB>['scan'];
+  lists: Storage<DB>['lists'];
 }
 export const Store = Symbol.for('multilith.Store');

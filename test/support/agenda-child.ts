@@ -26,10 +26,12 @@ const rig = new TriggerRig({
     capabilities: store.capabilities,
     run: store.run,
     scan: store.scan,
+    lists: store.lists,
     async transaction(work, options) {
       let asks = false;
       const noticing = (tx: Transaction<TriggerTables>): Transaction<TriggerTables> => ({
         db: tx.db,
+        position: tx.position,
         run: tx.run,
         publish(...message) {
           asks = true;

@@ -6,6 +6,7 @@ import type { ModuleDefinition } from '../../src/kernel/module.ts';
 import type { Log } from '../../src/kernel/telemetry.ts';
 import type { Bus, QueueSettings } from '../../src/ports/bus.ts';
 import type { Channels } from '../../src/ports/channel.ts';
+import type { Storage } from '../../src/ports/storage.ts';
 import type { Placement } from '../../src/fabric/placements.ts';
 import { type Composition, compose } from '../../src/app/container.ts';
 import { testContext } from './context.ts';
@@ -32,6 +33,8 @@ export interface TestCompositionOptions {
   readonly settings?: Readonly<Record<string, object>>;
   /** Unparsed settings of the folder for files. */
   readonly files?: object;
+  /** Default: of each module its own in the folder. */
+  readonly openStorage?: (module: string) => Storage;
   /** To start again on what an earlier composition left; the caller removes it. */
   readonly dataDir?: string;
 }
@@ -39,7 +42,7 @@ export interface TestCompositionOptions {
 /** Modules wired as the product wires them, on a real database and the real embedded bus in a folder of their own. Not started yet. */
 export function composeForTest(options: TestCompositionOptions): TestComposition {
   const context = testContext({ ...(options.clock && { clock: options.clock }), ...(options.log && { log: options.log }), ...(options.dataDir && { dataDir: options.dataDir }) });
-  const openStorage = (name: string) => moduleStorage(context, name);
+  const openStorage = options.openStorage ?? ((name: string) => moduleStorage(context, name));
   const bus = busDrivers.embedded.create(busDrivers.embedded.settings.parse({}), { ...context, openStorage: (name) => sqlite.create(sqlite.settings.parse({}), { ...context, name }) });
   const blobs = blobDrivers.fs.create(blobDrivers.fs.settings.parse(options.files ?? {}), context);
   const composition = compose({

@@ -5,6 +5,7 @@ import { portalModule } from '../../modules/portal/module.ts';
 import { triggerModule } from '../../modules/trigger/module.ts';
 import type { Clock } from '../../src/kernel/clock.ts';
 import type { Log } from '../../src/kernel/telemetry.ts';
+import type { Storage } from '../../src/ports/storage.ts';
 import { composeForTest, type TestComposition } from './compose.ts';
 import { NotificationStandIn, notificationStandIn } from './notification-stand-in.ts';
 
@@ -39,12 +40,13 @@ export interface PortalWeb {
   close(): Promise<void>;
 }
 
-export async function startPortalWeb(options: { clock?: Clock; log?: Log; settings?: object; files?: object } = {}): Promise<PortalWeb> {
+export async function startPortalWeb(options: { clock?: Clock; log?: Log; settings?: object; files?: object; openStorage?: (module: string) => Storage } = {}): Promise<PortalWeb> {
   const composition = composeForTest({
     modules: [portalModule, triggerModule, notificationStandIn],
     ...(options.clock && { clock: options.clock }),
     ...(options.log && { log: options.log }),
     ...(options.files && { files: options.files }),
+    ...(options.openStorage && { openStorage: options.openStorage }),
     settings: { portal: options.settings ?? {} },
   });
   await composition.start();

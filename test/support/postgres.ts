@@ -8,10 +8,16 @@ import { freePort, ServerProcess } from './server-process.ts';
 const PROGRAMS = '/usr/lib/postgresql';
 const START_MS = 60_000;
 
-/** A PostgreSQL server of its own, on a port of loopback that it keeps over restarts, with an empty database. */
+/** A PostgreSQL server of its own, on a port of loopback that it keeps over restarts, with an empty database, or what another one has. */
 export class PostgresServer {
   readonly #dir = mkdtempSync(join(tmpdir(), 'multilith-postgres-'));
+  readonly #primary: PostgresServer | undefined;
   #process: ServerProcess | undefined;
+
+  /** `primary`: runs already, and is followed by streaming from when this one starts. */
+  constructor(primary?: PostgresServer) {
+    this.#primary = primary;
+  }
 
   /** Resolves when it answers. */
   async start(): Promise<this> {
@@ -59,6 +65,15 @@ export class PostgresServer {
     return execFileSync(program('psql'), args, { input: script, encoding: 'utf8', maxBuffer: 16 * 1_048_576 });
   }
 
+  /** With all its processes: those that are under way and those that take connections. */
+  freeze(): void {
+    this.#process!.freezeAll();
+  }
+
+  thaw(): void {
+    this.#process!.thawAll();
+  }
+
   /** At once, as in a crash. */
   async kill(): Promise<void> {
     await this.#process?.kill();
@@ -78,9 +93,10 @@ export class PostgresServer {
     }
     const [command, ...before] = isRoot ? ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', '--'] : [];
     const run = (name: string, args: string[]): [string, string[]] => (command === undefined ? [program(name), args] : [command, [...before, program(name), ...args]]);
-    execFileSync(...run('initdb', ['-D', data, '-U', 'app', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync']), { stdio: 'ignore' });
+    const made = this.#primary === undefined ? run('initdb', ['-D', data, '-U', 'app', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync']) : run('pg_basebackup', ['-D', data, '-R', '-h', '127.0.0.1', '-p', String(this.#primary.port), '-U', 'app', '-c', 'fast', '--no-sync']);
+    execFileSync(...made, { stdio: 'ignore' });
     const port = await freePort();
-    const settings = { port, listen_addresses: '127.0.0.1', unix_socket_directories: this.#dir, max_connections: 200 };
+    const settings = { port, listen_addresses: '127.0.0.1', unix_socket_directories: this.#dir, max_connections: 200, ...(this.#primary !== undefined && { max_standby_streaming_delay: 0, fsync: 'off' }) };
     const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     return new ServerProcess(...run('postgres', ['-D', data, ...args]), port);
   }

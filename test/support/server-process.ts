@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -49,6 +49,17 @@ export class ServerProcess {
     this.#child!.kill('SIGCONT');
   }
 
+  /** The same of one that has a process for each connection. */
+  freezeAll(): void {
+    this.freeze();
+    for (const pid of this.#children()) process.kill(pid, 'SIGSTOP');
+  }
+
+  thawAll(): void {
+    for (const pid of this.#children()) process.kill(pid, 'SIGCONT');
+    this.thaw();
+  }
+
   /** At once, as in a crash. Resolves when it is gone; killing what is not there does nothing. */
   async kill(): Promise<void> {
     const child = this.#child;
@@ -59,6 +70,12 @@ export class ServerProcess {
     const gone = once(child, 'exit');
     child.kill('SIGKILL');
     await gone;
+  }
+
+  #children(): number[] {
+    const { pid } = this.#child!;
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    return children === '' ? [] : children.split(' ').map(Number);
   }
 }
 

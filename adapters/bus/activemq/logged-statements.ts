@@ -22,6 +22,7 @@ export class LoggedStatements {
   recording(tx: StorageTransaction<any>, writes: (readonly [string, unknown])[]): StorageTransaction<any> {
     return {
       db: tx.db,
+      position: tx.position,
       run: (one, params) => {
         if (this.#isWrite(one, tx.db)) writes.push([this.#nameOf(one), params]);
         return tx.run(one, params);

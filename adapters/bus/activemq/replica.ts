@@ -81,7 +81,13 @@ export class Replica implements Storage {
     return this.#options.storage.run(one, params);
   }
 
+  get problems(): Storage['problems'] {
+    return this.#options.storage.problems;
+  }
+
   scan: Storage['scan'] = (query, options) => this.#options.storage.scan(query, options);
+
+  lists: Storage['lists'] = (position) => this.#options.storage.lists(position);
 
   snapshot: Storage['snapshot'] = () => this.#options.storage.snapshot();
 

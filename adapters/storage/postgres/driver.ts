@@ -3,7 +3,25 @@ import type { Driver } from '../../../src/kernel/driver.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
 import { PostgresStorage } from './storage.ts';
 
-export const PostgresSettings = z.strictObject({
+/** A server that follows the primary by streaming, for lists and reports. Database, schema and TLS are as at the primary. */
+export const ReplicaSettings = z.strictObject({
+  host: z.string().min(1).max(253),
+  port: z.int().min(1).max(65_535).default(5432),
+  /** Left out: as at the primary, which is what a server that follows it knows. */
+  user: z.string().min(1).max(63).optional(),
+  password: z.string().min(1).optional(),
+  /** Lists may be so old; a replica further behind is not read from. */
+  maxLagMs: z.int().min(200).max(600_000).default(5_000),
+  /** The most that a list may take there, and that the replica may say nothing; then the primary answers. */
+  timeoutMs: z.int().min(50).max(60_000).default(1_000),
+  /** How long a replica that did not answer is left alone before it is tried again. */
+  restMs: z.int().min(50).max(600_000).default(1_000),
+  /** Connections for lists. One more looks after it, and each long read has its own while it lasts. */
+  readers: z.int().min(1).max(100).default(4),
+});
+export type ReplicaSettings = z.infer<typeof ReplicaSettings>;
+
+const PostgresFields = z.strictObject({
   host: z.string().min(1).max(253).default('127.0.0.1'),
   port: z.int().min(1).max(65_535).default(5432),
   database: z.string().min(1).max(63).default('multilith'),
@@ -33,6 +51,13 @@ export const PostgresSettings = z.strictObject({
   maxWaiting: z.int().min(1).max(1_000_000).default(10_000),
   /** Statements that take longer are told to the log with their plans, never with their values. 0: none. */
   slowStatementMs: z.int().min(0).max(600_000).default(200),
+  /** Left out: lists are read from the primary like everything else. */
+  replica: ReplicaSettings.optional(),
+});
+/** With the same address for both, the primary would be refused as a replica at the first look. */
+export const PostgresSettings = PostgresFields.refine(({ host, port, replica }) => replica === undefined || replica.host !== host || replica.port !== port, {
+  path: ['replica'],
+  message: 'must be another server than the primary, one that follows it',
 });
 export type PostgresSettings = z.infer<typeof PostgresSettings>;
 

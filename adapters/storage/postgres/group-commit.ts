@@ -2,6 +2,7 @@ import { Fault, type FaultOrigin } from '../../../src/kernel/fault.ts';
 import type { GroupTelemetry } from '../shared/group-telemetry.ts';
 import { type Job, type Outcome, TransactionQueue } from '../shared/transaction-queue.ts';
 import { postgresFault } from './errors.ts';
+import { positionOf } from './position.ts';
 import { IDLE_IN_TRANSACTION_MS, type Mark, type Session } from './session.ts';
 import { Turn } from './turn.ts';
 
@@ -34,6 +35,8 @@ export interface GroupOptions {
   readonly cancel: (processId: number) => Promise<void>;
   /** Told when another process has changed the tables: statements must be prepared anew. */
   readonly schemaChanged: () => void;
+  /** The server's own number; given, transactions tell their position. */
+  readonly system?: string | undefined;
   /** Held by the one process, of all that share the schema, whose turn it is to write. */
   readonly lock: bigint;
   /** Transactions that may wait; one more is refused. */
@@ -89,11 +92,14 @@ export class GroupCommit {
   }
 
   async #group(): Promise<void> {
-    const { lock, answerTimeoutMs } = this.#options;
+    const { lock, answerTimeoutMs, system } = this.#options;
     let session: Session | undefined;
+    let position: string | null = null;
     try {
       session = await this.#connected();
-      await session.within(answerTimeoutMs + GRACE_MS, session.control(`BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(${lock}); SAVEPOINT one`));
+      const begin = `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(${lock}); SAVEPOINT one${system === undefined ? '' : '; SELECT pg_current_xact_id()::text AS transaction'}`;
+      const [row] = await session.within(answerTimeoutMs + GRACE_MS, session.control(begin));
+      if (system !== undefined) position = positionOf(system, row!.transaction as string);
     } catch (error) {
       session?.control('ROLLBACK').catch(() => {});
       this.#fail(this.#queue.takeMany(GROUP_TRANSACTIONS), error, 'unsent');
@@ -105,7 +111,7 @@ export class GroupCommit {
       const job = this.#queue.take();
       if (job === undefined) break;
       if (done.length > 0) session.mark(isUndone(done) ? NEXT_INSTEAD : NEXT).catch(() => {});
-      done.push(await this.#attempt(job, session, done));
+      done.push(await this.#attempt(job, session, position, done));
       // The time that a long one was given ends with the COMMIT.
       if (done.length === GROUP_TRANSACTIONS || performance.now() - started >= GROUP_MS || isLong(job)) break;
     }
@@ -142,8 +148,8 @@ export class GroupCommit {
    * Answers when the work is done, though its last writes may still be on their way: the next one begins meanwhile. Should
    * one of them fail, the session takes back this transaction alone and sends again what stands behind it.
    */
-  async #attempt(job: Job<Turn>, session: Session, before: readonly Done[]): Promise<Done> {
-    const turn = new Turn(session, this.#options.schemaChanged);
+  async #attempt(job: Job<Turn>, session: Session, position: string | null, before: readonly Done[]): Promise<Done> {
+    const turn = new Turn(session, position, this.#options.schemaChanged);
     if (isLong(job)) session.mark(idleFor(job)).catch(() => {});
     const outcome = await this.#queue.settle(job, turn);
     if (turn.isWaiting && outcome.failure !== undefined) {

@@ -15,6 +15,8 @@ export interface ReadersOptions {
   readonly maxWaiting: number;
   /** Left out for long reads: they may take as long as they like. */
   readonly slow?: SlowStatements;
+  /** No connection is kept for the next read. */
+  readonly usedOnce?: boolean;
 }
 
 /** Connections that see what is committed, opened as they are needed. */
@@ -26,7 +28,7 @@ export class Readers {
   constructor(options: ReadersOptions) {
     this.#options = options;
     const { Pool: Connections } = load('pg') as typeof import('pg');
-    this.#pool = new Connections({ ...options.config, max: options.connections, idleTimeoutMillis: 30_000 });
+    this.#pool = new Connections({ ...options.config, max: options.connections, idleTimeoutMillis: 30_000, ...(options.usedOnce === true && { maxUses: 1 }) });
     // The pool drops an idle connection that breaks; the next read opens another.
     this.#pool.on('error', () => {});
   }

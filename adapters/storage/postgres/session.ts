@@ -26,6 +26,8 @@ export function clientConfig(settings: PostgresSettings, schema: string, label: 
     statement_timeout: role === 'reader' ? answerTimeoutMs : 0,
     idle_in_transaction_session_timeout: role === 'scan' ? 0 : IDLE_IN_TRANSACTION_MS,
     default_transaction_read_only: role === 'writer' ? 'off' : 'on',
+    // What is sent together outside a transaction is one, too, and what is first in it must not settle what the rest sees.
+    default_transaction_isolation: 'read\\ committed',
   };
   return {
     host,

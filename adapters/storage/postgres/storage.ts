@@ -4,7 +4,7 @@ import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
-import type { Migration, Snapshot, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
+import type { LongReader, Migration, Snapshot, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
 import { stopped } from '../shared/faults.ts';
 import { groupTelemetry } from '../shared/group-telemetry.ts';
 import { batchRowsOf, MIGRATION_TIMEOUT_MS, timeoutOf } from '../shared/limits.ts';
@@ -12,18 +12,22 @@ import { migrate } from '../shared/migrations.ts';
 import { SlowStatements } from '../shared/slow-statements.ts';
 import { PostgresContents } from './contents.ts';
 import { kyselyOver } from './dialect.ts';
-import type { PostgresSettings } from './driver.ts';
+import type { PostgresSettings, ReplicaSettings } from './driver.ts';
 import { postgresFault } from './errors.ts';
 import { GroupCommit } from './group-commit.ts';
 import { Growth } from './growth.ts';
+import { Lists } from './lists.ts';
 import { migrationStatements } from './migrations.ts';
 import { Readers } from './readers.ts';
+import { Replica } from './replica.ts';
 import { scan } from './scan.ts';
 import { clientConfig, type Role, Session } from './session.ts';
 import { openSnapshot } from './snapshot.ts';
 import { queryOf, resultOf, Statements } from './statements.ts';
 import type { Turn } from './turn.ts';
 
+/** Of the time that a list may take at the replica: the server ends it before the replica is taken for lost. */
+const OWN_SHARE = 0.8;
 /** A network that has gone silent does not keep the group that waits for it. */
 const CANCEL_MS = 1_000;
 
@@ -44,6 +48,8 @@ interface Open {
   readonly scanners: Readers;
   /** Ends the scans under way. */
   readonly scans: AbortController;
+  /** Undefined without one. */
+  readonly replica: Replica | undefined;
 }
 
 /** One schema of a PostgreSQL database: one connection that writes in groups, some that read, some for long reads. */
@@ -104,6 +110,17 @@ export class PostgresStorage implements Storage {
     });
   }
 
+  get problems(): readonly string[] {
+    const problem = this.#open?.replica?.problem;
+    return problem === undefined ? [] : [problem];
+  }
+
+  lists(position?: string | null): LongReader<any> {
+    const { replica, readers, scans } = this.#opened();
+    if (replica === undefined) return this;
+    return new Lists({ replica, primary: { readers, scan: (query, options) => this.scan(query, options) }, statements: this.#statements, signal: scans.signal }, position);
+  }
+
   async snapshot(): Promise<Snapshot> {
     const { scanners, scans } = this.#opened();
     return openSnapshot({ readers: scanners, schema: this.#schema, signal: scans.signal });
@@ -128,12 +145,14 @@ export class PostgresStorage implements Storage {
   }
 
   async #start(): Promise<void> {
-    const { readers: connections, scans, maxWaiting, answerTimeoutMs, slowStatementMs } = this.#options.settings;
+    const { readers: connections, scans, maxWaiting, answerTimeoutMs, slowStatementMs, replica: follower } = this.#options.settings;
     const lock = lockOf(this.#schema);
     try {
       const session = await Session.open(this.#config('writer'));
+      let system: string | undefined;
       try {
         await prepare(session, this.#schema, lock, answerTimeoutMs);
+        if (follower !== undefined) system = await session.within(answerTimeoutMs, systemOf(session));
       } finally {
         await session.close(1_000);
       }
@@ -142,11 +161,14 @@ export class PostgresStorage implements Storage {
       const growth = new Growth({ db: this.db, connect: () => Session.open(this.#config('scan')) });
       const telemetry = groupTelemetry(this.#options);
       const commits = new GroupCommit(
-        { connect: () => Session.open(this.#config('writer'), slow), cancel: (processId) => this.#cancel(processId), schemaChanged: () => this.#statements.forget(), lock, maxWaiting, answerTimeoutMs },
+        { connect: () => Session.open(this.#config('writer'), slow), cancel: (processId) => this.#cancel(processId), schemaChanged: () => this.#statements.forget(), system, lock, maxWaiting, answerTimeoutMs },
         { ...telemetry, committed: (transactions, seconds) => (telemetry.committed(transactions, seconds), growth.committed()) },
       );
       await commits.open();
+      const replica = follower === undefined ? undefined : this.#replica(follower, system!, slow);
+      await replica?.start();
       this.#open = {
+        replica,
         slow,
         commits,
         growth,
@@ -157,6 +179,15 @@ export class PostgresStorage implements Storage {
     } catch (error) {
       throw postgresFault(error, 'unsent');
     }
+  }
+
+  #replica(settings: ReplicaSettings, system: string, slow: SlowStatements): Replica {
+    const { settings: primary, name, clock, log, metrics } = this.#options;
+    const { host, port, user = primary.user, password = primary.password, timeoutMs, readers } = settings;
+    const there = { ...primary, host, port, user, password, connectTimeoutMs: timeoutMs, answerTimeoutMs: Math.ceil(timeoutMs * OWN_SHARE) };
+    const config = (role: Role) => clientConfig(there, this.#schema, this.#label, role);
+    const connections = { lists: config('reader'), scans: config('scan'), readers, mostScans: primary.scans, system };
+    return new Replica({ settings, name, connections, connectPrimary: () => Session.open(this.#config('reader')), slow, clock, log, metrics });
   }
 
   #config(role: Role): ReturnType<typeof clientConfig> {
@@ -181,7 +212,7 @@ export class PostgresStorage implements Storage {
     open.scans.abort(new Fault('unavailable', 'The storage is stopping.', { reason: 'stopped' }));
     this.#open = undefined;
     const leftMs = Math.max(0, end - performance.now());
-    await Promise.all([open.growth.stop(leftMs), open.readers.close(leftMs), open.scanners.close(leftMs)]);
+    await Promise.all([open.replica?.stop(leftMs), open.growth.stop(leftMs), open.readers.close(leftMs), open.scanners.close(leftMs)]);
     await open.slow.told();
   }
 }
@@ -195,6 +226,12 @@ async function prepare(session: Session, schema: string, lock: bigint, answerTim
   }
   if (there === 1) return;
   await session.within(answerTimeoutMs, session.control(`BEGIN; SELECT pg_advisory_xact_lock(${lock}); CREATE SCHEMA IF NOT EXISTS "${schema}"; COMMIT`));
+}
+
+/** The same at a server and at all that follow it, whichever of them is the primary. */
+async function systemOf(session: Session): Promise<string> {
+  const [row] = await session.control('SELECT system_identifier::text AS system FROM pg_control_system()');
+  return row!.system as string;
 }
 
 /** The server knows locks by number. */
@@ -211,6 +248,10 @@ class PostgresTransaction implements StorageTransaction<any> {
   constructor(turn: Turn, statements: Statements) {
     this.#turn = turn;
     this.#statements = statements;
+  }
+
+  get position(): string | null {
+    return this.#turn.position;
   }
 
   /** Made when first asked for: transactions of prepared statements alone do not pay for it. */

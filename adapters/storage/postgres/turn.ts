@@ -11,6 +11,8 @@ const MOST_CHARACTERS = 4_194_304;
 
 /** What a transaction under way may use; closed for good when it has settled. */
 export class Turn {
+  /** That of its group: what is seen of one is seen of all. */
+  readonly position: string | null;
   readonly #session: Session;
   readonly #schemaChanged: () => void;
   #over: Fault | undefined;
@@ -20,8 +22,9 @@ export class Turn {
   #waiters: (() => void)[] = [];
 
   /** `schemaChanged` is told of a statement that must be prepared anew. */
-  constructor(session: Session, schemaChanged: () => void) {
+  constructor(session: Session, position: string | null, schemaChanged: () => void) {
     this.#session = session;
+    this.position = position;
     this.#schemaChanged = schemaChanged;
   }
 

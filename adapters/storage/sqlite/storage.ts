@@ -52,6 +52,7 @@ interface Open {
  */
 export class SqliteStorage implements Storage {
   readonly capabilities: StorageCapabilities = { shared: false, skipLocked: false };
+  readonly problems: readonly string[] = [];
   readonly db: Kysely<any>;
   readonly contents: SqliteContents;
   readonly #options: SqliteStorageOptions;
@@ -105,6 +106,11 @@ export class SqliteStorage implements Storage {
       signal: options.signal === undefined ? scans.signal : AbortSignal.any([options.signal, scans.signal]),
       whenDurable: () => log.whenDurable(),
     });
+  }
+
+  /** As fresh as any read. */
+  lists(): this {
+    return this;
   }
 
   async snapshot(): Promise<Snapshot> {
@@ -190,6 +196,7 @@ export class SqliteStorage implements Storage {
 
 /** The handle of a transaction under way. */
 class SqliteTransaction implements StorageTransaction<any> {
+  readonly position = null;
   readonly #writer: Connection;
   readonly #turn: Turn;
   readonly #compiler: Kysely<any>;

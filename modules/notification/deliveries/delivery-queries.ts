@@ -1,4 +1,5 @@
 import { inject, injectable } from 'inversify';
+import type { Kysely } from 'kysely';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { Store } from '../../../src/ports/storage.ts';
 import type { Delivery, DeliveryState } from '../contract.ts';
@@ -15,6 +16,7 @@ export interface DeliveryFilter {
   readonly limit: number;
 }
 
+type Db = Kysely<NotificationTables>;
 type Filter = Omit<DeliveryFilter, 'after' | 'limit'>;
 type Candidate = Pick<NotificationTables['deliveries'], 'id' | 'created_at' | 'person_id' | 'source_id' | 'state'>;
 
@@ -50,49 +52,19 @@ export class DeliveryQueries {
   /** Newest first. A page may be short, even empty, and have a next one. */
   async list(workspace: string, { after, limit, ...filter }: DeliveryFilter): Promise<{ items: Delivery[]; next: string | null }> {
     const from = after === undefined ? null : readCursor(after);
-    const { ids, next } = await this.#find(workspace, filter, from, limit);
+    const { db } = this.#store.lists();
+    const { ids, next } = await find(db, workspace, filter, from, limit);
     if (ids.length === 0) return { items: [], next: cursorOf(next) };
-    const rows = await this.#store.db.selectFrom('deliveries').selectAll().where('workspace', '=', workspace).where('id', 'in', ids).orderBy('created_at', 'desc').orderBy('id', 'desc').execute();
+    const rows = await db.selectFrom('deliveries').selectAll().where('workspace', '=', workspace).where('id', 'in', ids).orderBy('created_at', 'desc').orderBy('id', 'desc').execute();
     // Once more, since they may have moved on meanwhile.
     return { items: rows.filter((row) => matches(row, filter)).map((row) => shown(deliveryOf(row))), next: cursorOf(next) };
   }
 
-  /**
-   * One filter is answered by its index, the narrowest of those given; the others are looked at row by row, a piece at
-   * a time, with turns for the event loop in between. `next` is the last that was looked at, null when there is no more.
-   */
-  async #find(workspace: string, filter: Filter, after: Place | null, limit: number): Promise<{ ids: string[]; next: Place | null }> {
-    const isNarrow = [filter.personId, filter.sourceId, filter.state].filter((given) => given !== undefined).length < 2;
-    const pieceRows = isNarrow ? limit : PIECE_ROWS;
-    const ids: string[] = [];
-    let at = after;
-    for (let piece = 0; piece < MOST_PIECES; piece++) {
-      if (piece > 0) await new Promise((resolve) => setImmediate(resolve));
-      const rows = await this.#piece(workspace, filter, at, pieceRows + 1);
-      for (const [i, row] of rows.slice(0, pieceRows).entries()) {
-        at = { time: row.created_at, key: row.id };
-        if (!matches(row, filter)) continue;
-        ids.push(row.id);
-        if (ids.length === limit) return { ids, next: i + 1 < rows.length ? at : null };
-      }
-      if (rows.length <= pieceRows) return { ids, next: null };
-    }
-    return { ids, next: at };
-  }
-
-  #piece(workspace: string, { personId, sourceId, state }: Filter, after: Place | null, limit: number): Promise<Candidate[]> {
-    let query = this.#store.db.selectFrom('deliveries').select(['id', 'created_at', 'person_id', 'source_id', 'state']).where('workspace', '=', workspace);
-    if (personId !== undefined) query = query.where('person_id', '=', personId);
-    else if (sourceId !== undefined) query = query.where('source_id', '=', sourceId);
-    else if (state !== undefined) query = query.where('state', '=', state);
-    if (after !== null) query = query.where((eb) => eb(eb.refTuple('created_at', 'id'), '<', eb.tuple(after.time, after.key)));
-    return query.orderBy('created_at', 'desc').orderBy('id', 'desc').limit(limit).execute();
-  }
-
   /** All zero for a source that nothing was asked for. One statement, so that it adds up at any moment. */
   async count(workspace: string, sourceId: string): Promise<Counts> {
-    const rows = await this.#store.db
-      .selectFrom('delivery_counts')
+    const rows = await this.#store
+      .lists()
+      .db.selectFrom('delivery_counts')
       .select(['bucket', 'reason', (eb) => eb.fn.sum<number>('amount').as('amount')])
       .where('workspace', '=', workspace)
       .where('source_id', '=', sourceId)
@@ -107,6 +79,38 @@ export class DeliveryQueries {
     const ended = counts.sent + counts.uncertain + total(counts.suppressed) + total(counts.failed);
     return { ...counts, pending: counts.audience - ended };
   }
+}
+
+/**
+ * One filter is answered by its index, the narrowest of those given; the others are looked at row by row, a piece at
+ * a time, with turns for the event loop in between. `next` is the last that was looked at, null when there is no more.
+ */
+async function find(db: Db, workspace: string, filter: Filter, after: Place | null, limit: number): Promise<{ ids: string[]; next: Place | null }> {
+  const isNarrow = [filter.personId, filter.sourceId, filter.state].filter((given) => given !== undefined).length < 2;
+  const pieceRows = isNarrow ? limit : PIECE_ROWS;
+  const ids: string[] = [];
+  let at = after;
+  for (let taken = 0; taken < MOST_PIECES; taken++) {
+    if (taken > 0) await new Promise((resolve) => setImmediate(resolve));
+    const rows = await piece(db, workspace, filter, at, pieceRows + 1);
+    for (const [i, row] of rows.slice(0, pieceRows).entries()) {
+      at = { time: row.created_at, key: row.id };
+      if (!matches(row, filter)) continue;
+      ids.push(row.id);
+      if (ids.length === limit) return { ids, next: i + 1 < rows.length ? at : null };
+    }
+    if (rows.length <= pieceRows) return { ids, next: null };
+  }
+  return { ids, next: at };
+}
+
+function piece(db: Db, workspace: string, { personId, sourceId, state }: Filter, after: Place | null, limit: number): Promise<Candidate[]> {
+  let query = db.selectFrom('deliveries').select(['id', 'created_at', 'person_id', 'source_id', 'state']).where('workspace', '=', workspace);
+  if (personId !== undefined) query = query.where('person_id', '=', personId);
+  else if (sourceId !== undefined) query = query.where('source_id', '=', sourceId);
+  else if (state !== undefined) query = query.where('state', '=', state);
+  if (after !== null) query = query.where((eb) => eb(eb.refTuple('created_at', 'id'), '<', eb.tuple(after.time, after.key)));
+  return query.orderBy('created_at', 'desc').orderBy('id', 'desc').limit(limit).execute();
 }
 
 function matches(row: Candidate, { personId, sourceId, state }: Filter): boolean {

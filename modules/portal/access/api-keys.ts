@@ -13,6 +13,8 @@ export interface KeyHolder {
   readonly workspace: string;
   readonly keyId: string;
   readonly scopes: ReadonlySet<Scope>;
+  /** Position of its last change, for lists that must show it; null where there is none. */
+  readonly lastWrite: string | null;
 }
 
 /** A key as it may be shown: without its secret. */
@@ -38,7 +40,7 @@ const USE_NOTED_EVERY_MS = 60_000;
 const MOST_KEYS = 200;
 
 const byHash = statement<Tables, { hash: string }>()((db, p) =>
-  db.selectFrom('api_keys').select(['id', 'workspace_id', 'scopes_json', 'last_used_at']).where('secret_hash', '=', p('hash')).where('revoked_at', 'is', null),
+  db.selectFrom('api_keys').select(['id', 'workspace_id', 'scopes_json', 'last_used_at', 'last_write']).where('secret_hash', '=', p('hash')).where('revoked_at', 'is', null),
 );
 
 interface Known {
@@ -108,6 +110,7 @@ export class ApiKeys {
       created_by: wanted.createdBy,
       last_used_at: null,
       revoked_at: null,
+      last_write: null,
     };
     await tx.db.insertInto('api_keys').values(row).execute();
     return { key: toApiKey(row), secret };
@@ -162,7 +165,7 @@ export class ApiKeys {
       this.#known.delete(hash);
       return null;
     }
-    const holder: KeyHolder = { workspace: row.workspace_id, keyId: row.id, scopes: new Set(parseScopes(row.scopes_json)) };
+    const holder: KeyHolder = { workspace: row.workspace_id, keyId: row.id, scopes: new Set(parseScopes(row.scopes_json)), lastWrite: row.last_write };
     const now = this.#clock.now();
     const known = { holder, until: now + CACHED_MS, notedAt: Math.max(row.last_used_at ?? 0, this.#known.get(hash)?.notedAt ?? 0) };
     if (before === this.#revocations) this.#keep(hash, known);

@@ -72,6 +72,14 @@ export const operatorsMigration: Migration = {
   },
 };
 
+/** What each session and each key has written last, for lists that may come from a server that is behind. */
+export const lastWritesMigration: Migration = {
+  name: '0022-last-writes',
+  async up(db) {
+    for (const table of ['sessions', 'api_keys']) await db.schema.alterTable(table).addColumn('last_write', 'text').execute();
+  },
+};
+
 /** Logins that failed, by what throttles them; keys are hashes. */
 export const loginFailuresMigration: Migration = {
   name: '0018-login-failures',

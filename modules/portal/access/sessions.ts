@@ -10,6 +10,8 @@ export interface Session {
   readonly sessionId: string;
   readonly userId: string;
   readonly createdAt: EpochMs;
+  /** Position of its last change, for lists that must show it; null where there is none. */
+  readonly lastWrite: string | null;
 }
 
 const SECRET_FORM = /^[A-Za-z0-9_-]{43}$/;
@@ -36,11 +38,11 @@ export class Sessions {
   async begin(tx: Transaction<Tables>, userId: string): Promise<{ session: Session; secret: string }> {
     const now = this.#clock.now();
     const secret = newSecret();
-    const session = { sessionId: newId(), userId, createdAt: now };
+    const session = { sessionId: newId(), userId, createdAt: now, lastWrite: null };
     await tx.db.deleteFrom('sessions').where((eb) => eb.or([eb('created_at', '<', now - LONGEST_MS), eb('last_seen_at', '<', now - IDLE_MS)])).execute();
     const kept = tx.db.selectFrom('sessions').select('id').where('user_id', '=', userId).orderBy('last_seen_at', 'desc').limit(MOST_PER_USER - 1);
     await tx.db.deleteFrom('sessions').where('user_id', '=', userId).where('id', 'not in', kept).execute();
-    await tx.db.insertInto('sessions').values({ secret_hash: hashOfSecret(secret), id: session.sessionId, user_id: userId, created_at: now, last_seen_at: now }).execute();
+    await tx.db.insertInto('sessions').values({ secret_hash: hashOfSecret(secret), id: session.sessionId, user_id: userId, created_at: now, last_seen_at: now, last_write: null }).execute();
     return { session, secret };
   }
 
@@ -58,7 +60,7 @@ export class Sessions {
       .executeTakeFirst();
     if (row === undefined) return null;
     if (now - row.last_seen_at >= SEEN_NOTED_EVERY_MS) this.#noteSeen(row.id, now);
-    return { sessionId: row.id, userId: row.user_id, createdAt: row.created_at };
+    return { sessionId: row.id, userId: row.user_id, createdAt: row.created_at, lastWrite: row.last_write };
   }
 
   /** Whether the session goes on. An open stream alone does not keep it from going idle. */

@@ -3,7 +3,8 @@ import { inject, injectable } from 'inversify';
 import type { Actor } from '../../../src/kernel/call.ts';
 import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
 import { newId } from '../../../src/kernel/ids.ts';
-import { Store, type StorageTransaction } from '../../../src/ports/storage.ts';
+import { type Reader, Store, type StorageTransaction } from '../../../src/ports/storage.ts';
+import type { Page } from '../pieces.ts';
 import type { AuditRow, Tables } from '../tables.ts';
 
 /**
@@ -93,11 +94,12 @@ export class Audit {
    * Newest first. One filter is served by an index; where several are given, rows are read by one of them and looked at
    * for the others, MOST_READ of them a page: it may be short, or empty, and still have a `next`.
    */
-  async list(workspace: string, page: { readonly before?: string | undefined; readonly limit: number } & AuditFilter): Promise<{ entries: AuditEntry[]; next: string | null }> {
+  async list(workspace: string, page: Page & AuditFilter): Promise<{ entries: AuditEntry[]; next: string | null }> {
+    const lists = this.#store.lists(page.seen);
     const found: AuditRow[] = [];
     let before = page.before;
-    for (let read = 0; read < MOST_READ; read += ROWS_AT_ONCE) {
-      const rows = await this.#read(workspace, page, before);
+    for (let looked = 0; looked < MOST_READ; looked += ROWS_AT_ONCE) {
+      const rows = await read(lists, workspace, page, before);
       found.push(...rows.filter((row) => fits(row, page)));
       if (found.length > page.limit) return { entries: found.slice(0, page.limit).map(toEntry), next: found[page.limit - 1]!.id };
       if (rows.length < ROWS_AT_ONCE) return { entries: found.map(toEntry), next: null };
@@ -106,16 +108,16 @@ export class Audit {
     }
     return { entries: found.map(toEntry), next: before ?? null };
   }
+}
 
-  /** By the filter that fewest entries fit. */
-  #read(workspace: string, { targetId, actorId, action }: AuditFilter, before: string | undefined): Promise<AuditRow[]> {
-    let query = this.#store.db.selectFrom('audit_entries').selectAll().where('workspace_id', '=', workspace).orderBy('id', 'desc').limit(ROWS_AT_ONCE);
-    if (before !== undefined) query = query.where('id', '<', before);
-    if (targetId !== undefined) query = query.where('target_id', '=', targetId);
-    else if (actorId !== undefined) query = query.where('actor_id', '=', actorId);
-    else if (action !== undefined) query = query.where('action', '=', action);
-    return query.execute();
-  }
+/** By the filter that fewest entries fit. */
+function read({ db }: Reader<Tables>, workspace: string, { targetId, actorId, action }: AuditFilter, before: string | undefined): Promise<AuditRow[]> {
+  let query = db.selectFrom('audit_entries').selectAll().where('workspace_id', '=', workspace).orderBy('id', 'desc').limit(ROWS_AT_ONCE);
+  if (before !== undefined) query = query.where('id', '<', before);
+  if (targetId !== undefined) query = query.where('target_id', '=', targetId);
+  else if (actorId !== undefined) query = query.where('actor_id', '=', actorId);
+  else if (action !== undefined) query = query.where('action', '=', action);
+  return query.execute();
 }
 
 function fits(row: AuditRow, { targetId, actorId, action }: AuditFilter): boolean {

@@ -6,7 +6,7 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { statement, Store } from '../../../src/ports/storage.ts';
 import type { Attributes } from '../contract.ts';
 import { mergedIds, personById } from '../people/people-rows.ts';
-import { readInPieces } from '../pieces.ts';
+import { type Page, readInPieces } from '../pieces.ts';
 import { MOST_MERGED } from '../people/working-set.ts';
 import type { EventRow, Tables } from '../tables.ts';
 
@@ -60,25 +60,26 @@ export class Timeline {
    * Newest first by the time that it happened, with the events of everybody who went up in her: events stay where they
    * were recorded, so each of them is asked for her newest, and those are put together. Fault `not_found`/`person_not_found`.
    */
-  async list(personId: string, page: { readonly before?: TimelineCursor | undefined; readonly limit: number }, call: Call): Promise<RecordedEvent[]> {
+  async list(personId: string, page: Omit<Page, 'before'> & { readonly before?: TimelineCursor | undefined }, call: Call): Promise<RecordedEvent[]> {
     const workspace = call.requireWorkspace();
     const survivor = await this.#survivorOf(workspace, personId);
     const merged = await this.#store.run(mergedIds, { workspace, survivor, limit: MOST_MERGED });
+    const lists = this.#store.lists(page.seen);
     const { time, id } = page.before ?? { time: Number.MAX_SAFE_INTEGER, id: '' };
     let rows: EventRow[] = [];
     for (const [i, person] of [survivor, ...merged.map((row) => row.id)].entries()) {
       if (i % PEOPLE_AT_ONCE === PEOPLE_AT_ONCE - 1) await nextTurn();
       // Once the page is full, only what is newer than its end is asked for.
       const floor = rows.length < page.limit ? undefined : rows.at(-1);
-      const more = await this.#store.run(newest, { workspace, person, time, id, floorTime: floor?.time ?? 0, floorId: floor?.id ?? '', limit: page.limit });
+      const more = await lists.run(newest, { workspace, person, time, id, floorTime: floor?.time ?? 0, floorId: floor?.id ?? '', limit: page.limit });
       if (more.length > 0) rows = [...rows, ...more].sort(newestFirst).slice(0, page.limit);
     }
     return rows.map(toEvent);
   }
 
   /** Of everybody, newest first by arrival. `before` is the id of the last one seen. */
-  recent(page: { readonly before?: string | undefined; readonly limit: number }, call: Call): Promise<RecordedEventOf[]> {
-    const query = this.#store.db.selectFrom('events').selectAll().where('workspace_id', '=', call.requireWorkspace()).orderBy('id', 'desc');
+  recent(page: Page, call: Call): Promise<RecordedEventOf[]> {
+    const query = this.#store.lists(page.seen).db.selectFrom('events').selectAll().where('workspace_id', '=', call.requireWorkspace()).orderBy('id', 'desc');
     return readInPieces<RecordedEventOf>(page.limit, async (limit, last) => {
       const before = last?.eventId ?? page.before;
       const rows = await (before === undefined ? query : query.where('id', '<', before)).limit(limit).execute();

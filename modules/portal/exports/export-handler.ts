@@ -51,7 +51,7 @@ export class ExportHandler implements EffectHandler<z.infer<(typeof exportReques
     if (row?.state !== 'running') return undefined;
     const written: Written = { rows: 0 };
     try {
-      const bytes = await this.#blobs.write(blobKey(row.workspace_id, row.id), this.#content(row, written, signal), signal);
+      const bytes = await this.#blobs.write(blobKey(row.workspace_id, row.id), this.#content(row, payload.seen, written, signal), signal);
       await this.#settle(row, { state: 'done', rows: written.rows, bytes });
     } catch (thrown) {
       const outcome = afterFault(thrown, { signal, now: this.#clock.now(), since: row.created_at, last });
@@ -61,11 +61,12 @@ export class ExportHandler implements EffectHandler<z.infer<(typeof exportReques
     return undefined;
   }
 
-  async *#content({ workspace_id: workspace, what, format }: ExportRow, written: Written, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+  async *#content({ workspace_id: workspace, what, format }: ExportRow, seen: string | undefined, written: Written, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
     const exported: Exported = EXPORTED[what as keyof typeof EXPORTED];
     const { head, line } = FORMATS[format as keyof typeof FORMATS];
     yield Buffer.from(head(exported));
-    for await (const rows of this.#store.scan<Row>(QUERIES[what as keyof typeof QUERIES](this.#store.db, workspace), { batchRows: BATCH_ROWS, signal })) {
+    const lists = this.#store.lists(seen);
+    for await (const rows of lists.scan<Row>(QUERIES[what as keyof typeof QUERIES](lists.db, workspace), { batchRows: BATCH_ROWS, signal })) {
       written.rows += rows.length;
       yield Buffer.from(rows.map((row) => line(exported, row)).join(''));
     }

@@ -14,8 +14,8 @@ import { EXPORTED, FORMATS } from './export-text.ts';
 export const What = z.enum(['people', 'events']);
 export const Format = z.enum(['csv', 'ndjson']);
 
-/** Writes the file of an export. Portal's own. */
-export const exportRequested = job('portal.export', z.object({ exportId: z.string() }), { lane: 'bulk' });
+/** Writes the file of an export, with all that was there when it was asked for (`seen`: that position). Portal's own. */
+export const exportRequested = job('portal.export', z.object({ exportId: z.string(), seen: z.string().optional() }), { lane: 'bulk' });
 
 /** A workspace may have so many at once, those that can still be fetched included. */
 const MOST_KEPT = 50;
@@ -60,7 +60,7 @@ export class Exports {
       const kept = await tx.db.selectFrom('exports').select('id').where('workspace_id', '=', workspace).limit(MOST_KEPT).execute();
       if (kept.length === MOST_KEPT) throw new Fault('exhausted', `A workspace may have ${MOST_KEPT} exports.`, { reason: 'too_many_exports', details: { remedy: REMEDY } });
       await tx.db.insertInto('exports').values(row).execute();
-      await tx.publish(exportRequested, { exportId: row.id }, { workspace, trace: call.trace });
+      await tx.publish(exportRequested, { exportId: row.id, ...(tx.position !== null && { seen: tx.position }) }, { workspace, trace: call.trace });
     });
     return toExport(row);
   }

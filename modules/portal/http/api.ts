@@ -60,7 +60,7 @@ export class Api {
     const { bytes, body, discard } = await this.#body(spec, context, call);
     const request: ApiRequest<unknown, unknown, unknown> = { params, query, body, principal, call, ifMatch: readIfMatch(spec, headers), address: scope.address };
     const handle = () => spec.handle(request as Parameters<AnyRoute['handle']>[0]);
-    const write = writeOf(spec, context, call, params, bytes, scope.address);
+    const write = writeOf(spec, context, principal, call, params, bytes, scope.address);
     if (spec.stream !== undefined) return this.#stream(context, write, handle);
     const { answer, again } = await this.#writes
       .run(
@@ -211,10 +211,11 @@ function readIfMatch(spec: AnyRoute, headers: IncomingHttpHeaders): number | und
   return Number(number);
 }
 
-function writeOf(spec: AnyRoute, context: Context, call: Call, params: object, bytes: Uint8Array, address: string): Write {
+function writeOf(spec: AnyRoute, context: Context, by: Principal | null, call: Call, params: object, bytes: Uint8Array, address: string): Write {
   const { workspace, actor } = call;
   const targetId = Object.values(params).map(String).at(0) ?? null;
   return {
+    by,
     audited: isAudited(spec) ? { workspace, actor, action: spec.id, targetId, address, callId: call.id } : undefined,
     key:
       call.idempotencyKey === undefined

@@ -21,6 +21,8 @@ export interface Principal {
   readonly scopes: ReadonlySet<Scope>;
   /** Null for an API key. */
   readonly session: Session | null;
+  /** What lists must show at least, wherever they are read: the position of the last change by this session or key. */
+  readonly lastWrite: string | null;
 }
 
 /** Which of the user's workspaces a request is about; without it, the first one joined. */
@@ -64,14 +66,14 @@ export class Principals {
     const holder = secret === undefined ? null : await this.#apiKeys.authenticate(secret);
     if (holder === null) throw new Fault('unauthenticated', 'This API key is not valid (any more). Send `Authorization: Bearer ml_…`.', { reason: 'key_invalid' });
     if (workspace !== undefined && workspace !== holder.workspace) throw workspaceNotFound();
-    return { actor: { kind: 'api_key', id: holder.keyId }, workspace: holder.workspace, scopes: holder.scopes, session: null };
+    return { actor: { kind: 'api_key', id: holder.keyId }, workspace: holder.workspace, scopes: holder.scopes, session: null, lastWrite: holder.lastWrite };
   }
 
   async #ofSession(session: Session, workspace: string | undefined): Promise<Principal> {
     const memberships = await this.#users.memberships(session.userId);
     const membership = workspace === undefined ? memberships[0] : memberships.find((each) => each.workspaceId === workspace);
     if (membership === undefined && workspace !== undefined) throw workspaceNotFound();
-    return { actor: { kind: 'user', id: session.userId }, workspace: membership?.workspaceId ?? null, scopes: new Set(membership === undefined ? [] : scopesOfRole(membership.role)), session };
+    return { actor: { kind: 'user', id: session.userId }, workspace: membership?.workspaceId ?? null, scopes: new Set(membership === undefined ? [] : scopesOfRole(membership.role)), session, lastWrite: session.lastWrite };
   }
 
   /** What a page of ours puts into its forms, and a program with a cookie into the header. */

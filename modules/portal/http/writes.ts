@@ -5,9 +5,13 @@ import { Store } from '../../../src/ports/storage.ts';
 import { Audit, type AuditedAction, type AuditOutcome } from '../audit/audit.ts';
 import type { Tables } from '../tables.ts';
 import { Idempotency, type Reservation, type StoredAnswer } from './idempotency.ts';
+import { noteLastWrite } from './last-write.ts';
+import type { Principal } from './principal.ts';
 
 /** A request that changes something. */
 export interface Write {
+  /** Null on public routes. */
+  readonly by: Principal | null;
   /** Undefined: not in the audit log. */
   readonly audited: AuditedAction | undefined;
   /** Undefined: not repeatable. */
@@ -48,12 +52,12 @@ export class Writes {
     if ('status' in begun) return { answer: begun, again: true };
     try {
       const { answer, targetId } = await work();
-      await this.#finish(begun, 'done', targetId, answer);
+      await this.#finish(write, begun, 'done', targetId, answer);
       return { answer, again: false };
     } catch (thrown) {
       const fault = toFault(thrown);
       const decided = DECIDED.has(fault.code) && fault.origin === 'reply';
-      await this.#finish(begun, `${decided ? 'refused' : 'failed'}:${fault.reason}`, write.audited?.targetId ?? null, decided ? answerOf(fault) : undefined);
+      await this.#finish(write, begun, `${decided ? 'refused' : 'failed'}:${fault.reason}`, write.audited?.targetId ?? null, decided ? answerOf(fault) : undefined);
       throw thrown;
     }
   }
@@ -68,10 +72,11 @@ export class Writes {
   }
 
   /** The deed stands whatever happens here; a lost note is logged, and the entry stays `begun`. */
-  async #finish({ entryId, reservation }: Begun, outcome: AuditOutcome, targetId: string | null, answer: StoredAnswer | undefined): Promise<void> {
+  async #finish({ by }: Write, { entryId, reservation }: Begun, outcome: AuditOutcome, targetId: string | null, answer: StoredAnswer | undefined): Promise<void> {
     if (entryId === undefined && reservation === undefined) return;
     try {
       await this.#store.transaction(async (tx) => {
+        if (by !== null) await noteLastWrite(tx, by);
         if (entryId !== undefined) await this.#audit.complete(tx, entryId, outcome, targetId);
         if (reservation === undefined) return;
         if (answer === undefined) await this.#idempotency.release(tx, reservation);

@@ -257,5 +257,5 @@ function requireScope({ principal }: Visit, scope: Scope): void {
 }
 
 function auditedOnly({ principal, request }: Visit, action: string, targetId: string | null): Write {
-  return { audited: { workspace: principal.workspace, actor: principal.actor, action, targetId, address: request.address, callId: request.callId }, key: undefined };
+  return { by: principal, audited: { workspace: principal.workspace, actor: principal.actor, action, targetId, address: request.address, callId: request.callId }, key: undefined };
 }

@@ -1,11 +1,12 @@
 import { inject, injectable } from 'inversify';
+import type { Kysely } from 'kysely';
 import type { Call } from '../../../src/kernel/call.ts';
 import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
 import { Fault, type Json } from '../../../src/kernel/fault.ts';
 import { idFrom } from '../../../src/kernel/ids.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
 import type { Attributes, ConsentState, Person } from '../contract.ts';
-import { readInPieces } from '../pieces.ts';
+import { type Page, readInPieces } from '../pieces.ts';
 import { LiveSegments } from '../segments/live-segments.ts';
 import { findSegment } from '../segments/segment-rows.ts';
 import type { PersonRow, Tables } from '../tables.ts';
@@ -131,13 +132,14 @@ export class People {
    * however many match. `before` is `cursorOf` the last one seen. Faults: `invalid`/`filters_exclusive` for two filters,
    * `not_found`/`segment_not_found`.
    */
-  async list(page: { readonly before?: string | undefined; readonly limit: number } & PeopleFilter, call: Call): Promise<PersonRecord[]> {
+  async list(page: Page & PeopleFilter, call: Call): Promise<PersonRecord[]> {
     const workspace = call.requireWorkspace();
     const filter = filterOf(page);
     if (page.segment !== undefined) await findSegment(this.#store, workspace, page.segment);
+    const { db } = this.#store.lists(page.seen);
     return readInPieces<PersonRecord>(page.limit, async (limit, last) => {
       const before = last === undefined ? page.before : this.cursorOf(last, page);
-      const rows = await (filter === null ? this.#newest(workspace, page.segment, before, limit) : this.#beginning(workspace, filter, before, limit));
+      const rows = await (filter === null ? newest(db, workspace, page.segment, before, limit) : beginning(db, workspace, filter, before, limit));
       return rows.map((row) => toRecord(toState(row)));
     });
   }
@@ -146,43 +148,6 @@ export class People {
   cursorOf(last: PersonRecord, filter: PeopleFilter): string {
     if (filter.email !== undefined) return JSON.stringify([emailKey(last.email!), last.personId]);
     return filter.userId === undefined ? last.personId : JSON.stringify([last.userId, last.personId]);
-  }
-
-  #newest(workspace: string, segment: string | undefined, before: string | undefined, limit: number): Promise<PersonRow[]> {
-    if (segment !== undefined) return this.#newestOf(workspace, segment, before, limit);
-    const query = this.#store.db.selectFrom('people').selectAll().where('workspace_id', '=', workspace).where('gone', '=', 0).orderBy('id', 'desc').limit(limit);
-    return (before === undefined ? query : query.where('id', '<', before)).execute();
-  }
-
-  /** The page is found by the members alone; put in order here, so that no database looks for another way to it. */
-  async #newestOf(workspace: string, segment: string, before: string | undefined, limit: number): Promise<PersonRow[]> {
-    const rows = await this.#store.db
-      .selectFrom('people')
-      .selectAll()
-      .where('workspace_id', '=', workspace)
-      .where('gone', '=', 0)
-      .where('id', 'in', (eb) => {
-        const members = eb.selectFrom('segment_members').select('person_id').where('workspace_id', '=', workspace).where('segment_id', '=', segment).orderBy('person_id', 'desc').limit(limit);
-        return before === undefined ? members : members.where('person_id', '<', before);
-      })
-      .execute();
-    return rows.sort((a, b) => (a.id < b.id ? 1 : -1));
-  }
-
-  #beginning(workspace: string, { column, text }: Beginning, before: string | undefined, limit: number): Promise<PersonRow[]> {
-    // One lower bound and not two: the index is entered by the first of them, and walked up to the other.
-    const [key, id] = before === undefined ? [text, ''] : (JSON.parse(before) as [string, string]);
-    return this.#store.db
-      .selectFrom('people')
-      .selectAll()
-      .where('workspace_id', '=', workspace)
-      .where('gone', '=', 0)
-      .where((eb) => eb(eb.refTuple(column, 'id'), '>', eb.tuple(key, id)))
-      .where(column, '<', text + LAST)
-      .orderBy(column)
-      .orderBy('id')
-      .limit(limit)
-      .execute();
   }
 
   async #write(call: Call, work: (people: WorkingSet) => Promise<PersonState>): Promise<PersonRecord> {
@@ -222,6 +187,43 @@ function filterOf({ email, userId, segment }: PeopleFilter): Beginning | null {
   if ([email, userId, segment].filter((one) => one !== undefined).length > 1) throw new Fault('invalid', 'Look for an e-mail address, for a userId or in a segment: for one of them.', { reason: 'filters_exclusive' });
   if (email !== undefined) return { column: 'email_key', text: emailKey(email) };
   return userId === undefined ? null : { column: 'user_id', text: userId };
+}
+
+function newest(db: Kysely<Tables>, workspace: string, segment: string | undefined, before: string | undefined, limit: number): Promise<PersonRow[]> {
+  if (segment !== undefined) return newestOf(db, workspace, segment, before, limit);
+  const query = db.selectFrom('people').selectAll().where('workspace_id', '=', workspace).where('gone', '=', 0).orderBy('id', 'desc').limit(limit);
+  return (before === undefined ? query : query.where('id', '<', before)).execute();
+}
+
+/** The page is found by the members alone; put in order here, so that no database looks for another way to it. */
+async function newestOf(db: Kysely<Tables>, workspace: string, segment: string, before: string | undefined, limit: number): Promise<PersonRow[]> {
+  const rows = await db
+    .selectFrom('people')
+    .selectAll()
+    .where('workspace_id', '=', workspace)
+    .where('gone', '=', 0)
+    .where('id', 'in', (eb) => {
+      const members = eb.selectFrom('segment_members').select('person_id').where('workspace_id', '=', workspace).where('segment_id', '=', segment).orderBy('person_id', 'desc').limit(limit);
+      return before === undefined ? members : members.where('person_id', '<', before);
+    })
+    .execute();
+  return rows.sort((a, b) => (a.id < b.id ? 1 : -1));
+}
+
+function beginning(db: Kysely<Tables>, workspace: string, { column, text }: Beginning, before: string | undefined, limit: number): Promise<PersonRow[]> {
+  // One lower bound and not two: the index is entered by the first of them, and walked up to the other.
+  const [key, id] = before === undefined ? [text, ''] : (JSON.parse(before) as [string, string]);
+  return db
+    .selectFrom('people')
+    .selectAll()
+    .where('workspace_id', '=', workspace)
+    .where('gone', '=', 0)
+    .where((eb) => eb(eb.refTuple(column, 'id'), '>', eb.tuple(key, id)))
+    .where(column, '<', text + LAST)
+    .orderBy(column)
+    .orderBy('id')
+    .limit(limit)
+    .execute();
 }
 
 function toRecord(state: PersonState): PersonRecord {

@@ -59,6 +59,7 @@ class Trouble {
     capabilities: store.capabilities,
     run: store.run,
     scan: store.scan,
+    lists: store.lists,
     transaction: async <T>(work: (tx: Transaction<TriggerTables>) => Promise<T>, options?: TransactionOptions): Promise<T> => {
       const fails = this.draw() < 40 && this.inARow < 2;
       this.inARow = fails ? this.inARow + 1 : 0;
@@ -80,6 +81,7 @@ class Underway {
     capabilities: store.capabilities,
     run: store.run,
     scan: store.scan,
+    lists: store.lists,
     transaction: (work, options) => {
       const transaction = store.transaction(work, options);
       const forget = (): void => void this.#transactions.delete(transaction);

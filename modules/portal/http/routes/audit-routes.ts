@@ -31,8 +31,8 @@ export class AuditRoutes implements RouteGroup {
         list: true,
         query: z.strictObject({ ...page, actorId: z.string().max(200).optional(), action: z.string().max(100).optional(), targetId: z.string().max(200).optional() }),
         answer: listOf(Entry),
-        handle: async ({ query: { after, limit, ...filter }, call }) => {
-          const { entries, next } = await audit.list(call.requireWorkspace(), { ...filter, before: after, limit });
+        handle: async ({ query: { after, limit, ...filter }, principal, call }) => {
+          const { entries, next } = await audit.list(call.requireWorkspace(), { ...filter, before: after, limit, seen: principal!.lastWrite });
           return { body: { items: entries, next } };
         },
       }),

@@ -64,8 +64,8 @@ export class PeopleRoutes implements RouteGroup {
         faults: ['filters_exclusive', 'segment_not_found'],
         query: z.strictObject({ ...page, email: z.string().min(1).max(254).optional(), userId: z.string().min(1).max(255).optional(), segment: Id.optional() }),
         answer: listOf(PersonRecord),
-        handle: async ({ query: { after, limit, ...filter }, call }) => {
-          const rows = await people.list({ before: after, limit: limit + 1, ...filter }, call);
+        handle: async ({ query: { after, limit, ...filter }, principal, call }) => {
+          const rows = await people.list({ before: after, limit: limit + 1, seen: principal!.lastWrite, ...filter }, call);
           return { body: pageOf(rows, limit, (last) => people.cursorOf(last, filter)) };
         },
       }),
@@ -97,9 +97,9 @@ export class PeopleRoutes implements RouteGroup {
         query: z.strictObject(page),
         answer: listOf(RecordedEvent),
         faults: ['person_not_found'],
-        handle: async ({ params: { personId }, query: { after, limit }, call }) => {
+        handle: async ({ params: { personId }, query: { after, limit }, principal, call }) => {
           const before = after === undefined ? undefined : (JSON.parse(after) as TimelineCursor);
-          const rows = await this.#timeline.list(personId, { before, limit: limit + 1 }, call);
+          const rows = await this.#timeline.list(personId, { before, limit: limit + 1, seen: principal!.lastWrite }, call);
           return { body: pageOf(rows, limit, (last) => JSON.stringify({ time: last.time, id: last.eventId } satisfies TimelineCursor)) };
         },
       }),
@@ -113,8 +113,8 @@ export class PeopleRoutes implements RouteGroup {
         list: true,
         query: z.strictObject(page),
         answer: listOf(z.object({ ...RecordedEvent.shape, personId: z.string() })),
-        handle: async ({ query: { after, limit }, call }) => {
-          const rows = await this.#timeline.recent({ before: after, limit: limit + 1 }, call);
+        handle: async ({ query: { after, limit }, principal, call }) => {
+          const rows = await this.#timeline.recent({ before: after, limit: limit + 1, seen: principal!.lastWrite }, call);
           return { body: pageOf(rows, limit, (last) => last.eventId) };
         },
       }),
@@ -128,8 +128,8 @@ export class PeopleRoutes implements RouteGroup {
         list: true,
         query: z.strictObject(page),
         answer: listOf(Problem),
-        handle: async ({ query: { after, limit }, call }) => {
-          const rows = await this.#problems.list(call.requireWorkspace(), { before: after, limit: limit + 1 });
+        handle: async ({ query: { after, limit }, principal, call }) => {
+          const rows = await this.#problems.list(call.requireWorkspace(), { before: after, limit: limit + 1, seen: principal!.lastWrite });
           return { body: pageOf(rows, limit, (last) => last.problemId) };
         },
       }),

@@ -68,7 +68,7 @@ test('an answer that was being read while the key was revoked is not kept', asyn
     return rows;
   };
   const { store } = portal;
-  const slow = new ApiKeys({ db: store.db, capabilities: store.capabilities, run, scan: store.scan, transaction: store.transaction.bind(store) }, clock, silentLog);
+  const slow = new ApiKeys({ db: store.db, capabilities: store.capabilities, run, scan: store.scan, lists: store.lists, transaction: store.transaction.bind(store) }, clock, silentLog);
   const reading = slow.authenticate(secret);
   await hasRead;
   await slow.revoke(workspace, key.keyId);
