@@ -20,6 +20,7 @@ import type { Principal } from './principal.ts';
 import { headersOf, statusOf } from './problem.ts';
 import { openScope, type RequestScope } from './request-scope.ts';
 import { SECURITY_HEADERS, STRICT_TRANSPORT } from './security-headers.ts';
+import { uploadForm } from './upload-form.ts';
 
 const PAGE_TIMEOUT_MS = 10_000;
 const MAX_FORM_BYTES = 16_384;
@@ -123,13 +124,13 @@ export class KoaApp {
   async #page(page: PageRoute, context: Context, params: Readonly<Record<string, string>>): Promise<void> {
     const scope = context.state.scope as RequestScope;
     scope.route = page.path;
-    const { status = 200, body, type = 'text/html', headers = {}, cookies = [] } = await page.handle(this.#pageRequest(context, scope, params));
+    const { status = 200, body, type = 'text/html', headers = {}, cookies = [] } = await page.handle(this.#pageRequest(page, context, scope, params));
     for (const cookie of cookies) context.append('Set-Cookie', cookie);
     send(context, { status, headers: { 'Content-Type': `${type}; charset=utf-8`, ...headers }, body: typeof body === 'string' ? body : body.text });
   }
 
-  #pageRequest(context: Context, scope: RequestScope, params: Readonly<Record<string, string>>): PageRequest {
-    const deadline = this.#clock.now() + PAGE_TIMEOUT_MS;
+  #pageRequest({ timeoutMs = PAGE_TIMEOUT_MS }: PageRoute, context: Context, scope: RequestScope, params: Readonly<Record<string, string>>): PageRequest {
+    const deadline = this.#clock.now() + timeoutMs;
     const callBy = (principal: Principal | null) =>
       new Call({ id: scope.callId, workspace: principal?.workspace ?? null, actor: principal?.actor ?? { kind: 'recipient', id: 'link' }, deadline, trace: scope.trace, signal: scope.left });
     return {
@@ -141,6 +142,7 @@ export class KoaApp {
       address: scope.address,
       callId: scope.callId,
       form: async () => parseForm(await readBody(context.req, MAX_FORM_BYTES, callBy(null).signal), context.req.headers['content-type']),
+      upload: () => uploadForm(context.req),
       identify: (principal) => {
         scope.principal = principal;
       },

@@ -1,6 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import { Fault } from '../../../src/kernel/fault.ts';
 
+/** For a file of the largest size over a slow line; the server's own time for a request counts as well. */
+export const UPLOAD_TIMEOUT_MS = 3_600_000;
+
 /** A file on its way in as the body of a request. */
 export interface UploadedFile {
   /** One of the types that the route takes. */
@@ -31,8 +34,8 @@ export function uploadOf(request: IncomingMessage, types: readonly string[]): Up
   return { type: type!, length: length === undefined ? undefined : Number(length), content: contentOf(request) };
 }
 
-/** Whoever stops reading leaves the connection to the answer. */
-async function* contentOf(request: IncomingMessage): AsyncGenerator<Uint8Array, void, void> {
+/** The body, to be read once; whoever stops early leaves the connection to the answer. Fault `cancelled` when the client leaves before its end. */
+export async function* contentOf(request: IncomingMessage): AsyncGenerator<Uint8Array, void, void> {
   try {
     yield* request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
   } catch (cause) {

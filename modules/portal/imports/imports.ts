@@ -155,6 +155,11 @@ export class Imports {
     return this.#keepMs;
   }
 
+  /** Of a file. */
+  get maxBytes(): number {
+    return this.#maxBytes;
+  }
+
   async #keep(format: ImportFormat, content: AsyncIterable<Uint8Array>, call: Call): Promise<Arrived> {
     const workspace = call.requireWorkspace();
     const now = this.#clock.now();

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import type { ListedPerson } from '../ingest/batch-run.ts';
@@ -26,7 +27,8 @@ export interface FileBatch {
   readonly next: Place;
 }
 
-export type ImportFormat = 'csv' | 'ndjson';
+export const ImportFormat = z.enum(['csv', 'ndjson']);
+export type ImportFormat = z.infer<typeof ImportFormat>;
 
 type ReadPerson<T> = (content: T, draft: PersonDraft) => void;
 

@@ -35,7 +35,7 @@ export function layout({ title, user }: Frame, main: Html): Html {
 
 function navigation({ email, csrfToken, workspace }: FrameUser): Html {
   const query = workspace === null ? '' : `?workspace=${encodeURIComponent(workspace.workspaceId)}`;
-  return html`<a href="/${query}">Home</a><a href="/people${query}">People</a><a href="/outbox${query}">Outbox</a><a href="/exports${query}">Exports</a><a href="/keys${query}">API keys</a><a href="/docs${query}">API</a>
+  return html`<a href="/${query}">Home</a><a href="/people${query}">People</a><a href="/outbox${query}">Outbox</a><a href="/imports${query}">Imports</a><a href="/exports${query}">Exports</a><a href="/keys${query}">API keys</a><a href="/docs${query}">API</a>
 <form method="post" action="/logout"><input type="hidden" name="csrf" value="${csrfToken}"><button class="plain" title="${email}">Log out</button></form>`;
 }
 

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Call } from '../../../src/kernel/call.ts';
 import type { Principal } from '../http/principal.ts';
+import type { UploadForm } from '../http/upload-form.ts';
 import type { Html } from './html.ts';
 
 /** What a page is asked with. */
@@ -15,6 +16,8 @@ export interface PageRequest {
   readonly callId: string;
   /** The form that came; at most 16 KiB. Faults as of a body. */
   form(): Promise<ReadonlyMap<string, string>>;
+  /** The form that came, with a file in it. Faults as of `uploadForm`. */
+  upload(): Promise<UploadForm>;
   /** Says who asks, for the log. */
   identify(principal: Principal): void;
   /** A call by whoever is given; by nobody in particular for null. */
@@ -34,6 +37,8 @@ export interface PageRoute {
   readonly method: 'GET' | 'POST';
   /** In the router's notation, e.g. `/outbox/:deliveryId`. */
   readonly path: string;
+  /** Default 10,000. */
+  readonly timeoutMs?: number;
   handle(request: PageRequest): Promise<PageAnswer>;
 }
 

@@ -16,12 +16,15 @@ import { Segments } from '../segments/segments.ts';
 import { type Principal, Principals } from '../http/principal.ts';
 import { pageOf } from '../http/routes/shapes.ts';
 import { FOREIGN_HTML_HEADERS } from '../http/security-headers.ts';
+import { UPLOAD_TIMEOUT_MS } from '../http/upload.ts';
 import { type Write, Writes } from '../http/writes.ts';
+import { Imports } from '../imports/imports.ts';
+import { ImportFormat } from '../imports/people-file.ts';
 import type { Tables } from '../tables.ts';
 import type { Html } from './html.ts';
 import { type FrameUser, layout } from './layout.ts';
 import { goTo, type PageAnswer, type PageRequest, type PageRoute } from './page.ts';
-import { exportsView, homeView, keysView, mailView, outboxView, peopleView } from './views.ts';
+import { exportsView, homeView, importsView, keysView, mailView, outboxView, peopleView } from './views.ts';
 import { Visitors } from './visitors.ts';
 
 /** Somebody who is logged in, in a workspace. */
@@ -47,6 +50,7 @@ export class StaffPages {
   readonly #apiKeys: ApiKeys;
   readonly #writes: Writes;
   readonly #exports: Exports;
+  readonly #imports: Imports;
   readonly #people: People;
   readonly #segments: Segments;
   readonly #store: Store<Tables>;
@@ -62,6 +66,7 @@ export class StaffPages {
     @inject(ApiKeys) apiKeys: ApiKeys,
     @inject(Writes) writes: Writes,
     @inject(Exports) exports: Exports,
+    @inject(Imports) imports: Imports,
     @inject(People) people: People,
     @inject(Segments) segments: Segments,
     @inject(Store) store: Store<Tables>,
@@ -75,6 +80,7 @@ export class StaffPages {
     this.#apiKeys = apiKeys;
     this.#writes = writes;
     this.#exports = exports;
+    this.#imports = imports;
     this.#people = people;
     this.#segments = segments;
     this.#store = store;
@@ -90,6 +96,9 @@ export class StaffPages {
       { method: 'GET', path: '/outbox/:deliveryId/raw', handle: this.#visited((visit) => this.#mailRaw(visit)) },
       { method: 'GET', path: '/exports', handle: this.#visited((visit) => this.#showExports(visit)) },
       { method: 'POST', path: '/exports', handle: this.#visited((visit) => this.#makeExport(visit)) },
+      { method: 'GET', path: '/imports', handle: this.#visited((visit) => this.#showImports(visit)) },
+      { method: 'POST', path: '/imports', timeoutMs: UPLOAD_TIMEOUT_MS, handle: this.#visited((visit) => this.#makeImport(visit)) },
+      { method: 'POST', path: '/imports/:importId/delete', handle: this.#visited((visit) => this.#deleteImport(visit)) },
       { method: 'GET', path: '/keys', handle: this.#visited((visit) => this.#keys(visit, null)) },
       { method: 'POST', path: '/keys', handle: this.#visited((visit) => this.#makeKey(visit)) },
       { method: 'POST', path: '/keys/:keyId/revoke', handle: this.#visited((visit) => this.#revokeKey(visit)) },
@@ -178,6 +187,52 @@ export class StaffPages {
     return goTo(`/exports?workspace=${encodeURIComponent(principal.workspace)}`);
   }
 
+  async #showImports(visit: Visit): Promise<PageAnswer> {
+    requireScope(visit, 'read');
+    const { request, principal } = visit;
+    const found = await this.#imports.list(request.call(principal));
+    return this.#page(visit, 'Imports', importsView(found, this.#imports.maxBytes, this.#principals.csrfToken(principal.session), principal.workspace));
+  }
+
+  async #makeImport(visit: Visit): Promise<PageAnswer> {
+    requireScope(visit, 'write');
+    const { request, principal } = visit;
+    const { fields, file } = await request.upload();
+    this.#requireOwn(visit, fields);
+    const format = ImportFormat.safeParse(fields.get('format'));
+    if (!format.success) throw new Fault('invalid', 'Say what kind of file it is. Go back and choose.');
+    const call = request.call(principal);
+    const arrived = await this.#imports.receive(format.data, file, undefined, call);
+    const begun = async () => {
+      if (arrived.bytes === 0) throw new Fault('invalid', 'There was nothing in the file. Go back and choose one.', { reason: 'file_empty' });
+      await this.#imports.begin(arrived, call);
+      return { answer: NO_ANSWER, targetId: arrived.importId };
+    };
+    await this.#writes
+      .run(auditedOnly(visit, 'createImport', null), begun, () => NO_ANSWER)
+      .catch(async (thrown: unknown) => {
+        await this.#imports.discard(arrived, call);
+        throw thrown;
+      });
+    return goTo(`/imports?workspace=${encodeURIComponent(principal.workspace)}`);
+  }
+
+  async #deleteImport(visit: Visit): Promise<PageAnswer> {
+    requireScope(visit, 'write');
+    await this.#ownForm(visit);
+    const { request, principal } = visit;
+    const importId = request.params.importId!;
+    await this.#writes.run(
+      auditedOnly(visit, 'deleteImport', importId),
+      async () => {
+        await this.#imports.remove(importId, request.call(principal));
+        return { answer: NO_ANSWER, targetId: importId };
+      },
+      () => NO_ANSWER,
+    );
+    return goTo(`/imports?workspace=${encodeURIComponent(principal.workspace)}`);
+  }
+
   async #keys(visit: Visit, made: string | null): Promise<PageAnswer> {
     requireScope(visit, 'admin');
     const { workspace, session } = visit.principal;
@@ -234,12 +289,16 @@ export class StaffPages {
     return goTo('/login', [this.#cookies.sessionEnded()]);
   }
 
-  /** A form of ours, shown to this very session. Fault `denied`/`cross_site`. */
-  async #ownForm({ principal, request }: Visit): Promise<ReadonlyMap<string, string>> {
-    this.#principals.refuseOtherSites(request.headers);
-    const form = await request.form();
-    if (!sameText(form.get('csrf') ?? '', this.#principals.csrfToken(principal.session))) throw new Fault('denied', 'The form was too old. Go back, reload the page and try again.', { reason: 'cross_site' });
+  async #ownForm(visit: Visit): Promise<ReadonlyMap<string, string>> {
+    const form = await visit.request.form();
+    this.#requireOwn(visit, form);
     return form;
+  }
+
+  /** Of a form of ours, shown to this very session. Fault `denied`/`cross_site`. */
+  #requireOwn({ principal, request }: Visit, form: ReadonlyMap<string, string>): void {
+    this.#principals.refuseOtherSites(request.headers);
+    if (!sameText(form.get('csrf') ?? '', this.#principals.csrfToken(principal.session))) throw new Fault('denied', 'The form was too old. Go back, reload the page and try again.', { reason: 'cross_site' });
   }
 
   #page({ frame }: Visit, title: string, main: Html): PageAnswer {

@@ -22,6 +22,7 @@ td.soft { white-space: nowrap; }
 label { display: block; margin: .75rem 0 .25rem; }
 label.inline { display: inline-flex; gap: .35rem; margin-right: 1rem; align-items: center; }
 input[type=text], input[type=email], input[type=password], select { width: 100%; padding: .5rem .6rem; font: inherit; color: inherit; background: var(--back); border: 1px solid var(--line); border-radius: .35rem; }
+input[type=file] { display: block; max-width: 100%; font: inherit; }
 button { font: inherit; padding: .5rem 1rem; margin-top: 1rem; border: 0; border-radius: .35rem; background: var(--accent); color: var(--back); cursor: pointer; }
 button.plain { margin: 0; padding: 0; background: none; color: var(--accent); text-decoration: underline; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }

@@ -3,6 +3,8 @@ import { Scope } from '../access/scopes.ts';
 import { LEAST_PASSWORD, LONGEST_PASSWORD } from '../access/users.ts';
 import type { AnyRoute } from '../http/route.ts';
 import { type Export, Format, What } from '../exports/exports.ts';
+import type { Import } from '../imports/imports.ts';
+import { ImportFormat } from '../imports/people-file.ts';
 import type { PersonRecord } from '../people/people.ts';
 import type { Segment } from '../segments/segments.ts';
 import { html, type Html } from './html.ts';
@@ -92,13 +94,38 @@ ${people.map((one) => html`<tr><td>${one.email ?? html`<span class="soft">no add
 }
 
 export function exportsView(exports: readonly Export[], csrfToken: string, workspace: string): Html {
-  const choice = (name: string, values: readonly string[]) => html`<label for="${name}">${name === 'what' ? 'What' : 'As'}</label><select id="${name}" name="${name}">${values.map((value) => html`<option>${value}</option>`)}</select>`;
   return html`<h1>Exports</h1>
 <form method="post" action="/exports?workspace=${workspace}" class="box"><input type="hidden" name="csrf" value="${csrfToken}">
-${choice('what', What.options)}${choice('format', Format.options)}<button>Export</button></form>
+${choice('what', 'What', What.options)}${choice('format', 'As', Format.options)}<button>Export</button></form>
 <table><thead><tr><th>What</th><th>Asked for (UTC)</th><th>Rows</th><th>Until (UTC)</th><th></th></tr></thead><tbody>
 ${exports.map((one) => html`<tr><td>${one.what}, ${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rows ?? ''}</td><td class="soft">${timeOf(one.expiresAt)}</td><td>${one.state === 'done' ? html`<a href="/api/v1/exports/${one.exportId}/content?workspace=${workspace}">Download</a>` : html`<span class="soft">${one.state}${one.reason === null ? '' : `: ${one.reason}`}</span>`}</td></tr>`)}
 </tbody></table>`;
+}
+
+function choice(name: string, label: string, values: readonly string[]): Html {
+  return html`<label for="${name}">${label}</label><select id="${name}" name="${name}">${values.map((value) => html`<option>${value}</option>`)}</select>`;
+}
+
+export function importsView(imports: readonly Import[], maxBytes: number, csrfToken: string, workspace: string): Html {
+  return html`<h1>Imports</h1>
+<form method="post" action="/imports?workspace=${workspace}" enctype="multipart/form-data" class="box"><input type="hidden" name="csrf" value="${csrfToken}">
+${choice('format', 'What kind of file', ImportFormat.options)}<label for="file">File of people, ${Math.floor(maxBytes / 1_048_576)} MiB at most; the first line of a CSV file names its columns, <code>userId</code> or <code>email</code> among them</label><input id="file" name="file" type="file" required><button>Import</button></form>
+<table><thead><tr><th>File</th><th>Sent (UTC)</th><th>Taken</th><th>Refused</th><th></th><th></th></tr></thead><tbody>
+${imports.map((one) => html`<tr><td>${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rowsAccepted} taken</td><td>${refusedOf(one, workspace)}</td><td class="soft">${progressOf(one)}</td><td>${deleteForm(one, csrfToken, workspace)}</td></tr>`)}
+</tbody></table>`;
+}
+
+function refusedOf({ importId, rowsRefused }: Import, workspace: string): Html {
+  return rowsRefused === 0 ? html`<span class="soft">none refused</span>` : html`<a href="/api/v1/imports/${importId}/refused?workspace=${workspace}">${rowsRefused} refused</a>`;
+}
+
+function progressOf({ state, reason, bytes, bytesRead }: Import): string {
+  if (state === 'running' && bytes !== null) return `running, ${Math.floor((100 * bytesRead) / Math.max(bytes, 1))} %`;
+  return reason === null ? state : `${state}: ${reason}`;
+}
+
+function deleteForm({ importId, state }: Import, csrfToken: string, workspace: string): Html {
+  return html`<form method="post" action="/imports/${importId}/delete?workspace=${workspace}"><input type="hidden" name="csrf" value="${csrfToken}"><button class="plain">${state === 'running' ? 'Stop' : 'Delete'}</button></form>`;
 }
 
 export function keysView(keys: readonly ApiKey[], csrfToken: string, workspace: string, made: string | null): Html {

@@ -2,14 +2,15 @@ import { inject, injectable } from 'inversify';
 import { z } from 'zod';
 import { FORMATS } from '../../exports/export-text.ts';
 import { type Arrived, Imports } from '../../imports/imports.ts';
-import type { ImportFormat } from '../../imports/people-file.ts';
+import { ImportFormat } from '../../imports/people-file.ts';
 import { fileAnswer } from '../file-answer.ts';
+import { UPLOAD_TIMEOUT_MS } from '../upload.ts';
 import { type AnyRoute, route, type RouteGroup } from '../route.ts';
 import { Id } from './shapes.ts';
 
 const ImportRecord = z.object({
   importId: z.string(),
-  format: z.enum(['csv', 'ndjson']),
+  format: ImportFormat,
   state: z.enum(['arriving', 'running', 'done', 'failed']),
   /** Why it has failed. */
   reason: z.string().nullable(),
@@ -29,8 +30,6 @@ const tag = 'Imports';
 const params = z.strictObject({ importId: Id });
 
 const FORMAT_OF: Readonly<Record<string, ImportFormat>> = { 'text/csv': 'csv', 'application/x-ndjson': 'ndjson', 'application/jsonl': 'ndjson' };
-/** A file of the largest size over a slow line; the server's own time for a request counts as well. */
-const UPLOAD_TIMEOUT_MS = 3_600_000;
 
 /** Files of people, read in the background. */
 @injectable()

@@ -46,11 +46,11 @@ test('the set-up page: shown for the link only, says what is wrong, makes owner 
 
 test('who is not logged in is led to the login, from every staff page', async () => {
   assert.deepEqual((await web.ask('/')).headers.location, '/login');
-  for (const path of ['/people?workspace=w&segment=s', '/outbox?workspace=w&after=a%2Bb', '/outbox/x', '/outbox/x/html', '/outbox/x/raw', '/exports', '/keys']) {
+  for (const path of ['/people?workspace=w&segment=s', '/outbox?workspace=w&after=a%2Bb', '/outbox/x', '/outbox/x/html', '/outbox/x/raw', '/imports', '/exports', '/keys']) {
     const reply = await web.ask(path);
     assert.deepEqual([reply.status, reply.headers.location], [303, `/login?next=${encodeURIComponent(path)}`], path);
   }
-  for (const path of ['/exports', '/keys', '/keys/x/revoke', '/logout']) assert.equal((await submit(path, { csrf: 'x' })).headers.location, '/login');
+  for (const path of ['/imports', '/imports/x/delete', '/exports', '/keys', '/keys/x/revoke', '/logout']) assert.equal((await submit(path, { csrf: 'x' })).headers.location, '/login');
 });
 
 async function logIn(next: string): Promise<string | undefined> {
@@ -143,6 +143,38 @@ test('an export is asked for on the page with its token, written down in the aud
   assert.match((await web.ask(link.replaceAll('&amp;', '&'), { headers: { cookie } })).text, /^personId,/);
   const { items } = (await web.ask('/api/v1/audit', { headers: { cookie } })).json;
   assert.equal(items.find(({ action }: { action: string }) => action === 'createExport')?.outcome, 'done');
+});
+
+test('a file of people is sent on the page with its token, shown as it goes, and called off there', async () => {
+  const at = `/imports?workspace=${workspaceId}`;
+  const csrf = csrfOf((await web.ask(at, { headers: { cookie } })).text);
+  const send = async (fields: Readonly<Record<string, string>>, file: string, headers: Readonly<Record<string, string>> = {}) => {
+    const sent = new FormData();
+    for (const [name, value] of Object.entries(fields)) sent.set(name, value);
+    sent.set('file', new File([file], 'my "people".csv'));
+    const response = new Response(sent);
+    return web.ask(at, { method: 'POST', headers: { ...fromOurPage(cookie), 'Content-Type': response.headers.get('content-type')!, ...headers }, body: new Uint8Array(await response.arrayBuffer()) });
+  };
+  const file = 'userId,email\r\npage-1,page@example.com\r\npage-2,nowhere\r\n';
+  assert.equal((await send({ csrf: 'x'.repeat(43), format: 'csv' }, file)).status, 403);
+  assert.equal((await send({ csrf, format: 'csv' }, file, { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' })).status, 403);
+  assert.equal((await send({ csrf, format: 'xlsx' }, file)).status, 400);
+  assert.equal((await send({ csrf, format: 'csv' }, '')).status, 400);
+  assert.equal((await send({ csrf, format: 'csv' }, file, { 'Content-Type': 'text/csv' })).status, 415);
+  assert.deepEqual([(await send({ csrf, format: 'csv' }, file)).headers.location], [at]);
+  let shown: string;
+  do shown = (await web.ask(at, { headers: { cookie } })).text;
+  while (!shown.includes('done</td>'));
+  assert.match(shown, /1 taken/);
+  const refused = /href="(\/api\/v1\/imports\/[^"]+\/refused[^"]*)">1 refused/.exec(shown)![1]!;
+  assert.equal((await web.ask(refused, { headers: { cookie } })).text, 'line,column,reason\r\n3,email,email_invalid\r\n');
+  const drop = /action="(\/imports\/[^"]+\/delete[^"]*)"/.exec(shown)![1]!;
+  assert.equal((await submit(drop, { csrf: 'x' }, { cookie })).status, 403);
+  assert.equal((await submit(drop, { csrf }, { cookie })).headers.location, at);
+  assert.ok(!(await web.ask(at, { headers: { cookie } })).text.includes('taken'));
+  const { items } = (await web.ask('/api/v1/audit', { headers: { cookie } })).json;
+  const outcomes = items.filter(({ action }: { action: string }) => /Import$/.test(action)).map(({ action, outcome }: { action: string; outcome: string }) => `${action} ${outcome}`);
+  assert.deepEqual(outcomes, ['deleteImport done', 'createImport done', 'createImport refused:file_empty']);
 });
 
 test('a mail is shown in a sandbox that runs and loads nothing', async () => {
