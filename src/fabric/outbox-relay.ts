@@ -161,10 +161,11 @@ export class OutboxRelay implements Lifecycle {
         const rows = oneTrip(found);
         if (found.length > 0) await this.#hand(rows);
         else this.#backlog.emptied();
+        // Not only when nothing is left: under a steady load that may never be.
+        this.#works();
         if (await this.#isThrough(found, rows)) break;
         this.#again = false;
       }
-      this.#works();
     } catch (thrown) {
       // What was handed over is known to the bus and to inboxes by its id.
       if (Fault.is(thrown) && thrown.reason === 'lease_lost') return;

@@ -158,7 +158,7 @@ export class SplitLoad {
   async addsUp(t: TestContext, deadlineMs = 90_000): Promise<number> {
     clearInterval(this.#sending);
     await this.#leave();
-    await this.#system.healed();
+    await this.#system.healed(deadlineMs);
     await this.#analytics.closeAndFlush({ timeout: deadlineMs });
     assert.deepEqual([this.#accepted, this.#givenUp.slice(0, 3)], [this.#next, []]);
     const repeated = await auditMails(this.#workspace, this.#automationId, this.#server, this.#accepted, deadlineMs);

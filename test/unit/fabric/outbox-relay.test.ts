@@ -122,3 +122,32 @@ test('a relay stops within its deadline while the bus does not answer, and keeps
   await new Promise(setImmediate);
   assert.equal((await storage.db.selectFrom('fabric_outbox').select('id').execute()).length, 1);
 });
+
+test('a bus that takes messages again is no problem any more, also where there is always another one', { timeout: 30_000 }, async (t) => {
+  const place = testContext();
+  const storage = sqliteAt(place)('module') as Storage<FabricTables>;
+  const bus = createBus('embedded', place);
+  const problems: (string | undefined)[] = [];
+  const over = Promise.withResolvers<void>();
+  const awake = setInterval(() => {}, 60_000);
+  bus.publish = async () => {
+    problems.push(relay.problem);
+    if (problems.length === 1) throw new Fault('unavailable', 'Away.', { origin: 'unsent' });
+    if (problems.length === 4) return over.resolve();
+    await publish();
+  };
+  const relay = new OutboxRelay({ module: 'writer', storage, bus, backlog: new OutboxBacklog('writer', Infinity), clock: place.clock, log: silentLog, metrics: noMetrics });
+  const store = new OutboxStore(storage, { module: 'writer', publishes: new Set([mail.name]), strict: true, clock: place.clock }, relay.wake);
+  const publish = () => store.transaction((tx) => tx.publish(mail, { text: 'one more' }, { workspace: 'w1', notBefore: 1 }));
+  t.after(async () => {
+    clearInterval(awake);
+    for (const part of [relay, storage]) await part.stop(5_000);
+    place.remove();
+  });
+  await storage.start();
+  await storage.migrate(fabricMigrations);
+  await relay.start();
+  await publish();
+  await over.promise;
+  assert.deepEqual(problems.map((problem) => problem !== undefined), [false, true, false, false]);
+});
