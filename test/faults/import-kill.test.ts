@@ -8,7 +8,7 @@ const ROWS = isLong ? 60_000 : 3_000;
 const KILLS = isLong ? 20 : 1;
 const REFUSED_EACH = 50;
 
-test('an import whose host is killed goes on at its batch: everybody is there, and nobody was written twice', { timeout: isLong ? 900_000 : 120_000 }, async () => {
+test('an import whose host is killed goes on at its batch: everybody is there, in the segments that were made meanwhile too, and nobody was written twice', { timeout: isLong ? 900_000 : 120_000 }, async () => {
   let host = await Multilith.start();
   const { dataDir } = host;
   try {
@@ -18,9 +18,12 @@ test('an import whose host is killed goes on at its batch: everybody is there, a
     const sent = await fetch(`${host.url}/api/v1/imports`, { method: 'POST', body: `userId,email\n${lines.join('\n')}\n`, headers: { authorization: `Bearer ${workspace.key}`, 'content-type': 'text/csv' } });
     const { importId } = (await sent.json()) as { importId: string };
     const path = `/api/v1/imports/${importId}`;
+    const segment = async () => void (await workspace.ask('POST', '/api/v1/segments', { name: 'Reachable', condition: { field: 'person.email', op: 'exists' } }));
+    await segment();
     let rowsRead = 0;
     for (let kill = 0; kill < KILLS; kill++) {
       ({ rowsRead } = await workspace.until(path, (now) => now.rowsRead > rowsRead));
+      await segment();
       await host.kill();
       assert.ok(rowsRead < ROWS, 'it was killed in the middle');
       host = await Multilith.start({ dataDir });
@@ -36,6 +39,8 @@ test('an import whose host is killed goes on at its batch: everybody is there, a
       after = `&after=${encodeURIComponent(next)}`;
     }
     assert.deepEqual([...versions], [[1, ROWS / 2]]);
+    const { items } = await workspace.until('/api/v1/segments', (now) => now.items.every((one: { state: string }) => one.state === 'ready'));
+    assert.deepEqual(items.map(({ people }: { people: number }) => people), Array.from({ length: KILLS + 1 }, () => ROWS / 2));
   } finally {
     await host.dispose();
   }
