@@ -30,7 +30,10 @@ export interface LiveJob {
 /** Has a running host move, turn back or finish; answers the exit code. */
 export async function moveLive(job: LiveJob): Promise<number> {
   const { name, modules, host, topology, reads, config, args, io } = job;
-  const ask = async (method: 'GET' | 'POST', path: string, input?: object) => ((await askHost(config.dataDir, host, method, path, input)) as ModuleMove[]).filter(({ module }) => modules.includes(module));
+  const ask = async (method: 'GET' | 'POST', path: string, input?: object) => {
+    const moves = (await askHost(config.dataDir, host, method, path, input)) as ModuleMove[];
+    return modules.flatMap((name) => moves.filter(({ module }) => module === name));
+  };
   if (name === 'back' || name === 'finish') {
     const moves = await ask('POST', `/storage-move/${name}`, { modules });
     io.out(args.flag('json') ? JSON.stringify(moves, undefined, 2) : endOfLive(name, modules, topology));

@@ -61,9 +61,9 @@ Exit codes: 0 both sides are the same · 1 they differ, or it could not be done 
     const options: StorageMoverOptions = { config, target, topology, parts, context: probe(config.dataDir), tell: storageTeller(args, io) };
     const modules = chosenModules(args, options);
     return withRemedy(async () => {
-      const host = await hostAt(modules, config);
-      if (host !== undefined && name !== 'compare' && (name !== 'move' || args.flag('live'))) return moveLive({ name, modules, host, topology, reads, config, args, io });
-      if (args.flag('live') && name === 'move') throw new BootProblem('No host works with this data here.', 'Start it, with the topology from before; or move without --live.');
+      const host = name === 'compare' || (name === 'move' && !args.flag('live')) ? undefined : await hostAt(modules, config);
+      if (host !== undefined) return moveLive({ name, modules, host, topology, reads, config, args, io });
+      if (name === 'move' && args.flag('live')) throw new BootProblem(`No host works here that runs ${modules.join(', ')}.`, `Start ${hostsOf(modules, config).join(', ')}, with the topology from before; where that runs on another machine, or with a data directory of its own (MULTILITH_DATA), run this there. Or move without --live.`);
       return withoutHosts(config, () => carryOut(name, modules, options, args, io));
     });
   },
@@ -100,12 +100,17 @@ function chosenModules(args: Args, options: StorageMoverOptions): readonly strin
   return modules;
 }
 
-/** The host that runs these modules, when it runs here. */
+/** The host that runs these modules, when it runs here. @throws UsageError when they run on several, of which one does. */
 async function hostAt(modules: readonly string[], config: Config): Promise<string | undefined> {
-  const hosts = new Set(modules.map((module) => hostOfModule(module, config)));
-  if (hosts.size > 1) throw new UsageError(`These modules run on several hosts: ${[...hosts].join(', ')}. Take those of one at a time with --module.`);
-  const [host] = hosts;
-  return host !== undefined && (await isRunning(config.dataDir, host)) ? host : undefined;
+  const hosts = hostsOf(modules, config);
+  const running = await Promise.all(hosts.map((host) => isRunning(config.dataDir, host)));
+  if (!running.includes(true)) return undefined;
+  if (hosts.length > 1) throw new UsageError(`These modules run on several hosts: ${modules.map((module) => `${module} on ${hostOfModule(module, config)}`).join(', ')}. Take those of one at a time with --module, where it runs.`);
+  return hosts[0];
+}
+
+function hostsOf(modules: readonly string[], config: Config): string[] {
+  return [...new Set(modules.map((module) => hostOfModule(module, config)))].filter((host) => host !== undefined);
 }
 
 /** With every host's place on the data directory, so that none can start meanwhile. */

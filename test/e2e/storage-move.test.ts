@@ -33,7 +33,7 @@ interface Installation {
   /** Absolute: the topology that stores in PostgreSQL, under a schema for each module that begins with a prefix. */
   readonly target: string;
   readonly prefix: string;
-  start(topology?: string): Promise<Multilith>;
+  start(topology?: string, ...sets: string[]): Promise<Multilith>;
   /** `multilith storage` in this process. */
   command(...args: string[]): Promise<CliResult>;
 }
@@ -52,8 +52,8 @@ async function installation(t: TestContext): Promise<Installation> {
   });
   return {
     dataDir, target, prefix,
-    async start(topology) {
-      const multilith = await Multilith.start({ dataDir, env: { MULTILITH_SMTP_URL: (await mails).url, MULTILITH_HTTP_LISTEN: listen }, ...(topology !== undefined && { args: ['--topology', topology] }) });
+    async start(topology, ...sets) {
+      const multilith = await Multilith.start({ dataDir, env: { MULTILITH_SMTP_URL: (await mails).url, MULTILITH_HTTP_LISTEN: listen }, args: [...(topology === undefined ? [] : ['--topology', topology]), ...sets.flatMap((set) => ['--set', set])] });
       running.push(multilith);
       return multilith;
     },
@@ -171,8 +171,11 @@ test('a host that works goes to PostgreSQL, is killed, turned back, and moved fo
   const reads = (JSON.parse((await command('status', '--json')).out) as ModuleMove[]).map(({ module, progress }) => ({ module, state: progress!.state, ...progress!.reads! }));
   assert.deepEqual(reads.map(({ module, state, same, behind, waiting, differed, failed }) => [module, state, same + behind + waiting > 0, differed, failed]), MODULES.map((name) => [name, 'following', true, 0, 0]));
   assert.match((await command('status')).out, /portal: following, sqlite.*\n  reads of all: [\d,]+ answers? the same, 0 differ[^]*half of them within/);
+  const backup = await runCli(['backup', join(dataDir, 'backup.gz')], { env: { MULTILITH_DATA: dataDir } });
+  assert.deepEqual([backup.code, /being moved/.test(backup.error)], [1, true], backup.error);
   await host.kill();
-  host = await start();
+  // Wherever the module then runs in the process.
+  host = await start(undefined, 'calls.notification.via=thread');
   await traffic.mail();
   const slowest = traffic.ingesting();
   const moved = await command('move', '--live', '--to', target, '--json');
@@ -184,8 +187,6 @@ test('a host that works goes to PostgreSQL, is killed, turned back, and moved fo
   assert.deepEqual(moves.map(({ module, progress }) => [module, progress!.state, progress!.compared.every(({ isSame }) => isSame)]), MODULES.map((name) => [name, 'switched', true]));
   assert.ok(heldMs <= 1_000, `held back for ${heldMs} ms`);
   await traffic.mail();
-  const backup = await runCli(['backup', join(dataDir, 'backup.gz')], { env: { MULTILITH_DATA: dataDir } });
-  assert.deepEqual([backup.code, /being moved/.test(backup.error)], [1, true], backup.error);
 
   await host.kill();
   const tooEarly = await command('move', '--to', target);
@@ -229,6 +230,8 @@ test('wrong use of the command is named', async (t) => {
     const { code, error } = await command(...args);
     assert.deepEqual([code, said.test(error)], [2, true], error);
   }
+  const stopped = await command('move', '--live', '--to', target);
+  assert.deepEqual([stopped.code, /No host works here that runs portal, trigger, notification\.\nStart app/.test(stopped.error)], [1, true], stopped.error);
   const nothing = await command('move', '--to', target);
   assert.deepEqual([nothing.code, /no data directory/.test(nothing.error)], [1, true], nothing.error);
 });

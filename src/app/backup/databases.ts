@@ -33,12 +33,15 @@ export interface LiveHost {
   readonly isStorageMoving: boolean;
 }
 
+/** Why there is no backup meanwhile. */
+export const STORAGE_MOVES = 'Data is being moved to another storage: let that end, and finish it or turn it back.';
+
 /** Why it cannot take part in a backup just now, for people; null when it can. */
 export function liveProblem({ config, isReady, isBusMoving, isStorageMoving }: LiveHost): string | null {
   const problem = busProblem(config);
   if (problem !== undefined) return `${problem.message} ${problem.remedy}`;
   if (isBusMoving) return 'Messages are being moved to another bus, or have been. Let the move end, and start with the new bus.';
-  if (isStorageMoving) return 'Data is being moved to another storage: let that end, and finish it or turn it back.';
+  if (isStorageMoving) return STORAGE_MOVES;
   return isReady ? null : 'It is starting or stopping.';
 }
 

@@ -8,7 +8,7 @@ import type { Log } from '../../kernel/telemetry.ts';
 import type { Bus } from '../../ports/bus.ts';
 import type { ReadsOf } from '../../fabric/compared-reads.ts';
 import type { Backups } from '../backup/backups.ts';
-import type { KeptStorages } from '../host/kept-storages.ts';
+import type { StorageMoves } from '../host/storage-moves.ts';
 import type { KeptBus } from '../host/kept-bus.ts';
 import { runBusOperation } from './operations.ts';
 
@@ -22,7 +22,7 @@ export interface Desk {
   /** Where this host keeps the messages. */
   readonly keptBus?: Pick<KeptBus, 'move' | 'turnBack' | 'progress'> | undefined;
   /** Where modules run. */
-  readonly storages?: Pick<KeptStorages, 'move' | 'back' | 'finish' | 'progress'>;
+  readonly storages?: Pick<StorageMoves, 'move' | 'back' | 'finish' | 'progress'>;
   readonly backups: Pick<Backups, 'begin' | 'progress'>;
   readonly log: Log;
   status(): object;
@@ -57,7 +57,7 @@ async function answer(request: IncomingMessage, desk: Desk): Promise<unknown> {
   if (request.method === 'GET' && part === 'bus-move') return desk.keptBus!.progress;
   if (request.method === 'GET' && part === 'backup') return desk.backups.progress;
   if (part === 'storage-move' && desk.storages === undefined) throw new Fault('not_found', 'No modules run here.', { reason: 'no_modules' });
-  if (request.method === 'GET' && part === 'storage-move') return desk.storages!.progress;
+  if (request.method === 'GET' && part === 'storage-move') return desk.storages!.progress();
   const input = await readJson(request);
   if (request.method === 'POST' && part === 'storage-move') return moveStorages(rest[0], input, desk.storages!);
   if (request.method === 'POST' && part === 'backup') return desk.backups.begin(pathIn(input, 'path'));

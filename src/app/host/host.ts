@@ -32,6 +32,7 @@ import { inTime } from './in-time.ts';
 import { installationSecret } from './installation.ts';
 import { KeptBus, readTopologyWith } from './kept-bus.ts';
 import { KeptStorages } from './kept-storages.ts';
+import { StorageMoves } from './storage-moves.ts';
 import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import type { Peers } from './peers.ts';
@@ -172,7 +173,7 @@ export class Host implements Lifecycle {
     this.#blobs = createBlobs(this.#config.blobs, this.#parts, this.#context);
     this.#threads = await this.#createThreads(this.#bus, secret);
     this.#composition = this.#compose(this.#bus, secret);
-    this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, storages: this.#storages, backups: this.#backup.backups, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
+    this.#control.on('request', controlListener({ bus: this.#bus, keptBus: this.#keptBus, storages: this.#storageMoves, backups: this.#backup.backups, log: this.#log, status: () => this.#status(), system: () => this.#system.status(systemCall('operator', null, Date.now() + STATUS_MS)), operator: (module, command) => this.#operator(module, command) }));
     this.#metrics.watchEdges({ edges: () => [...(this.#threads?.edgeTotals() ?? []), ...(this.#peers?.edgeTotals() ?? [])], connections: () => this.#peers?.connections() ?? [] });
     await this.#peers?.start({ targets: [...this.#composition.targets, ...(this.#threads?.targets ?? [])], bus: this.#bus, status: () => this.#hostStatus(), backups: this.#backup.desk });
     for (const channel of this.#channels.values()) await channel.start();
@@ -289,6 +290,10 @@ export class Host implements Lifecycle {
     this.#databases.set(name, storage);
     return storage;
   };
+
+  get #storageMoves(): StorageMoves {
+    return new StorageMoves({ here: this.#storages, onThreads: this.#parts.modules.filter((module) => !this.#modules.includes(module)).map(({ name }) => name), thread: (module) => this.#threads!.storageOf(module) });
+  }
 
   #operator(module: string, command: string) {
     const part = this.#modules.find(({ name }) => name === module)?.operator?.[command];

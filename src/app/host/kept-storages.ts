@@ -137,7 +137,8 @@ export class KeptStorages {
     const { config, context } = this.#options;
     const kept = this.#kept.get(module);
     const host = Object.values(config.hosts).find(({ modules }) => modules.includes(module));
-    if (kept === undefined || host === undefined || host.replicas > 1) throw new Fault('invalid', `${module} does not run in this process alone: stop all that run it, and move without --live.`, { reason: 'module_elsewhere' });
+    if (kept === undefined || host === undefined) throw new Fault('invalid', `${module} does not run in this process.`, { reason: 'module_elsewhere' });
+    if (host.replicas > 1) throw new Fault('invalid', `${module} runs in ${host.replicas} processes, and each would have to switch at the same moment.`, { reason: 'several_processes', details: { remedy: 'Run one of them (replicas: 1) for the time of the move; or stop all, and move without --live.' } });
     if (kept.move?.progress.state === 'switched') throw new Fault('conflict', `The data of ${module} has been moved already; finish that, or turn it back.`, { reason: 'move_under_way' });
     const [from, to] = [kept.storage.contents.place, this.#create(module, target)];
     if (to.contents.place === from) throw new Fault('conflict', `The data of ${module} lies there already: ${from}.`, { reason: 'same_storage' });

@@ -19,12 +19,15 @@ import { offerOf, Serving } from '../../fabric/serve.ts';
 import { Target } from '../../fabric/target.ts';
 import { rpcLinkOver, rpcWith } from '../../../adapters/transport/rpc/transport.ts';
 import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
+import { STORAGE_MOVES } from '../backup/databases.ts';
 import { backupDesk } from '../backup/desk.ts';
 import { OwnDesk } from '../backup/own-desk.ts';
 import { keptDays } from '../config/kept-days.ts';
 import type { Parts } from '../config/parts.ts';
 import { compose, type Composition } from '../container.ts';
-import { createBlobs, createChannel, createStorage, type OnOpen } from '../host/drivers.ts';
+import { createBlobs, createChannel, type OnOpen } from '../host/drivers.ts';
+import { readTopologyWith } from '../host/kept-bus.ts';
+import { KeptStorages } from '../host/kept-storages.ts';
 import { SendingHold } from '../host/sending-hold.ts';
 import type { EdgeReading } from '../host/edge-metrics.ts';
 import { createThreadMetrics } from '../host/metrics.ts';
@@ -33,6 +36,8 @@ import { logTo } from './log-lines.ts';
 import type { FromThread, ThreadData, ToThread } from './protocol.ts';
 import { Pulse } from './pulse.ts';
 import { startProblemOf } from './start-problem.ts';
+import { storageTarget } from './storage-access.ts';
+import { storageContract } from './storage-contract.ts';
 import { systemContract } from './system-contract.ts';
 
 const BEAT_MS = 250;
@@ -82,7 +87,6 @@ export async function runInThread(parts: Parts): Promise<void> {
 class ThreadModule {
   readonly #context: DriverContext;
   readonly #data: ThreadData;
-  readonly #parts: Parts;
   readonly #definition: ModuleDefinition;
   readonly #replicas: Replicas;
   /** By contract. */
@@ -92,16 +96,16 @@ class ThreadModule {
   readonly #channels: ReadonlyMap<string, Channel>;
   readonly #blobs: Blobs;
   readonly #sending: SendingHold;
+  readonly #storages: KeptStorages;
   readonly #composition: Composition;
   readonly #server;
   readonly #life: StartStop;
 
   constructor(data: ThreadData, parts: Parts, context: DriverContext, tell: (message: FromThread, transfer: readonly MessagePort[]) => void) {
     this.#data = data;
-    this.#parts = parts;
     this.#context = context;
     this.#definition = parts.modules.find(({ name }) => name === data.module)!;
-    const offers = [this.#definition.contract, backupDesk].map(offerOf);
+    const offers = [this.#definition.contract, backupDesk, storageContract].map(offerOf);
     const identity: Identity = { introduction: { host: data.module, process: newId(), contracts: Object.fromEntries(offers.map(({ name, hash }) => [name, hash])) }, offers, secret: null };
     this.#replicas = new Replicas({
       host: data.host,
@@ -114,10 +118,11 @@ class ThreadModule {
     this.#channels = this.#definition.usesChannels ? new Map(Object.entries(data.config.channels).map(([name, chosen]) => [name, createChannel(name, chosen, parts, context, this.#keep)])) : new Map();
     this.#blobs = createBlobs(data.config.blobs, parts, context);
     this.#sending = new SendingHold(data.config.dataDir, clock);
+    this.#storages = new KeptStorages({ config: data.config, parts: { ...parts, modules: [this.#definition] }, context, readTopology: readTopologyWith(parts, { env: process.env, cwd: process.cwd() }) });
     this.#composition = this.#compose();
     const backups = new Target(backupDesk);
-    backups.serve(new OwnDesk({ databases: this.#databases }));
-    this.#server = rpcWith(BETWEEN_THREADS).serve(identity, new Serving([...this.#composition.targets, backups], log as Log));
+    backups.serve(new OwnDesk({ databases: this.#databases, problem: () => (this.#storages.isMoving ? STORAGE_MOVES : null) }));
+    this.#server = rpcWith(BETWEEN_THREADS).serve(identity, new Serving([...this.#composition.targets, backups, storageTarget(this.#storages, data.module)], log as Log));
     this.#life = new StartStop(
       () => this.#start(),
       (deadlineMs) => this.#stop(deadlineMs),
@@ -156,7 +161,7 @@ class ThreadModule {
   }
 
   get waiting(): readonly string[] {
-    return this.#composition.problems;
+    return [...this.#composition.problems, ...this.#storages.problems.map(({ plain }) => plain)];
   }
 
   edgeTotals(): EdgeReading[] {
@@ -221,7 +226,7 @@ class ThreadModule {
       elsewhere: (contract) => bindRelayed(contract, this.#replicas, this.#edgeTo(contract.name)),
       installation,
       system,
-      openStorage: (name) => this.#keep(name, () => createStorage(name, config.storage[name]!, this.#parts, this.#context)),
+      openStorage: (name) => this.#keep(name, () => this.#storages.open(name)),
       bus: this.#bus,
       outbox: config.outbox,
       channels: this.#channels,

@@ -17,6 +17,7 @@ import { type ThreadEnd, ThreadLife, type ThreadLimits } from './life.ts';
 import { Pauses } from './pauses.ts';
 import type { ThreadData } from './protocol.ts';
 import type { ServedToThread } from './served-to-thread.ts';
+import { type StorageAccess, storageContract } from './storage-contract.ts';
 
 export interface ModuleThreadOptions {
   readonly contract: Contract<any>;
@@ -46,6 +47,8 @@ export class ModuleThread implements Lifecycle {
   readonly #replicas: Replicas;
   /** The databases of the thread. */
   readonly backupDesk: BackupDesk;
+  /** How the module's data is moved. */
+  readonly storage: StorageAccess;
   readonly #pauses = new Pauses();
   readonly #stopping = new AbortController();
   readonly #abandoned = new Promise<void>((resolve) => this.#stopping.signal.addEventListener('abort', () => resolve(), { once: true }));
@@ -66,8 +69,9 @@ export class ModuleThread implements Lifecycle {
     this.#log = log.child({ module: data.module });
     const identity: Identity = { introduction: { host: data.host, process: newId(), contracts: {} }, offers: [], secret: null };
     const way = { name: `the thread of ${data.module}`, connect: () => this.#thread!.connect() };
-    this.#replicas = new Replicas({ host: data.module, contracts: [contract, backupDesk], newLink: () => rpcLinkOver(way, identity, BETWEEN_THREADS), log: this.#log });
+    this.#replicas = new Replicas({ host: data.module, contracts: [contract, backupDesk, storageContract], newLink: () => rpcLinkOver(way, identity, BETWEEN_THREADS), log: this.#log });
     this.backupDesk = bindRemote(backupDesk, this.#replicas, new Edge());
+    this.storage = bindRemote(storageContract, this.#replicas, new Edge());
   }
 
   /** Resolves when the module is ready; rejects with why it cannot start. */

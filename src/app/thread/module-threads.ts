@@ -15,6 +15,7 @@ import type { HostMetrics } from '../host/metrics.ts';
 import { plainly, type Trouble } from '../host/trouble.ts';
 import { ModuleThread } from './module-thread.ts';
 import { ServedToThread } from './served-to-thread.ts';
+import type { StorageAccess } from './storage-contract.ts';
 
 export interface ModuleThreadsOptions extends DriverContext {
   /** Those that run on a thread each. */
@@ -79,6 +80,12 @@ export class ModuleThreads implements Lifecycle {
 
   get backupDesks(): BackupDesk[] {
     return [...this.#threads.values()].map(({ backupDesk }) => backupDesk);
+  }
+
+  /** By the module's name. */
+  storageOf(module: string): StorageAccess {
+    const { contract } = this.#options.modules.find(({ name }) => name === module)!;
+    return this.#threads.get(contract.name)!.storage;
   }
 
   /** The modules' contracts, for whoever serves them to others. */
