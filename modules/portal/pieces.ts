@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { LongReader, Store } from '../../src/ports/storage.ts';
 
 /** Of rows of up to 32 KB each: what one turn of the event loop can bear to read and turn into text. */
 export const ROWS_A_TURN = 25;
@@ -8,8 +9,13 @@ export interface Page {
   /** Behind the last one seen. */
   readonly before?: string | undefined;
   readonly limit: number;
-  /** The position that the list must show at least: that of the asker's last change. */
+  /** The position that the list must show at least: that of the asker's last change, null before the first. Left out: all that is committed. */
   readonly seen?: string | null | undefined;
+}
+
+/** Where a list is read from: whoever does not say what must be seen sees everything. */
+export function readerOf<DB>(store: Store<DB>, { seen }: Pick<Page, 'seen'>): LongReader<DB> {
+  return seen === undefined ? store : store.lists(seen);
 }
 
 /** Reads `limit` rows in pieces, each after the last row of the one before, and lets others have their turn in between. */

@@ -4,7 +4,7 @@ import type { Actor } from '../../../src/kernel/call.ts';
 import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import { type Reader, Store, type StorageTransaction } from '../../../src/ports/storage.ts';
-import type { Page } from '../pieces.ts';
+import { type Page, readerOf } from '../pieces.ts';
 import type { AuditRow, Tables } from '../tables.ts';
 
 /**
@@ -95,7 +95,7 @@ export class Audit {
    * for the others, MOST_READ of them a page: it may be short, or empty, and still have a `next`.
    */
   async list(workspace: string, page: Page & AuditFilter): Promise<{ entries: AuditEntry[]; next: string | null }> {
-    const lists = this.#store.lists(page.seen);
+    const lists = readerOf(this.#store, page);
     const found: AuditRow[] = [];
     let before = page.before;
     for (let looked = 0; looked < MOST_READ; looked += ROWS_AT_ONCE) {

@@ -6,7 +6,7 @@ import { Fault } from '../../../src/kernel/fault.ts';
 import { statement, Store } from '../../../src/ports/storage.ts';
 import type { Attributes } from '../contract.ts';
 import { mergedIds, personById } from '../people/people-rows.ts';
-import { type Page, readInPieces } from '../pieces.ts';
+import { type Page, readerOf, readInPieces } from '../pieces.ts';
 import { MOST_MERGED } from '../people/working-set.ts';
 import type { EventRow, Tables } from '../tables.ts';
 
@@ -64,7 +64,7 @@ export class Timeline {
     const workspace = call.requireWorkspace();
     const survivor = await this.#survivorOf(workspace, personId);
     const merged = await this.#store.run(mergedIds, { workspace, survivor, limit: MOST_MERGED });
-    const lists = this.#store.lists(page.seen);
+    const lists = readerOf(this.#store, page);
     const { time, id } = page.before ?? { time: Number.MAX_SAFE_INTEGER, id: '' };
     let rows: EventRow[] = [];
     for (const [i, person] of [survivor, ...merged.map((row) => row.id)].entries()) {
@@ -79,7 +79,7 @@ export class Timeline {
 
   /** Of everybody, newest first by arrival. `before` is the id of the last one seen. */
   recent(page: Page, call: Call): Promise<RecordedEventOf[]> {
-    const query = this.#store.lists(page.seen).db.selectFrom('events').selectAll().where('workspace_id', '=', call.requireWorkspace()).orderBy('id', 'desc');
+    const query = readerOf(this.#store, page).db.selectFrom('events').selectAll().where('workspace_id', '=', call.requireWorkspace()).orderBy('id', 'desc');
     return readInPieces<RecordedEventOf>(page.limit, async (limit, last) => {
       const before = last?.eventId ?? page.before;
       const rows = await (before === undefined ? query : query.where('id', '<', before)).limit(limit).execute();

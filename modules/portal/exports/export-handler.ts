@@ -7,6 +7,7 @@ import type { EffectHandler } from '../../../src/kernel/module.ts';
 import { Blobs } from '../../../src/ports/blob.ts';
 import { Store } from '../../../src/ports/storage.ts';
 import { afterFault } from '../file-work.ts';
+import { readerOf } from '../pieces.ts';
 import type { ExportRow, Tables } from '../tables.ts';
 import { EXPORTED, type Exported, FORMATS, type Row } from './export-text.ts';
 import { blobKey, type exportRequested } from './exports.ts';
@@ -65,7 +66,7 @@ export class ExportHandler implements EffectHandler<z.infer<(typeof exportReques
     const exported: Exported = EXPORTED[what as keyof typeof EXPORTED];
     const { head, line } = FORMATS[format as keyof typeof FORMATS];
     yield Buffer.from(head(exported));
-    const lists = this.#store.lists(seen);
+    const lists = readerOf(this.#store, { seen });
     for await (const rows of lists.scan<Row>(QUERIES[what as keyof typeof QUERIES](lists.db, workspace), { batchRows: BATCH_ROWS, signal })) {
       written.rows += rows.length;
       yield Buffer.from(rows.map((row) => line(exported, row)).join(''));

@@ -2,7 +2,7 @@ import { inject, injectable } from 'inversify';
 import { Clock, type EpochMs } from '../../../src/kernel/clock.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
-import type { Page } from '../pieces.ts';
+import { type Page, readerOf } from '../pieces.ts';
 import type { Tables } from '../tables.ts';
 import type { Problem } from './batch-run.ts';
 import { dropOldProblems, insertProblem } from './ingest-rows.ts';
@@ -46,7 +46,7 @@ export class IngestProblems {
 
   /** Newest first. */
   async list(workspace: string, page: Page): Promise<IngestProblem[]> {
-    let query = this.#store.lists(page.seen).db.selectFrom('ingest_problems').selectAll().where('workspace_id', '=', workspace).orderBy('id', 'desc').limit(page.limit);
+    let query = readerOf(this.#store, page).db.selectFrom('ingest_problems').selectAll().where('workspace_id', '=', workspace).orderBy('id', 'desc').limit(page.limit);
     if (page.before !== undefined) query = query.where('id', '<', page.before);
     return (await query.execute()).map((row) => ({
       problemId: row.id,

@@ -129,7 +129,7 @@ export class StaffPages {
     const call = request.call(principal);
     const segmentId = request.query.get('segment') ?? '';
     const chosen = segmentId === '' ? null : await this.#segments.get(segmentId, call);
-    const found = await this.#people.list({ before: request.query.get('after') ?? undefined, limit: PEOPLE_PAGE + 1, segment: chosen?.segmentId }, call);
+    const found = await this.#people.list({ before: request.query.get('after') ?? undefined, limit: PEOPLE_PAGE + 1, seen: principal.lastWrite, segment: chosen?.segmentId }, call);
     const { items: people, next } = pageOf(found, PEOPLE_PAGE, (last) => this.#people.cursorOf(last, {}));
     return this.#page(visit, 'People', peopleView({ people, segments: await this.#segments.list(call), chosen, next }, principal.workspace));
   }

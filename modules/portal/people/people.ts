@@ -6,7 +6,7 @@ import { Fault, type Json } from '../../../src/kernel/fault.ts';
 import { idFrom } from '../../../src/kernel/ids.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
 import type { Attributes, ConsentState, Person } from '../contract.ts';
-import { type Page, readInPieces } from '../pieces.ts';
+import { type Page, readerOf, readInPieces } from '../pieces.ts';
 import { LiveSegments } from '../segments/live-segments.ts';
 import { findSegment } from '../segments/segment-rows.ts';
 import type { PersonRow, Tables } from '../tables.ts';
@@ -136,7 +136,7 @@ export class People {
     const workspace = call.requireWorkspace();
     const filter = filterOf(page);
     if (page.segment !== undefined) await findSegment(this.#store, workspace, page.segment);
-    const { db } = this.#store.lists(page.seen);
+    const { db } = readerOf(this.#store, page);
     return readInPieces<PersonRecord>(page.limit, async (limit, last) => {
       const before = last === undefined ? page.before : this.cursorOf(last, page);
       const rows = await (filter === null ? newest(db, workspace, page.segment, before, limit) : beginning(db, workspace, filter, before, limit));

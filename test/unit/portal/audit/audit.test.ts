@@ -32,9 +32,8 @@ before(async () => {
   await portal.store.transaction(async (tx) => {
     for (let from = 0; from < ROWS; from += 1_000) await tx.db.insertInto('audit_entries').values(Array.from({ length: 1_000 }, (_, i) => row(from + i))).execute();
   });
-  const store: typeof portal.store = new Proxy(portal.store, {
+  const store = new Proxy(portal.store, {
     get(target, property) {
-      if (property === 'lists') return () => store;
       if (property === 'db') reads++;
       const value: unknown = Reflect.get(target, property, target);
       return typeof value === 'function' ? value.bind(target) : value;
