@@ -4,6 +4,7 @@ import { sqlite } from '../../adapters/storage/sqlite/driver.ts';
 import type { Clock } from '../../src/kernel/clock.ts';
 import type { ModuleDefinition } from '../../src/kernel/module.ts';
 import type { Log } from '../../src/kernel/telemetry.ts';
+import type { Blobs } from '../../src/ports/blob.ts';
 import type { Bus, QueueSettings } from '../../src/ports/bus.ts';
 import type { Channels } from '../../src/ports/channel.ts';
 import type { Storage } from '../../src/ports/storage.ts';
@@ -31,8 +32,8 @@ export interface TestCompositionOptions {
   readonly outboxBytes?: number;
   /** Unparsed sections of the configuration, by module. Default: each module's own defaults. */
   readonly settings?: Readonly<Record<string, object>>;
-  /** Unparsed settings of the folder for files. */
-  readonly files?: object;
+  /** Default: a folder in the data directory. Started and stopped with the composition. */
+  readonly blobs?: Blobs;
   /** Default: of each module its own in the folder. */
   readonly openStorage?: (module: string) => Storage;
   /** To start again on what an earlier composition left; the caller removes it. */
@@ -44,7 +45,7 @@ export function composeForTest(options: TestCompositionOptions): TestComposition
   const context = testContext({ ...(options.clock && { clock: options.clock }), ...(options.log && { log: options.log }), ...(options.dataDir && { dataDir: options.dataDir }) });
   const openStorage = options.openStorage ?? ((name: string) => moduleStorage(context, name));
   const bus = busDrivers.embedded.create(busDrivers.embedded.settings.parse({}), { ...context, openStorage: (name) => sqlite.create(sqlite.settings.parse({}), { ...context, name }) });
-  const blobs = blobDrivers.fs.create(blobDrivers.fs.settings.parse(options.files ?? {}), context);
+  const blobs = options.blobs ?? blobDrivers.fs.create(blobDrivers.fs.settings.parse({}), context);
   const composition = compose({
     ...context,
     modules: options.modules,

@@ -6,6 +6,7 @@ import { triggerModule } from '../../modules/trigger/module.ts';
 import type { Clock } from '../../src/kernel/clock.ts';
 import type { Log } from '../../src/kernel/telemetry.ts';
 import type { Storage } from '../../src/ports/storage.ts';
+import type { Blobs } from '../../src/ports/blob.ts';
 import { composeForTest, type TestComposition } from './compose.ts';
 import { NotificationStandIn, notificationStandIn } from './notification-stand-in.ts';
 
@@ -40,12 +41,12 @@ export interface PortalWeb {
   close(): Promise<void>;
 }
 
-export async function startPortalWeb(options: { clock?: Clock; log?: Log; settings?: object; files?: object; openStorage?: (module: string) => Storage } = {}): Promise<PortalWeb> {
+export async function startPortalWeb(options: { clock?: Clock; log?: Log; settings?: object; blobs?: Blobs; openStorage?: (module: string) => Storage } = {}): Promise<PortalWeb> {
   const composition = composeForTest({
     modules: [portalModule, triggerModule, notificationStandIn],
     ...(options.clock && { clock: options.clock }),
     ...(options.log && { log: options.log }),
-    ...(options.files && { files: options.files }),
+    ...(options.blobs && { blobs: options.blobs }),
     ...(options.openStorage && { openStorage: options.openStorage }),
     settings: { portal: options.settings ?? {} },
   });

@@ -58,7 +58,7 @@ export class Exports {
     const row: ExportRow = { id: newId(), workspace_id: workspace, what, format, state: 'running', reason: null, rows: null, bytes: null, created_at: now, created_by: call.actor.id, expires_at: now + this.#keepMs };
     await this.#store.transaction(async (tx) => {
       const kept = await tx.db.selectFrom('exports').select('id').where('workspace_id', '=', workspace).limit(MOST_KEPT).execute();
-      if (kept.length === MOST_KEPT) throw new Fault('exhausted', `A workspace may have ${MOST_KEPT} exports.`, { reason: 'too_many_exports', details: { remedy: REMEDY } });
+      if (kept.length === MOST_KEPT) throw new Fault('exhausted', `A workspace may have ${MOST_KEPT} exports. ${REMEDY}`, { reason: 'too_many_exports', details: { remedy: REMEDY } });
       await tx.db.insertInto('exports').values(row).execute();
       await tx.publish(exportRequested, { exportId: row.id, ...(tx.position !== null && { seen: tx.position }) }, { workspace, trace: call.trace });
     });

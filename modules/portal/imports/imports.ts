@@ -169,7 +169,7 @@ export class Imports {
     };
     await this.#store.transaction(async (tx) => {
       const kept = await tx.db.selectFrom('imports').select('id').where('workspace_id', '=', workspace).limit(MOST_KEPT).execute();
-      if (kept.length === MOST_KEPT) throw new Fault('exhausted', `A workspace may have ${MOST_KEPT} imports.`, { reason: 'too_many_imports', details: { remedy: REMEDY } });
+      if (kept.length === MOST_KEPT) throw new Fault('exhausted', `A workspace may have ${MOST_KEPT} imports. ${REMEDY}`, { reason: 'too_many_imports', details: { remedy: REMEDY } });
       await tx.db.insertInto('imports').values(row).execute();
     });
     const hash = createHash('sha256');

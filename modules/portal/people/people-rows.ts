@@ -23,8 +23,9 @@ export const personByIdentity = statement<Tables, { workspace: string; kind: str
     .where('people.workspace_id', '=', p('workspace')),
 );
 
+/** Who is gone has no address. */
 export const peopleByEmail = statement<Tables, { workspace: string; email: string; limit: number }>()((db, p) =>
-  db.selectFrom('people').selectAll().where('workspace_id', '=', p('workspace')).where('email_key', '=', p('email')).where('gone', '=', 0).orderBy('id').limit(p('limit')),
+  db.selectFrom('people').selectAll().where('workspace_id', '=', p('workspace')).where('email_key', '=', p('email')).limit(p('limit')),
 );
 
 const placeholders = <K extends string>(p: (name: K) => unknown, names: readonly K[]) => Object.fromEntries(names.map((name) => [name, p(name)])) as Record<K, never>;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { DatabaseSync } from 'node:sqlite';
 import { mock, test } from 'node:test';
 import { CompiledQuery } from 'kysely';
+import { peopleByEmail } from '../../../modules/portal/people/people-rows.ts';
 import { Templates } from '../../../modules/portal/templates/templates.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { openPeople } from '../../support/portal-people.ts';
@@ -38,5 +39,13 @@ test('the next page of every list begins where the one before ended', async () =
     assert.deepEqual(rows.map((row) => row.detail), [`SEARCH ${from} USING INDEX ${plan}`, ...(of === undefined ? [] : ['LIST SUBQUERY 1', `SEARCH ${of}`])]);
   }
   prepare.mock.restore();
+  await bench.close();
+});
+
+test('whoever has an address is found by it', async () => {
+  const bench = await openPeople(new FakeClock());
+  const { sql } = peopleByEmail.build(bench.store.db).compile();
+  const { rows } = await bench.store.db.executeQuery<{ detail: string }>(CompiledQuery.raw(`explain query plan ${sql.replaceAll('?', 'null')}`));
+  assert.deepEqual(rows.map((row) => row.detail), ['SEARCH people USING INDEX people_by_email (workspace_id=? AND email_key=?)']);
   await bench.close();
 });

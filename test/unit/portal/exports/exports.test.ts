@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { test, type TestContext } from 'node:test';
+import { after, before, test, type TestContext } from 'node:test';
 import { ExportHandler } from '../../../../modules/portal/exports/export-handler.ts';
 import { exportRequested } from '../../../../modules/portal/exports/exports.ts';
 import { Fault } from '../../../../src/kernel/fault.ts';
 import { statement, Store } from '../../../../src/ports/storage.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { longestTurn } from '../../../support/longest-turn.ts';
-import { bearer, startPortalWeb, type PortalWeb } from '../../../support/portal-web.ts';
+import { bearer, fromOurPage, startPortalWeb, type PortalWeb } from '../../../support/portal-web.ts';
 
 interface Rig {
   readonly web: PortalWeb;
@@ -19,11 +19,30 @@ interface Rig {
   made(what: string, format: string): Promise<any>;
 }
 
-async function rig(t: TestContext, options: { clock?: FakeClock } = {}): Promise<Rig> {
-  const web = await startPortalWeb(options);
+let shared: PortalWeb;
+let owner: string;
+
+before(async () => {
+  shared = await startPortalWeb();
+  ({ cookie: owner } = await shared.setUp());
+});
+after(() => shared.close());
+
+/** A new workspace. */
+async function rig(): Promise<Rig> {
+  const { workspaceId } = (await shared.ask('/api/v1/workspaces', { method: 'POST', headers: fromOurPage(owner), body: { name: 'Another' } })).json;
+  return rigOf(shared, workspaceId, await shared.key(owner, undefined, workspaceId));
+}
+
+/** The only workspace of an installation whose clock the test holds. */
+async function rigWith(t: TestContext, clock: FakeClock): Promise<Rig> {
+  const web = await startPortalWeb({ clock });
   t.after(() => web.close());
   const { cookie, workspaceId } = await web.setUp();
-  const secret = await web.key(cookie);
+  return rigOf(web, workspaceId, await web.key(cookie));
+}
+
+function rigOf(web: PortalWeb, workspaceId: string, secret: string): Rig {
   const ask: Rig['ask'] = (path, wanted = {}) => web.ask(`/api/v1${path}`, { ...wanted, headers: { ...bearer(secret), ...wanted.headers } });
   return {
     web,
@@ -52,8 +71,8 @@ async function addPeople(store: Store<any>, workspace: string, count: number, ov
 
 const AWKWARD = { user_id: 'a "b", c', email: ' =1+1@example.com', attributes_json: '{"note":"naïve\\n🎉","n":1.5}' };
 
-test('everybody of one workspace who is there, as CSV and as NDJSON, and nobody else', async (t) => {
-  const { store, workspaceId, ask, made } = await rig(t);
+test('everybody of one workspace who is there, as CSV and as NDJSON, and nobody else', async () => {
+  const { store, workspaceId, ask, made } = await rig();
   await addPeople(store, workspaceId, 1, AWKWARD);
   await addPeople(store, 'another', 3);
   await addPeople(store, `${workspaceId}`.slice(0, -1), 2);
@@ -72,7 +91,7 @@ test('everybody of one workspace who is there, as CSV and as NDJSON, and nobody 
 });
 
 test('many rows go out in one state, with no long turn of the event loop', { timeout: 60_000 }, async (t) => {
-  const { store, workspaceId, ask, made } = await rig(t);
+  const { store, workspaceId, ask, made } = await rig();
   const insert = statement<any, any>()((db, p) => db.insertInto('events').values({ id: p('id'), workspace_id: p('workspace'), person_id: 'p', type: 'track', name: 'Quote Requested', properties_json: '{"line":"Auto","estimate":640}', context_json: null, time: 1, received_at: 2 }));
   const COUNT = 20_000;
   for (let from = 0; from < COUNT; from += 2_000) {
@@ -89,8 +108,8 @@ test('many rows go out in one state, with no long turn of the event loop', { tim
   assert.ok(longest.ms() < 50, `a turn of ${longest.ms()} ms`);
 });
 
-test('another workspace, an unknown id and a file that is not there yet are told apart', async (t) => {
-  const { web, ask, made, store, workspaceId } = await rig(t);
+test('another workspace, an unknown id and a file that is not there yet are told apart', async () => {
+  const { web, ask, made, store, workspaceId } = await rig();
   const { exportId } = await made('people', 'csv');
   await store.transaction(async (tx) => {
     await tx.db.updateTable('exports').set({ workspace_id: 'another' }).where('id', '=', exportId).execute();
@@ -110,7 +129,7 @@ test('another workspace, an unknown id and a file that is not there yet are told
 
 test('a deleted export takes its file with it, and so does one whose time is over', async (t) => {
   const clock = new FakeClock(Date.now());
-  const { web, ask, made, store, workspaceId } = await rig(t, { clock });
+  const { web, ask, made, store, workspaceId } = await rigWith(t, clock);
   const folder = join(web.composition.dataDir, 'blobs/exports', workspaceId);
   const first = await made('people', 'csv');
   const second = await made('people', 'csv');
@@ -130,10 +149,10 @@ test('a deleted export takes its file with it, and so does one whose time is ove
   assert.equal(existsSync(join(web.composition.dataDir, 'blobs/imports', workspaceId, sent.json.importId)), false);
 });
 
-test('a workspace that has as many exports as it may is told to delete some, and then may have another', async (t) => {
-  const { ask, made, store } = await rig(t);
+test('a workspace that has as many exports as it may is told to delete some, and then may have another', async () => {
+  const { ask, made, store } = await rig();
   const { exportId } = await made('people', 'csv');
-  const row = await store.db.selectFrom('exports').selectAll().executeTakeFirst();
+  const row = await store.db.selectFrom('exports').selectAll().where('id', '=', exportId).executeTakeFirst();
   await store.transaction(async (tx) => void (await tx.db.insertInto('exports').values(Array.from({ length: 49 }, (_, n) => ({ ...row, id: `full${n}` }))).execute()));
   const { status, json } = await ask('/exports', { method: 'POST', body: { what: 'people' } });
   assert.deepEqual([status, json.reason, json.details.remedy], [429, 'too_many_exports', 'Delete some, or wait until they expire.']);
@@ -141,10 +160,10 @@ test('a workspace that has as many exports as it may is told to delete some, and
   assert.equal((await made('people', 'csv')).state, 'done');
 });
 
-test('the file of an export that was deleted while a process wrote it, and was killed, goes when its message comes again', async (t) => {
-  const { web, made, store, workspaceId } = await rig(t);
+test('the file of an export that was deleted while a process wrote it, and was killed, goes when its message comes again', async () => {
+  const { web, made, store, workspaceId } = await rig();
   const { exportId } = await made('people', 'csv');
-  await store.transaction(async (tx) => void (await tx.db.deleteFrom('exports').execute()));
+  await store.transaction(async (tx) => void (await tx.db.deleteFrom('exports').where('workspace_id', '=', workspaceId).execute()));
   const handler = web.composition.part('portal', ExportHandler);
   await handler.perform({ id: 'm', name: exportRequested.name, workspace: workspaceId, payload: { exportId }, time: 0, trace: { traceId: 't', spanId: 's' }, attempt: 2, last: false }, new AbortController().signal);
   assert.deepEqual(readdirSync(join(web.composition.dataDir, 'blobs/exports', workspaceId)), []);
@@ -152,7 +171,7 @@ test('the file of an export that was deleted while a process wrote it, and was k
 
 test('a server for files that is away is waited for; what it refuses, and what takes too long, has failed', async (t) => {
   const clock = new FakeClock(Date.now());
-  const { store, workspaceId } = await rig(t, { clock });
+  const { store, workspaceId } = await rigWith(t, clock);
   const row = { workspace_id: workspaceId, what: 'people', format: 'csv', state: 'running', reason: null, rows: null, bytes: null, created_by: 'u', expires_at: clock.now() + 1e9 };
   const cases: [string, Fault, number, unknown, string][] = [
     ['away', new Fault('unavailable', 'It is away.', { reason: 's3' }), 0, { notBefore: clock.now() + 10_000, reason: 's3' }, 'running'],
@@ -169,18 +188,18 @@ test('a server for files that is away is waited for; what it refuses, and what t
   }
 });
 
-test('one that another process has finished stays finished, whatever comes of it here', async (t) => {
-  const { store, workspaceId } = await rig(t);
-  await store.transaction(async (tx) => void (await tx.db.insertInto('exports').values({ workspace_id: workspaceId, id: 'slow', what: 'people', format: 'csv', state: 'running', reason: null, rows: null, bytes: null, created_by: 'u', created_at: Date.now(), expires_at: Date.now() + 1e9 }).execute()));
+test('one that another process has finished stays finished, whatever comes of it here', async () => {
+  const { store, workspaceId } = await rig();
+  await store.transaction(async (tx) => void (await tx.db.insertInto('exports').values({ workspace_id: workspaceId, id: 'finished', what: 'people', format: 'csv', state: 'running', reason: null, rows: null, bytes: null, created_by: 'u', created_at: Date.now(), expires_at: Date.now() + 1e9 }).execute()));
   const removed: string[] = [];
   const blobs = {
     write: async () => {
-      await store.transaction(async (tx) => void (await tx.db.updateTable('exports').set({ state: 'done', rows: 1, bytes: 9 }).where('id', '=', 'slow').execute()));
+      await store.transaction(async (tx) => void (await tx.db.updateTable('exports').set({ state: 'done', rows: 1, bytes: 9 }).where('id', '=', 'finished').execute()));
       throw new Fault('denied', 'Wrong key.', { reason: 's3_denied' });
     },
     remove: async (key: string) => void removed.push(key),
   };
-  await new ExportHandler(store, blobs as never, new FakeClock(Date.now())).perform({ id: 'm', name: exportRequested.name, workspace: workspaceId, payload: { exportId: 'slow' }, time: 0, trace: { traceId: 't', spanId: 's' }, attempt: 1, last: false }, new AbortController().signal);
-  assert.deepEqual(await store.db.selectFrom('exports').select(['state', 'rows']).where('id', '=', 'slow').execute(), [{ state: 'done', rows: 1 }]);
+  await new ExportHandler(store, blobs as never, new FakeClock(Date.now())).perform({ id: 'm', name: exportRequested.name, workspace: workspaceId, payload: { exportId: 'finished' }, time: 0, trace: { traceId: 't', spanId: 's' }, attempt: 1, last: false }, new AbortController().signal);
+  assert.deepEqual(await store.db.selectFrom('exports').select(['state', 'rows']).where('id', '=', 'finished').execute(), [{ state: 'done', rows: 1 }]);
   assert.deepEqual(removed, []);
 });

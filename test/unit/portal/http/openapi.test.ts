@@ -46,6 +46,12 @@ test('every route of the table is in it, once, with its parameters, its body and
   assert.equal(Object.values<object>(document.paths).flatMap((path) => Object.keys(path)).length, routes.length);
 });
 
+test('a file that is sent in is described by its types', () => {
+  const { content } = document.paths['/imports'].post.requestBody;
+  assert.deepEqual(Object.keys(content), ['text/csv', 'application/x-ndjson', 'application/jsonl']);
+  assert.deepEqual(content['text/csv'], { schema: { type: 'string', format: 'binary' } });
+});
+
 test('no schema is in draft dress or names another document, and requests are closed', () => {
   const text = JSON.stringify(document);
   for (const foreign of ['$schema', '__shared', '"$id"']) assert.ok(!text.includes(foreign), foreign);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, test, type TestContext } from 'node:test';
 import { blobDrivers } from '../../../../adapters/blob/catalog.ts';
 import { ImportHandler } from '../../../../modules/portal/imports/import-handler.ts';
 import { importRequested } from '../../../../modules/portal/imports/imports.ts';
@@ -42,8 +42,19 @@ after(() => web.close());
 
 async function place(): Promise<Place> {
   const { workspaceId } = (await web.ask('/api/v1/workspaces', { method: 'POST', headers: fromOurPage(cookie), body: { name: 'Another' } })).json;
-  const secret = await web.key(cookie, undefined, workspaceId);
-  const ask: Place['ask'] = (path, wanted = {}) => web.ask(`/api/v1${path}`, { ...wanted, headers: { ...bearer(secret), ...wanted.headers } });
+  return placeOf(web, workspaceId, await web.key(cookie, undefined, workspaceId));
+}
+
+/** The first workspace of an installation whose files lie there. */
+async function placeWith(t: TestContext, blobs: Blobs): Promise<Place> {
+  const other = await startPortalWeb({ blobs });
+  t.after(() => other.close());
+  const owner = await other.setUp();
+  return placeOf(other, owner.workspaceId, await other.key(owner.cookie));
+}
+
+function placeOf(of: PortalWeb, workspaceId: string, secret: string): Place {
+  const ask: Place['ask'] = (path, wanted = {}) => of.ask(`/api/v1${path}`, { ...wanted, headers: { ...bearer(secret), ...wanted.headers } });
   const over = async (path: string): Promise<any> => {
     for (;;) {
       const { json } = await ask(path);
@@ -174,25 +185,23 @@ test('what is no import is refused: its type, its size, its sender, too many at 
 });
 
 test('of a file that is cut off on its way, or that the disk has no room for, nothing is left', async (t) => {
-  const { ask, workspaceId } = await place();
+  const { ask, send, workspaceId } = await place();
   const secret = await web.key(cookie, undefined, workspaceId);
-  const cut = request({ port: web.port, path: '/api/v1/imports', method: 'POST', headers: { ...bearer(secret), 'Content-Type': CSV, 'Content-Length': 1_000 } });
-  cut.on('error', () => {});
-  cut.write('userId\na\n');
+  const cuts = Array.from({ length: 8 }, () => request({ port: web.port, path: '/api/v1/imports', method: 'POST', headers: { ...bearer(secret), 'Content-Type': CSV, 'Content-Length': 1_000 } }));
+  for (const cut of cuts) cut.on('error', () => {}).write('userId\na\n');
   const seen = async (count: number) => {
     while ((await ask('/imports')).json.items.length !== count) await new Promise((resolve) => setTimeout(resolve, 5));
   };
-  await seen(1);
+  await seen(8);
   assert.equal((await ask('/imports')).json.items[0].state, 'arriving');
-  cut.destroy();
+  const more = await send('userId\na');
+  assert.deepEqual([more.status, more.json.reason, more.headers['retry-after']], [429, 'overloaded', '10']);
+  for (const cut of cuts) cut.destroy();
   await seen(0);
-  const full = await startPortalWeb({ files: { minFreeBytes: Number.MAX_SAFE_INTEGER } });
-  t.after(() => full.close());
-  const owner = await full.setUp();
-  const headers = bearer(await full.key(owner.cookie));
-  const { status, json } = await full.ask('/api/v1/imports', { method: 'POST', body: 'userId\na', headers: { ...headers, 'Content-Type': CSV } });
+  const full = await placeWith(t, blobDrivers.fs.create(blobDrivers.fs.settings.parse({ minFreeBytes: Number.MAX_SAFE_INTEGER }), { ...testContext(), dataDir: web.composition.dataDir }));
+  const { status, json } = await full.send('userId\na');
   assert.deepEqual([status, json.reason], [429, 'disk_full']);
-  assert.deepEqual((await full.ask('/api/v1/imports', { headers })).json.items, []);
+  assert.deepEqual((await full.ask('/imports')).json.items, []);
 });
 
 /** Files of an import lie elsewhere, and reading them can be watched. */
@@ -270,17 +279,20 @@ test('a large file goes through with no long turn of the event loop', { timeout:
   assert.ok(longest.ms() < 50, `a turn of ${longest.ms()} ms`);
 });
 
-test('a file that lies in a bucket is read from there', async (t) => {
-  const { workspaceId, ask, people } = await place();
+test('a file goes through a bucket as through a folder, and leaves nothing there', async (t) => {
   const server = await S3Server.start();
   t.after(() => server.stop());
   const blobs = blobDrivers.s3.create(blobDrivers.s3.settings.parse(server.settings), testContext());
-  await blobs.start();
-  t.after(() => blobs.stop(1_000));
-  const key = `imports/${workspaceId}/bucket`;
-  const never = new AbortController().signal;
-  await blobs.write(key, (async function* () { yield Buffer.from(SEVEN_HUNDRED); })(), never);
-  await handlerOver(blobs).perform(await running(workspaceId, 'bucket'), never);
-  assert.deepEqual([(await ask('/imports/bucket')).json.rowsAccepted, (await people()).length], [693, 200]);
-  await assert.rejects(async () => { for await (const _ of blobs.read(key, never)); }, { reason: 'blob_not_found' });
+  const { workspaceId, imported, people } = await placeWith(t, blobs);
+  const { importId, state, rowsAccepted } = await imported(SEVEN_HUNDRED);
+  assert.deepEqual([state, rowsAccepted, (await people()).length], ['done', 693, 200]);
+  const isThere = async () => {
+    try {
+      for await (const _ of blobs.read(`imports/${workspaceId}/${importId}`, new AbortController().signal)) return true;
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  while (await isThere());
 });
