@@ -132,21 +132,30 @@ test('the guide to workers works as it stands: its topology, its worker, and the
   assert.equal(await server.stop(), 0);
 });
 
-test('the commands of the guide to storages work as they stand: moved, found to differ, called off, and moved again', async () => {
+test('the commands of the guide to storages work as they stand: moved while the host works, moved, found to differ, called off, and moved again', async () => {
   const postgres = await new PostgresServer().start();
   const folder = mkdtempSync(join(scratch, 'storing-'));
-  const hosts: Multilith[] = [await Multilith.start()];
+  const password = { MODULES_PASSWORD: 'secret' };
+  const hosts: Multilith[] = [await Multilith.start({ env: password })];
   const [{ dataDir }] = hosts as [Multilith];
+  const env = { ...password, MULTILITH_DATA: dataDir, ...postgres.environment };
+  // The password that the page makes is not that of a host which runs already.
+  const walk = (commands: string) => run('bash', ['-euo', 'pipefail', '-c', `${NPM}\nopenssl() { echo secret; }\n${commands}`], folder, env);
+  const guide = page('docs/storage.md');
   try {
+    const setUp = blocksOf(guide, 'sh', '## A role and a schema for each module');
+    const offline = blocksOf(guide, 'sh').slice(setUp.length);
+    const emptied = /for module in [^]*?done/.exec(offline.at(-1)!)![0];
+    const live = blocksOf(guide, 'console', '### First with reads compared').join('').split('\n').filter((line) => line.startsWith('$ ')).map((line) => line.slice(2));
+    const working = await walk([...setUp, ...live, emptied].join('\n'));
+    assert.equal(working.code, 0, `${working.out}\n${working.error}`);
+    assert.match(working.out, /reads of 1 workspace are made on both[\s\S]*reads of all are made on both[\s\S]*portal: following[\s\S]*The host works with the new storages[\s\S]*old storages count again for portal, trigger, notification/);
     await hosts[0]!.stop();
-    const env = { MULTILITH_DATA: dataDir, ...postgres.environment };
-    // The password, which the walk makes, for the start at its end.
-    const walk = `${blocksOf(page('docs/storage.md'), 'sh').join('\n')}\necho "password $MODULES_PASSWORD"`;
-    const { code, out, error } = await run('bash', ['-euo', 'pipefail', '-c', `${NPM}\n${walk}`], folder, env);
+    const { code, out, error } = await walk(offline.join('\n'));
     assert.equal(code, 0, `${out}\n${error}`);
     assert.match(out, /The data is in the new storages[\s\S]*DIFFERS +setup_links[\s\S]*another row: secret_hash=sha256:[\s\S]*They differ\.[\s\S]*old storages count again for portal, trigger, notification[\s\S]*The data is in the new storages/);
     const topology = join(folder, 'postgres.yaml');
-    hosts.push(await Multilith.start({ dataDir, args: ['--topology', topology], env: { MODULES_PASSWORD: /password (\S+)/.exec(out)![1]! } }));
+    hosts.push(await Multilith.start({ dataDir, args: ['--topology', topology], env: password }));
     assert.equal(postgres.query("select has_schema_privilege('multilith_trigger', 'portal', 'usage')", 'multilith'), 'f');
   } finally {
     for (const host of hosts) await host.dispose();
