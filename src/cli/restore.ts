@@ -12,8 +12,8 @@ export const restore: Command = {
   details: `Makes an installation of a file that "multilith backup" has written, in the data directory and the databases of
 the configuration, all of which must be empty. The storage may be another than the backup came from.
 
-The file is read whole before anything is written, and every table is compared with it afterwards. A data
-directory whose restore was broken off is refused by every host.
+The file is read whole before anything is written, and every table is compared with it afterwards. What a restore
+that was broken off has left is refused by every host; the next restore into it begins anew.
 
 The copy starts with sending held, so that it does not repeat what the original has sent since: it takes events
 and works, and mails wait. "multilith sending" says what would go out, "multilith sending release" lets it go.

@@ -22,6 +22,12 @@ export interface StorageCapabilities {
   readonly skipLocked: boolean;
 }
 
+/**
+ * Stands among the migrations of a database that is being filled from a backup. As no build knows it, no host starts on
+ * such a database.
+ */
+export const UNFINISHED = 'restore-unfinished';
+
 /** A migration runs once, in a transaction of its own, in the order of the list. Released ones never change. */
 export interface Migration {
   /** Unique within the database, e.g. `0001-people`. */

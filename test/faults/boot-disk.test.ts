@@ -1,23 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test, type TestContext as Test } from 'node:test';
+import { test } from 'node:test';
 import { askHost } from '../../src/app/control/client.ts';
 import { runCli } from '../support/cli.ts';
 import { Multilith } from '../support/multilith.ts';
-
-/** A file system in memory of its own, as small as wanted. */
-function tmpfs(t: Test, size: string): string {
-  const path = mkdtempSync(join(tmpdir(), 'multilith-boot-disk-'));
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path]);
-  t.after(() => {
-    execFileSync('umount', ['--lazy', path]);
-    rmSync(path, { recursive: true });
-  });
-  return path;
-}
+import { tmpfs } from '../support/tmpfs.ts';
 
 /** Writes until the disk takes nothing more. */
 function fill(path: string): void {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext as Test } from 'node:test';
 import { isLong } from '../support/campaign.ts';
@@ -10,23 +9,13 @@ import { rejectsWith } from '../support/faults.ts';
 import { readLedger, Writer } from '../support/ledger.ts';
 import { seeded } from '../support/seed.ts';
 import { openLedger } from '../support/storage-writer.ts';
+import { tmpfs } from '../support/tmpfs.ts';
 
 const ROUNDS = isLong ? 40 : 1;
 
 /** strace in front of the writer, failing system calls on one file of the ledger. */
 function failing(dataDir: string, file: string, ...injections: string[]): string[] {
   return ['strace', '-f', '--seccomp-bpf', '-o', '/dev/null', '-P', join(dataDir, file), ...injections.flatMap((injection) => ['-e', `inject=${injection}`])];
-}
-
-/** A directory of its own file system in memory, as small as wanted. */
-function tmpfs(t: Test, size: string): string {
-  const path = mkdtempSync(join(tmpdir(), 'multilith-disk-'));
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path]);
-  t.after(() => {
-    execFileSync('umount', ['--lazy', path]);
-    rmSync(path, { recursive: true });
-  });
-  return path;
 }
 
 function place(t: Test): string {

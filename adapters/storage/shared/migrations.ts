@@ -1,7 +1,7 @@
 import type { Kysely, RawBuilder } from 'kysely';
 import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
-import type { Migration } from '../../../src/ports/storage.ts';
+import { type Migration, UNFINISHED } from '../../../src/ports/storage.ts';
 
 /** What `migrate` needs of the storage: a transaction with room for a long change, apart from those of other processes. */
 export type RunMigration = (work: (db: Kysely<any>) => Promise<void>) => Promise<void>;
@@ -50,6 +50,7 @@ function refuseUnknown(done: ReadonlySet<string>, migrations: readonly Migration
   if (known.size !== migrations.length) throw new TypeError('Two migrations have the same name.');
   const unknown = [...done].filter((name) => !known.has(name)).sort();
   if (unknown.length === 0) return;
+  if (unknown.includes(UNFINISHED)) throw new Fault('unavailable', 'A restore into this database has not come to its end, so that not all of the data is there.', { reason: 'restore_unfinished', details: { remedy: 'Restore again into the same database: it begins anew. Or drop the schema.' } });
   throw new Fault('unavailable', 'The database was written by a newer build.', {
     reason: 'newer_database',
     details: { unknown, remedy: 'Start the build that wrote it, or a later one; or restore a backup from before the upgrade.' },

@@ -52,8 +52,17 @@ export function expectedDatabases({ hosts }: Pick<Config, 'hosts'>): string[] {
 
 /** Every database of an installation that does not run, by name. Makes those of the drivers where they are missing. */
 export async function closedDatabases(config: Config, parts: Parts, context: DriverContext = probe(config.dataDir)): Promise<Map<string, ClosedDatabase>> {
+  return new Map([...moduleDatabases(config, parts, context), ...(await driverDatabases(config, parts, context))]);
+}
+
+/** Those of the modules. */
+export function moduleDatabases(config: Config, parts: Parts, context: DriverContext): Map<string, ClosedDatabase> {
+  return new Map(parts.modules.map(({ name }) => [name, { module: name, open: () => moduleStorage(name, config, parts, context) }]));
+}
+
+/** Those of the bus and the channels, with their tables. */
+export async function driverDatabases(config: Config, parts: Parts, context: DriverContext): Promise<Map<string, ClosedDatabase>> {
   const found = new Map<string, ClosedDatabase>();
-  for (const { name } of parts.modules) found.set(name, { module: name, open: () => moduleStorage(name, config, parts, context) });
   const note = (name: string, make: () => Storage): Storage => {
     found.set(name, { module: null, open: make });
     return make();

@@ -1,101 +1,32 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { Backups } from '../../../../src/app/backup/backups.ts';
-import { closedDatabases, liveProblem } from '../../../../src/app/backup/databases.ts';
-import { OwnDesk } from '../../../../src/app/backup/own-desk.ts';
+import { liveProblem } from '../../../../src/app/backup/databases.ts';
 import { restore } from '../../../../src/app/backup/restore.ts';
 import { requireWhole } from '../../../../src/app/backup/unfinished.ts';
-import { type Config, requireConfig } from '../../../../src/app/config/config.ts';
-import { probe } from '../../../../src/app/config/parts.ts';
+import { requireConfig } from '../../../../src/app/config/config.ts';
 import { BootProblem } from '../../../../src/app/host/boot-problem.ts';
 import { prepareDataDir } from '../../../../src/app/host/data-dir.ts';
-import { createBus } from '../../../../src/app/host/drivers.ts';
-import { installationSecret } from '../../../../src/app/host/installation.ts';
 import { readHold } from '../../../../src/app/host/sending-hold.ts';
 import { parts } from '../../../../src/app/parts.ts';
 import { fabricMigrations } from '../../../../src/fabric/tables.ts';
-import { statement, type Storage } from '../../../../src/ports/storage.ts';
+import type { Storage } from '../../../../src/ports/storage.ts';
+import { backUp, configFor, contentsOf, fill, installation, linesOf, PEOPLE, removeAll, restoreTo, root, sealed, withDatabases } from '../../../support/backups.ts';
 import { bareEnvironment } from '../../../support/bare-environment.ts';
+import { rejectsWith } from '../../../support/faults.ts';
 import { PostgresServer } from '../../../support/postgres.ts';
-import { withDeadLetters } from '../../../support/dead-letters.ts';
 
 const MAIN = join(import.meta.dirname, '../../../../src/main.js');
-const root = mkdtempSync(join(tmpdir(), 'multilith-backup-'));
 const postgres = new PostgresServer();
 before(() => postgres.start());
 after(async () => {
   await postgres.remove();
-  rmSync(root, { recursive: true, force: true });
+  removeAll();
 });
-
-const PEOPLE = 700;
-const AWKWARD = 'naïve 🎉 \u{10ffff} "\n\\';
-let made = 0;
-
-function configFor(dataDir: string, storage?: object): Config {
-  const topology = join(root, `${++made}.yaml`);
-  writeFileSync(topology, JSON.stringify({ extends: 'default', data: dataDir, ...(storage && { storage: { default: storage } }) }));
-  return requireConfig({ topology, env: {}, cwd: root }, parts).config;
-}
-
-/** The databases of an installation, open for the time of the work. */
-async function withDatabases<T>(config: Config, work: (databases: ReadonlyMap<string, Storage>) => Promise<T>, of = parts): Promise<T> {
-  const databases = new Map([...(await closedDatabases(config, of))].map(([name, { open }]) => [name, open()]));
-  try {
-    for (const storage of databases.values()) await storage.start();
-    return await work(databases);
-  } finally {
-    for (const storage of databases.values()) await storage.stop(5_000);
-  }
-}
-
-/** An installation with people, a message in an outbox, dead letters on the bus and a kept mail. */
-async function installation(config: Config, of = parts): Promise<void> {
-  const { dataDir } = config;
-  prepareDataDir(dataDir);
-  await withDatabases(config, async (databases) => {
-    installationSecret(dataDir);
-    for (const { name, migrations } of of.modules) await databases.get(name)!.migrate([...fabricMigrations, ...migrations]);
-    const portal = databases.get('portal')! as Storage<any>;
-    await portal.transaction(async (tx) => {
-      await tx.db.insertInto('workspaces').values({ id: 'w', name: AWKWARD, created_at: 1 }).execute();
-      await tx.db.insertInto('users').values({ id: 'u', email: 'a@example.com', email_key: 'a@example.com', password_hash: 'x', created_at: 1, operator: 1 }).execute();
-      await tx.db.insertInto('memberships').values({ workspace_id: 'w', user_id: 'u', role: 'owner', created_at: 2 ** 53 - 1 }).execute();
-      for (let n = 0; n < PEOPLE; n++) await tx.db.insertInto('identities').values({ workspace_id: 'w', kind: 'user', value: `u${n} ${AWKWARD}`, person_id: `p${n}` }).execute();
-      for (const id of ['first', 'second']) await tx.db.insertInto('fabric_outbox').values({ id, kind: 'event', name: 'n', workspace: null, message_key: null, lane: 'bulk', time: 1, trace_id: 't', span_id: 's', not_before: null, payload: '{}' }).execute();
-    }, { timeoutMs: 60_000 });
-    await (databases.get('email-outbox')! as Storage<any>).transaction((tx) => tx.db.insertInto('mails').values({ id: 'm', workspace: 'w', delivery_id: 'd', stored_at: 1, bytes: 3, raw: new Uint8Array([0, 128, 255]) }).execute());
-  });
-  const bus = createBus(config.bus, parts, probe(dataDir));
-  await bus.start();
-  await withDeadLetters(bus, 'suite.dead', [{ id: 'm1', workspace: 'w', reason: 'mailbox full' }]);
-  await bus.stop(5_000);
-}
-
-async function backUp(config: Config, file: string): Promise<string> {
-  const ended = await withDatabases(config, (databases) => {
-    const backups = new Backups({ ...probe(config.dataDir), participants: () => [{ name: 'this', desk: new OwnDesk({ databases }) }], expected: [...databases.keys()] });
-    backups.begin(file);
-    return backups.ended();
-  });
-  assert.equal(ended.state, 'done', ended.problem!);
-  return ended.file;
-}
-
-const restoreTo = (config: Config, file: string) => restore({ file, config, parts, now: new Date(), onTable: () => {} });
-
-/** Its lines without the first, which says when it was made. */
-function contentsOf(file: string): string[] {
-  const lines = gunzipSync(readFileSync(file)).toString('utf8').trimEnd().split('\n').slice(1, -1);
-  return lines.sort();
-}
 
 test('a copy in PostgreSQL, and a copy of that in SQLite, hold what the first one does', async () => {
   const [first, second, third] = [configFor(join(root, 'first')), configFor(join(root, 'second'), postgres.section), configFor(join(root, 'third'))];
@@ -119,7 +50,9 @@ test('a copy in PostgreSQL, and a copy of that in SQLite, hold what the first on
   });
   // Neither is overwritten.
   await assert.rejects(restoreTo(third, files[0]!), /is not empty/);
-  await assert.rejects(restoreTo(configFor(join(root, 'fourth'), postgres.section), files[0]!), /portal is not empty/);
+  const fourth = configFor(join(root, 'fourth'), postgres.section);
+  await assert.rejects(restoreTo(fourth, files[0]!), /portal is not empty/);
+  assert.deepEqual(readdirSync(fourth.dataDir), []);
 });
 
 test('a backup that is cut off, changed anywhere, or of a newer build is refused and leaves nothing', async () => {
@@ -134,7 +67,7 @@ test('a backup that is cut off, changed anywhere, or of a newer build is refused
     'without its end': [changed((all) => all.slice(0, -1)), /cut off or damaged/],
     'without a row': [changed((all) => all.filter((line) => !line.includes('u17 '))), /cut off or damaged/],
     'with a row of its own': [changed((all) => all.map((line) => line.replace('u17 ', 'u18 '))), /cut off or damaged/],
-    'with another header': [changed((all) => [all[0]!.replace('2026', '2025').replace('portal', 'porter'), ...all.slice(1)]), /cut off or damaged/],
+    'with another header': [changed((all) => [all[0]!.replace('2026', '2025').replace('portal', 'porter'), ...all.slice(1)]), /line 2: the first line names no database "portal"/],
     'of a newer format': [changed((all) => [JSON.stringify({ ...header, format: 2 }), ...all.slice(1)]), /newer build \(format 2\)/],
     'no backup': [gzipSync('{"a":1}\n'), /no backup of Multilith/],
     'no gzip': [Buffer.from('SQLite format 3'), /no backup of Multilith/],
@@ -157,27 +90,45 @@ test('a small file that holds a line without end is refused at once, and a long 
   }
 });
 
-test('a restore that was broken off leaves a folder that no host and no other restore takes', async () => {
-  const config = configFor(join(root, 'broken'));
+test('what names other things than the topology, or holds what no backup does, is refused with the line and the table', async () => {
+  const config = configFor(join(root, 'strange'));
   await installation(config);
-  const file = await backUp(config, join(root, 'broken.gz'));
-  // The schemas hold the data of the first test: the storage refuses in the middle.
-  const target = configFor(join(root, 'broken-copy'), postgres.section);
-  await assert.rejects(restoreTo(target, file), /is not empty/);
-  assert.throws(() => requireWhole(target.dataDir), /has not come to its end/);
-  assert.equal(existsSync(join(target.dataDir, 'installation.json')), false);
-  await assert.rejects(restoreTo(configFor(target.dataDir), file), /has not come to its end/);
+  const lines = linesOf(await backUp(config, join(root, 'strange.gz'))).slice(0, -1);
+  const header = JSON.parse(lines[0]!) as { databases: { name: string }[] };
+  const headed = (databases: unknown) => [JSON.stringify({ ...header, databases }), ...lines.slice(1)];
+  const person = lines.findIndex((line) => line.includes('u17 '));
+  const people = lines.findIndex((line) => line.includes('"identities"'));
+  const at = (place: number, line: string) => lines.map((one, index) => (index === place ? line : one));
+  const cases: Record<string, [string[], RegExp]> = {
+    'a module twice': [headed([...header.databases, header.databases[0]]), /line 1: it names the database "\w+" twice/],
+    'no database': [[JSON.stringify({ ...header, databases: [] })], /nothing of portal, trigger, notification, bus/],
+    'a module less': [[JSON.stringify({ ...header, databases: header.databases.filter(({ name }) => name !== 'trigger') })], /nothing of trigger/],
+    'a table of nobody': [at(people, '{"database":"stranger","table":"people","columns":["id"]}'), new RegExp(`line ${people + 1}.*no database "stranger"`)],
+    'a table twice': [[...lines, lines[people]!], /the table identities of portal is there twice/],
+    'a table that no build has': [at(people, '{"database":"portal","table":"stranger","columns":["workspace_id","kind","value","person_id"]}'), /The table stranger of portal is another one/],
+    'a row that is too short': [at(person, '["w","user"]'), new RegExp(`line ${person + 1} \\(table identities of portal\\): a row has 4 values, and this one 2`)],
+    'a value that is none': [at(person, '["w","user",{"a":1},"p"]'), new RegExp(`line ${person + 1} .*the value of \\w+ is neither`)],
+    'rows of nothing': [[lines[0]!, '["w"]'], /line 2: a row belongs to a table/],
+    'a line that is no JSON': [at(person, '"'), new RegExp(`line ${person + 1} .*no JSON`)],
+    'a header without its parts': [['{"multilith":"backup","format":1}'], /line 1: it does not say what the backup holds/],
+  };
+  const target = configFor(join(root, 'strange-copy'));
+  for (const [name, [content, words]] of Object.entries(cases)) {
+    const file = join(root, 'case.gz');
+    if (content.some((line) => line === '"')) writeFileSync(file, gzipSync(content.join('\n')));
+    else sealed(file, content);
+    await assert.rejects(restoreTo(target, file), (error: Error) => error instanceof BootProblem && error.remedy !== '' && words.test(error.message), name);
+  }
+  // The one that showed in the middle has left what the next one begins anew in.
+  sealed(join(root, 'whole.gz'), lines);
+  await restoreTo(target, join(root, 'whole.gz'));
+  assert.equal(existsSync(join(target.dataDir, 'installation.json')), true);
 });
 
-test('a backup that is killed leaves no file that looks whole', { timeout: 60_000 }, async () => {
+test('a backup that is killed leaves no file that looks whole, and a restore that is killed nothing that a host starts on', { timeout: 60_000 }, async () => {
   const config = configFor(join(root, 'killed'));
   await installation(config);
-  await withDatabases(config, async (databases) => {
-    const problem = statement<any, { id: string; detail: string }>()((db, p) => db.insertInto('ingest_problems').values({ id: p('id'), workspace_id: 'w', time: 1, message_id: null, type: null, reason: 'r', detail: p('detail') }));
-    await databases.get('portal')!.transaction(async (tx) => {
-      for (let n = 0; n < 3_000; n++) await tx.run(problem, { id: `${n}`, detail: randomBytes(2_000).toString('base64') });
-    });
-  });
+  await fill(config, 1_500);
   const file = join(root, 'killed.gz');
   const child = spawn(process.execPath, [MAIN, 'backup', file], { env: { ...bareEnvironment(), MULTILITH_DATA: config.dataDir }, stdio: 'ignore' });
   while (!existsSync(`${file}.part`)) await new Promise((resolve) => setTimeout(resolve, 1));
@@ -190,6 +141,24 @@ test('a backup that is killed leaves no file that looks whole', { timeout: 60_00
   await backUp(config, file);
   assert.equal(statSync(file).mode & 0o777, 0o600);
   assert.deepEqual(readdirSync(root).filter((name) => name.endsWith('.part')), []);
+
+  postgres.query('CREATE DATABASE copy OWNER app');
+  const copy = configFor(join(root, 'killed-copy'), { ...postgres.section, database: 'copy' });
+  const restoring = spawn(process.execPath, [MAIN, 'restore', file, '--topology', copy.topology], { env: bareEnvironment(), stdio: 'ignore' });
+  const isBegun = () => postgres.query("SELECT coalesce(pg_relation_size(to_regclass('portal.ingest_problems')), 0) > 0", 'copy') === 't';
+  while (!isBegun()) await new Promise((resolve) => setTimeout(resolve, 20));
+  restoring.kill('SIGKILL');
+  await once(restoring, 'exit');
+  // No host starts on what is left, be it from another data directory.
+  assert.throws(() => requireWhole(copy.dataDir), /has not come to its end/);
+  const elsewhere = configFor(join(root, 'elsewhere'), { ...postgres.section, database: 'copy' });
+  prepareDataDir(elsewhere.dataDir);
+  const started = () => withDatabases(elsewhere, (databases) => databases.get('portal')!.migrate([...fabricMigrations, ...parts.modules.find(({ name }) => name === 'portal')!.migrations]));
+  await rejectsWith('unavailable', started(), 'restore_unfinished');
+  await restoreTo(copy, file);
+  await started();
+  const again = await backUp(copy, join(root, 'again.gz'));
+  assert.deepEqual(contentsOf(again), contentsOf(file));
 });
 
 test('a backup of an older build is brought up to date by the next start, one of a newer build is refused by name', async () => {
@@ -214,7 +183,7 @@ test('a backup of an older build is brought up to date by the next start, one of
 
 test('a running host that cannot take part in a backup says why, and what can be done', () => {
   const config = (topology: object) => {
-    const file = join(root, `live-${++made}.yaml`);
+    const file = join(root, 'live.yaml');
     writeFileSync(file, JSON.stringify({ extends: 'default', data: join(root, 'live'), ...topology }));
     return requireConfig({ topology: file, env: {}, cwd: root }, parts).config;
   };

@@ -1,0 +1,21 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+
+/** A directory of its own file system in memory, as small as wanted. */
+export function tmpfs(t: TestContext, size: string): string {
+  const path = mkdtempSync(join(tmpdir(), 'multilith-disk-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path]);
+  t.after(() => {
+    execFileSync('umount', ['--lazy', path]);
+    rmSync(path, { recursive: true });
+  });
+  return path;
+}
+
+/** The disk has grown. */
+export function grow(path: string, size: string): void {
+  execFileSync('mount', ['-o', `remount,size=${size}`, path]);
+}
