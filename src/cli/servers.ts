@@ -11,8 +11,9 @@ export const servers: Command = {
   name: 'servers',
   usage: '[options]',
   details: `Runs the servers that the topology names at addresses of this machine, without Multilith itself: an ActiveMQ broker
-for its bus, ZooKeeper for its registry. Their data lies in the data directory; the broker's password, where the
-topology names a file for it, is made at the first start. One that dies is started again.
+for its bus, ZooKeeper for its registry, PostgreSQL for storages with a passwordFile, with their roles and schemas.
+Their data lies in the data directory; passwords, where the topology names files for them, are made at the first
+start. One that dies is started again.
 
 start --with-servers does the same for as long as the host runs. Use this to keep them running while hosts are
 started anew, or before messages are moved to the broker (bus move).

@@ -22,8 +22,9 @@ Standard output says where to go; the log is JSON on standard error (words on a 
 SIGTERM or Ctrl-C stops in order: /readyz turns 503, new requests find nobody, what is under way
 is finished within shutdown.deadlineMs. A second signal ends the process at once.
 
-With --with-servers the servers that the topology names on this machine (an ActiveMQ broker, ZooKeeper) are
-started first, with their data in the data directory, started again when they die, and stopped last.
+With --with-servers the servers that the topology names on this machine (an ActiveMQ broker, ZooKeeper,
+PostgreSQL for storages with a passwordFile) are started first, with their data in the data directory,
+started again when they die, and stopped last.
 
 Exit codes: 0 stopped in order · 1 could not start, or broke · 2 wrong option or configuration.`,
   options: { ...CONFIG_OPTIONS, ...HOST_OPTION, 'with-servers': { help: 'Start the servers of this machine that the topology names, and stop them at the end.' } },

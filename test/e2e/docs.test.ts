@@ -116,7 +116,9 @@ test('the guide to workers works as it stands: its topology, its worker, and the
   const [start] = blocksOf(guide, 'console');
   assert.match(start!, /single-server -- --topology my-workers\.yaml/);
   const port = await freePort();
-  const ports = ['--set', `bus.port=${port}`, '--set', `registry.servers=[127.0.0.1:${await freePort()}]`];
+  const postgres = await freePort();
+  const stored = ['portal', 'trigger', 'notification'].flatMap((module) => ['--set', `storage.${module}.port=${postgres}`]);
+  const ports = ['--set', `bus.port=${port}`, '--set', `registry.servers=[127.0.0.1:${await freePort()}]`, ...stored];
   const server = Multilith.launch({ dataDir: join(folder, 'data'), args: ['--with-servers', '--topology', 'my-workers.yaml', ...ports], typed: { command: [process.execPath, join(root, 'dist/src/main.js'), 'start'], cwd: folder } });
   t.after(() => server.dispose());
   await server.untilReady();

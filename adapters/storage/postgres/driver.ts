@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { Driver } from '../../../src/kernel/driver.ts';
 import type { Storage } from '../../../src/ports/storage.ts';
@@ -28,6 +29,8 @@ const PostgresFields = z.strictObject({
   user: z.string().min(1).max(63).default('multilith'),
   /** Left out where the server asks for none. */
   password: z.string().min(1).optional(),
+  /** A file that holds the password, read at each connect; a relative one counts from the data directory. */
+  passwordFile: z.string().min(1).optional(),
   /** The schema that holds the tables; made at start when it is not there. Left out: the name of the module. */
   schema: z.string().regex(/^[a-z][a-z0-9_-]{0,62}$/, 'must be lower case letters, digits, hyphens and underscores, 63 at most').optional(),
   /** Encrypts the connection and refuses a server whose certificate does not prove its name. Without it values cross in the clear. */
@@ -65,5 +68,10 @@ export type PostgresSettings = z.infer<typeof PostgresSettings>;
 export const postgres: Driver<PostgresSettings, Storage, { readonly name: string }> = {
   name: 'postgres',
   settings: PostgresSettings,
-  create: (settings, { name, clock, log, metrics }) => new PostgresStorage({ settings, name, clock, log: log.child({ storage: name }), metrics }),
+  create: (settings, { name, clock, log, metrics, dataDir }) => new PostgresStorage({ settings: withAbsoluteFile(settings, dataDir), name, clock, log: log.child({ storage: name }), metrics }),
 };
+
+/** What finds its password wherever the process runs. */
+export function withAbsoluteFile({ passwordFile, ...settings }: PostgresSettings, dataDir: string): PostgresSettings {
+  return passwordFile === undefined ? settings : { ...settings, passwordFile: resolve(dataDir, passwordFile) };
+}

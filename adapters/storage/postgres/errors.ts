@@ -65,6 +65,11 @@ export function postgresFault(error: unknown, origin: FaultOrigin = 'reply'): Fa
   return new Fault('internal', 'The database refused a statement.', { reason: 'statement', cause: causeOf(error) });
 }
 
+export function passwordUnreadable(cause: unknown): Fault {
+  const remedy = 'Give this user the right to read it, or correct `passwordFile` of the storage; "multilith servers" makes it when it starts the server.';
+  return new Fault('unavailable', 'The file with the password for the database cannot be read.', { reason: 'storage', details: { remedy }, origin: 'unsent', cause });
+}
+
 function unavailable([what, remedy]: readonly [string, string], origin: FaultOrigin, cause: Error): Fault {
   return new Fault('unavailable', `The database ${what}.`, { reason: 'storage', details: { remedy }, origin, cause });
 }

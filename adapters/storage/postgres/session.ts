@@ -1,9 +1,10 @@
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Client, ClientConfig, QueryResult, Submittable } from 'pg';
 import { type Answer, type Breach, Burst, Prepared, type Step } from './burst.ts';
 import type { SlowStatements } from '../shared/slow-statements.ts';
 import type { PostgresSettings } from './driver.ts';
-import { isAnswer } from './errors.ts';
+import { isAnswer, passwordUnreadable } from './errors.ts';
 import { types } from './values.ts';
 
 /** When the first connection is made: few installations have a use for it, and each start would wait for it. */
@@ -17,7 +18,7 @@ export type Role = 'writer' | 'reader' | 'scan';
 
 /** `label` tells the connections of one storage from those of others to the same schema. */
 export function clientConfig(settings: PostgresSettings, schema: string, label: string, role: Role): ClientConfig {
-  const { host, port, database, user, password, tls, ca, durability, connectTimeoutMs, answerTimeoutMs } = settings;
+  const { host, port, database, user, tls, ca, durability, connectTimeoutMs, answerTimeoutMs } = settings;
   const session: Record<string, string | number> = {
     search_path: `"${schema}"`,
     client_min_messages: 'warning',
@@ -35,7 +36,7 @@ export function clientConfig(settings: PostgresSettings, schema: string, label: 
     database,
     user,
     // A function keeps pg from looking for one in the environment and in files.
-    password: () => password ?? '',
+    password: () => passwordOf(settings),
     ssl: tls ? { ...(ca !== undefined && { ca }) } : false,
     client_encoding: 'UTF8',
     application_name: `multilith ${label} ${schema}`,
@@ -45,6 +46,14 @@ export function clientConfig(settings: PostgresSettings, schema: string, label: 
     types,
     options: Object.entries(session).map(([name, value]) => `-c ${name}=${value}`).join(' '),
   };
+}
+
+function passwordOf({ password, passwordFile }: PostgresSettings): string {
+  try {
+    return password ?? (passwordFile === undefined ? '' : readFileSync(passwordFile, 'utf8').trim());
+  } catch (error) {
+    throw passwordUnreadable(error);
+  }
 }
 
 /** One statement, and who is told of its answer, or of the failure of one before it. */

@@ -13,6 +13,10 @@ export interface ServerProgram {
   readonly command: readonly string[];
   /** What goes to it beside our own environment: only its user may read that. */
   readonly env: Readonly<Record<string, string>>;
+  /** What has to be done before its first start in our time; ends soon after the signal, and throws BootProblems. */
+  readonly prepare?: (signal: AbortSignal) => Promise<void>;
+  /** What has it stop in order. Default: SIGTERM. */
+  readonly stopSignal?: NodeJS.Signals;
   /** Whether it serves; within some seconds. */
   answers(): Promise<boolean>;
 }
@@ -64,6 +68,8 @@ export class LocalServer implements Lifecycle {
   }
 
   async #start(): Promise<void> {
+    await this.#program.prepare?.(this.#over.signal);
+    if (this.#over.signal.aborted) return;
     const child = this.#spawn();
     const end = performance.now() + this.#patience.startMs;
     while (!(await this.#serves(child))) {
@@ -100,7 +106,7 @@ export class LocalServer implements Lifecycle {
     if (child !== undefined && !hasEnded(child)) {
       const timer = setTimeout(() => child.kill('SIGKILL'), deadlineMs);
       const ended = once(child, 'exit');
-      child.kill('SIGTERM');
+      child.kill(this.#program.stopSignal ?? 'SIGTERM');
       await ended;
       clearTimeout(timer);
     }

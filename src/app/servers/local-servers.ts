@@ -2,6 +2,7 @@ import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join, resolve } from 'node:path';
 import type { ActiveMqSettings } from '../../../adapters/bus/activemq/driver.ts';
+import { type PostgresSettings, withAbsoluteFile } from '../../../adapters/storage/postgres/driver.ts';
 import type { ZooKeeperSettings } from '../../../adapters/registry/zookeeper/driver.ts';
 import { StartStop, type Lifecycle } from '../../kernel/lifecycle.ts';
 import type { Log } from '../../kernel/telemetry.ts';
@@ -9,8 +10,9 @@ import type { Config } from '../config/config.ts';
 import { BootProblem } from '../host/boot-problem.ts';
 import { prepareDataDir } from '../host/data-dir.ts';
 import { BROKER_NEEDS, brokerOf, type Needed } from './broker.ts';
-import { brokerPassword } from './broker-password.ts';
 import { LocalServer, type ServerProgram } from './local-server.ts';
+import { postgresNeeds, postgresServer, type Tenant } from './postgres-server.ts';
+import { serverPassword } from './server-password.ts';
 import { ZOOKEEPER_NEEDS, zooKeeperServer } from './zookeeper-server.ts';
 
 const LOOPBACK = new Set(['127.0.0.1', 'localhost']);
@@ -29,7 +31,7 @@ interface Wanted {
 
 /**
  * The servers that a topology names on loopback, each with its data in the data directory: an ActiveMQ broker for the
- * bus, ZooKeeper for the registry. `start` resolves when all serve, and rejects with a BootProblem where a topology names
+ * bus, ZooKeeper for the registry, PostgreSQL for storages whose password lies in a file. `start` resolves when all serve, and rejects with a BootProblem where a topology names
  * none, a package is missing, a port is taken or a server does not come up.
  */
 export class LocalServers implements Lifecycle {
@@ -64,8 +66,8 @@ export class LocalServers implements Lifecycle {
 
   async #start(): Promise<void> {
     const wanted = wantedBy(this.#config);
-    if (wanted.length === 0) throw new BootProblem(`The topology ${this.#config.topology} names no server on this machine.`, 'Those that can be started are an ActiveMQ bus and a ZooKeeper registry on 127.0.0.1, as in --topology single-server.');
-    requirePackages([JAVA, ...wanted.flatMap(({ needs }) => needs)]);
+    if (wanted.length === 0) throw new BootProblem(`The topology ${this.#config.topology} names no server on this machine.`, 'Those that can be started are an ActiveMQ bus, a ZooKeeper registry and PostgreSQL for storages with a passwordFile, on 127.0.0.1, as in --topology single-server.');
+    requirePackages([...wanted.flatMap(({ needs }) => needs)]);
     for (const one of wanted) await requireFree(one);
     if (this.#over) return;
     prepareDataDir(this.#config.dataDir);
@@ -75,8 +77,8 @@ export class LocalServers implements Lifecycle {
   }
 }
 
-function wantedBy({ bus, registry, dataDir }: Config): Wanted[] {
-  return [...brokerIn(bus, dataDir), ...zooKeeperIn(registry, dataDir)];
+function wantedBy({ bus, registry, storage, dataDir }: Config): Wanted[] {
+  return [...brokerIn(bus, dataDir), ...zooKeeperIn(registry, dataDir), ...postgresIn(storage, dataDir)];
 }
 
 function brokerIn(bus: Config['bus'], dataDir: string): Wanted[] {
@@ -86,10 +88,10 @@ function brokerIn(bus: Config['bus'], dataDir: string): Wanted[] {
   if (!LOOPBACK.has(settings.host) || settings.tls) return [];
   const { port, username, password, passwordFile } = settings;
   const user = () => {
-    const known = password ?? (passwordFile === undefined ? undefined : brokerPassword(resolve(dataDir, passwordFile)));
+    const known = password ?? (passwordFile === undefined ? undefined : serverPassword(resolve(dataDir, passwordFile)));
     return username === undefined || known === undefined ? undefined : { name: username, password: known };
   };
-  return [{ name: 'ActiveMQ', port, setting: 'bus.port', needs: BROKER_NEEDS, program: () => brokerOf(settings, folderIn(dataDir, 'activemq'), user()) }];
+  return [{ name: 'ActiveMQ', port, setting: 'bus.port', needs: [JAVA, ...BROKER_NEEDS], program: () => brokerOf(settings, folderIn(dataDir, 'activemq'), user()) }];
 }
 
 function zooKeeperIn(registry: Config['registry'], dataDir: string): Wanted[] {
@@ -98,7 +100,23 @@ function zooKeeperIn(registry: Config['registry'], dataDir: string): Wanted[] {
   const at = only!.lastIndexOf(':');
   if (more.length > 0 || !LOOPBACK.has(only!.slice(0, at))) return [];
   const port = Number(only!.slice(at + 1));
-  return [{ name: 'ZooKeeper', port, setting: 'registry.servers', needs: ZOOKEEPER_NEEDS, program: () => zooKeeperServer({ port, directory: folderIn(dataDir, 'zookeeper') }) }];
+  return [{ name: 'ZooKeeper', port, setting: 'registry.servers', needs: [JAVA, ...ZOOKEEPER_NEEDS], program: () => zooKeeperServer({ port, directory: folderIn(dataDir, 'zookeeper') }) }];
+}
+
+/** A server that is tended by others has a password that they have given. */
+function postgresIn(storage: Config['storage'], dataDir: string): Wanted[] {
+  const own = Object.entries(storage).flatMap(([module, { driver, settings }]): Tenant[] => {
+    if (driver !== 'postgres') return [];
+    const found = withAbsoluteFile(settings as PostgresSettings, dataDir);
+    return LOOPBACK.has(found.host) && !found.tls && found.passwordFile !== undefined ? [{ settings: found, schema: found.schema ?? module }] : [];
+  });
+  const [first, ...more] = own;
+  if (first === undefined) return [];
+  const { port, database, passwordFile } = first.settings;
+  const alike = more.every(({ settings }) => settings.port === port && settings.database === database && settings.passwordFile === passwordFile);
+  if (!alike) throw new BootProblem('The storages with a passwordFile name different servers of this machine.', 'One PostgreSQL is started: give them the same port, database and passwordFile.');
+  const directory = () => folderIn(dataDir, 'postgresql');
+  return [{ name: 'PostgreSQL', port, setting: 'storage.<module>.port', needs: [postgresNeeds(join(dataDir, 'postgresql'))], program: () => postgresServer({ directory: directory(), tenants: [first, ...more], password: serverPassword(passwordFile!) }) }];
 }
 
 function folderIn(dataDir: string, name: string): string {
