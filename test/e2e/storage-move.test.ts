@@ -18,6 +18,7 @@ import { Multilith } from '../support/multilith.ts';
 import { PostgresServer } from '../support/postgres.ts';
 import { MailServer } from '../support/smtp-server.ts';
 import { freePort } from '../support/server-process.ts';
+import { layouts, TestSystem } from '../support/topologies.ts';
 
 const MODULES = ['portal', 'trigger', 'notification'];
 const postgres = new PostgresServer();
@@ -214,6 +215,25 @@ test('a host that works goes to PostgreSQL, is killed, turned back, and moved fo
   await traffic.mail();
   await traffic.addsUp();
   assert.equal(postgres.query("select count(*) from pg_tables where tablename = 'storage_changes'"), '0');
+});
+
+test('the data of modules on several hosts is moved host by host, where each runs', { timeout: 180_000 }, async (t) => {
+  const system = await TestSystem.start(layouts['notification over rpc'], { env: { MULTILITH_SMTP_URL: (await mails).url } });
+  t.after(() => system.dispose());
+  const { target } = await installation(t);
+  const command = (word: string, ...args: string[]) => run([word, ...args, '--to', target, '--topology', system.topology], { MULTILITH_DATA: system.dataDir }, system.dataDir);
+  const traffic = await MailTraffic.over(system.host('app'), await mails);
+  await traffic.mail();
+  const together = await command('move', '--live');
+  assert.deepEqual([together.code, /portal on app, trigger on app, notification on mailer/.test(together.error)], [2, true], together.error);
+  const stopLoad = traffic.ingesting();
+  const moved = await command('move', '--live', '--module', 'notification');
+  assert.equal(moved.code, 0, moved.error);
+  await stopLoad();
+  await traffic.mail();
+  const finished = await command('finish', '--module', 'notification');
+  assert.equal(finished.code, 0, finished.error);
+  await traffic.addsUp();
 });
 
 test('wrong use of the command is named', async (t) => {
