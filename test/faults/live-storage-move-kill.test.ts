@@ -65,7 +65,8 @@ test('a host that is killed at any moment of a live move has every event once, w
   for (let kills = 0; kills < KILLS; kills++) {
     const waiting = ready();
     let isAsked = true;
-    const asked = (waiting.length > 0 ? move('move', '--live', ...waiting) : move('back')).finally(() => (isAsked = false));
+    const reads = random.whole(2) === 0 ? ['--read', 'all'] : [];
+    const asked = (waiting.length > 0 ? move('move', '--live', ...reads, ...waiting) : move('back')).finally(() => (isAsked = false));
     while (isAsked && waiting.length > 0 && stateOf(waiting[1]!) === 'none') await pause(5);
     await pause(random.whole(MOVE_MS));
     await host.kill();
