@@ -2,7 +2,7 @@ import type { Migration } from '../../src/ports/storage.ts';
 import { accessMigration, lastWritesMigration, loginFailuresMigration, loginNetworksMigration, operatorsMigration } from './access/migration.ts';
 import { auditFiltersMigration, auditMigration } from './audit/migration.ts';
 import { eventsByWorkspaceMigration, eventsMigration } from './events/migration.ts';
-import { exportsMigration } from './exports/migration.ts';
+import { exportSegmentsMigration, exportsMigration } from './exports/migration.ts';
 import { idempotencyMigration } from './http/migration.ts';
 import { importsMigration } from './imports/migration.ts';
 import { ingestMigration } from './ingest/migration.ts';
@@ -29,4 +29,5 @@ export const portalMigrations: readonly Migration[] = [
   segmentsMigration,
   importsMigration,
   lastWritesMigration,
+  exportSegmentsMigration,
 ];

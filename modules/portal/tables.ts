@@ -247,6 +247,8 @@ export interface ExportRow {
   created_by: string;
   /** When the file, and the row, may go. */
   expires_at: number;
+  /** Whose people; null for everybody. */
+  segment_id: string | null;
 }
 
 export interface SegmentRow {

@@ -46,6 +46,7 @@ Exit codes: 0 the file is there · 1 failed · 2 wrong option or configuration.`
     ...CONFIG_OPTIONS,
     workspace: { value: 'ID', help: 'Whose; needed where there are several.' },
     to: { value: 'FILE', help: 'Where to, for its owner only; a file that is there is replaced.' },
+    segment: { value: 'ID', help: 'Only the people of this segment.' },
     format: { value: 'FORMAT', help: `${FORMATS.join(' or ')}. Default: csv.` },
   },
   async run(args, io) {
@@ -57,8 +58,8 @@ Exit codes: 0 the file is there · 1 failed · 2 wrong option or configuration.`
     if (to === undefined) throw new UsageError('export needs to know where to: --to FILE.');
     const config = loadConfig(args, io, parts);
     const ask = await operatorOf(config);
-    const workspace = args.text('workspace');
-    let stands = await ask({ what, format, ...(workspace !== undefined && { workspace }) });
+    const [workspace, segment] = [args.text('workspace'), args.text('segment')];
+    let stands = await ask({ what, format, ...(workspace !== undefined && { workspace }), ...(segment !== undefined && { segment }) });
     while (stands.state === 'running') {
       await pause(LOOK_MS);
       stands = await ask({ workspace: stands.workspace, exportId: stands.exportId });

@@ -8,7 +8,7 @@ import { Audit } from '../audit/audit.ts';
 import type { Tables } from '../tables.ts';
 import { blobKey, type Export, Exports, Format, What } from './exports.ts';
 
-const Begin = z.strictObject({ workspace: z.string().min(1).optional(), what: What, format: Format });
+const Begin = z.strictObject({ workspace: z.string().min(1).optional(), what: What, format: Format, segment: z.string().min(1).optional() });
 const Look = z.strictObject({ workspace: z.string().min(1), exportId: z.string().min(1) });
 
 /** As many as one line of words can name. */
@@ -34,10 +34,10 @@ export class ExportCommand implements OperatorCommand {
     const look = Look.safeParse(request);
     if (look.success) return this.#answer(look.data.workspace, await this.#exports.get(look.data.exportId, within(look.data.workspace, call)));
     const begin = Begin.safeParse(request);
-    if (!begin.success) throw new Fault('invalid', 'Send { "what", "format", "workspace" }, or { "workspace", "exportId" }.');
-    const { what, format } = begin.data;
-    const workspace = await this.#workspace(begin.data.workspace);
-    const begun = await this.#exports.begin({ what, format }, within(workspace, call));
+    if (!begin.success) throw new Fault('invalid', 'Send { "what", "format", "segment", "workspace" }, or { "workspace", "exportId" }.');
+    const { workspace: wanted, ...of } = begin.data;
+    const workspace = await this.#workspace(wanted);
+    const begun = await this.#exports.begin(of, within(workspace, call));
     await this.#audit.record({ workspace, actor: call.actor, action: 'createExport', targetId: begun.exportId, address: 'local', callId: call.id }, 'done');
     return this.#answer(workspace, begun);
   }

@@ -8,6 +8,7 @@ import { job } from '../../../src/kernel/message.ts';
 import { Settings } from '../../../src/kernel/module.ts';
 import { Blobs } from '../../../src/ports/blob.ts';
 import { Store } from '../../../src/ports/storage.ts';
+import { findSegment } from '../segments/segment-rows.ts';
 import type { ExportRow, Tables } from '../tables.ts';
 import { EXPORTED, FORMATS } from './export-text.ts';
 
@@ -27,6 +28,8 @@ export interface Export {
   readonly exportId: string;
   readonly what: keyof typeof EXPORTED;
   readonly format: keyof typeof FORMATS;
+  /** Of people, the id of the segment that they belong to; null for everybody. */
+  readonly segment: string | null;
   /** `running` from the request until the file is whole. */
   readonly state: 'running' | 'done' | 'failed';
   readonly reason: string | null;
@@ -51,12 +54,14 @@ export class Exports {
     this.#keepMs = settings.exportHours * HOUR_MS;
   }
 
-  /** Fault `exhausted`/`too_many_exports`. */
-  async begin({ what, format }: Pick<Export, 'what' | 'format'>, call: Call): Promise<Export> {
+  /** Faults `exhausted`/`too_many_exports`, `not_found`/`segment_not_found`, `invalid`/`segment_of_people`. */
+  async begin({ what, format, segment = null }: Pick<Export, 'what' | 'format'> & { readonly segment?: string | null | undefined }, call: Call): Promise<Export> {
     const workspace = call.requireWorkspace();
+    if (segment !== null && what !== 'people') throw new Fault('invalid', 'Only people belong to a segment. Leave the segment out, or export people.', { reason: 'segment_of_people' });
     const now = this.#clock.now();
-    const row: ExportRow = { id: newId(), workspace_id: workspace, what, format, state: 'running', reason: null, rows: null, bytes: null, created_at: now, created_by: call.actor.id, expires_at: now + this.#keepMs };
+    const row: ExportRow = { id: newId(), workspace_id: workspace, what, format, segment_id: segment, state: 'running', reason: null, rows: null, bytes: null, created_at: now, created_by: call.actor.id, expires_at: now + this.#keepMs };
     await this.#store.transaction(async (tx) => {
+      if (segment !== null) await findSegment(tx, workspace, segment);
       const kept = await tx.db.selectFrom('exports').select('id').where('workspace_id', '=', workspace).limit(MOST_KEPT).execute();
       if (kept.length === MOST_KEPT) throw new Fault('exhausted', `A workspace may have ${MOST_KEPT} exports. ${REMEDY}`, { reason: 'too_many_exports', details: { remedy: REMEDY } });
       await tx.db.insertInto('exports').values(row).execute();
@@ -106,7 +111,7 @@ export function blobKey(workspace: string, exportId: string): string {
 }
 
 function toExport(row: ExportRow): Export {
-  return { exportId: row.id, what: row.what as Export['what'], format: row.format as Export['format'], state: row.state as Export['state'], reason: row.reason, rows: row.rows, bytes: row.bytes, createdAt: row.created_at, expiresAt: row.expires_at };
+  return { exportId: row.id, what: row.what as Export['what'], format: row.format as Export['format'], segment: row.segment_id, state: row.state as Export['state'], reason: row.reason, rows: row.rows, bytes: row.bytes, createdAt: row.created_at, expiresAt: row.expires_at };
 }
 
 function notFound(): Fault {

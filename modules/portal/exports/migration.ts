@@ -22,3 +22,11 @@ export const exportsMigration: Migration = {
     await db.schema.createIndex('exports_by_expiry').on('exports').column('expires_at').execute();
   },
 };
+
+/** Of one segment instead of everybody. */
+export const exportSegmentsMigration: Migration = {
+  name: '0023-export-segments',
+  async up(db) {
+    await db.schema.alterTable('exports').addColumn('segment_id', 'text').execute();
+  },
+};

@@ -166,20 +166,22 @@ export class StaffPages {
   async #showExports(visit: Visit): Promise<PageAnswer> {
     requireScope(visit, 'read');
     const { request, principal } = visit;
-    const found = await this.#exports.list(request.call(principal));
-    return this.#page(visit, 'Exports', exportsView(found, this.#principals.csrfToken(principal.session), principal.workspace));
+    const call = request.call(principal);
+    const [found, segments] = [await this.#exports.list(call), await this.#segments.list(call)];
+    return this.#page(visit, 'Exports', exportsView(found, segments, this.#principals.csrfToken(principal.session), principal.workspace));
   }
 
   async #makeExport(visit: Visit): Promise<PageAnswer> {
     requireScope(visit, 'read');
     const form = await this.#ownForm(visit);
     const [what, format] = [What.safeParse(form.get('what')), Format.safeParse(form.get('format'))];
+    const segment = form.get('segment') || null;
     if (!what.success || !format.success) throw new Fault('invalid', 'Say what to export, and as what. Go back and choose both.');
     const { request, principal } = visit;
     await this.#writes.run(
       auditedOnly(visit, 'createExport', null),
       async () => {
-        const { exportId } = await this.#exports.begin({ what: what.data, format: format.data }, request.call(principal));
+        const { exportId } = await this.#exports.begin({ what: what.data, format: format.data, segment }, request.call(principal));
         return { answer: NO_ANSWER, targetId: exportId };
       },
       () => NO_ANSWER,

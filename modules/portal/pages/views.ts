@@ -79,12 +79,16 @@ export interface PeopleShown {
 
 export function peopleView({ people, segments, chosen, next }: PeopleShown, workspace: string): Html {
   const of = chosen === null ? '' : `&segment=${encodeURIComponent(chosen.segmentId)}`;
-  const option = ({ segmentId, name, people: count }: Segment) => html`<option value="${segmentId}"${segmentId === chosen?.segmentId ? html` selected` : null}>${name} (${count})</option>`;
   return html`<h1>People</h1>
 <form method="get" action="/people" class="box"><input type="hidden" name="workspace" value="${workspace}">
-<label for="segment">Segment</label><select id="segment" name="segment"><option value="">Everybody</option>${segments.map(option)}</select><button>Show</button></form>
+${segmentChoice(segments, chosen)}<button>Show</button></form>
 ${chosen?.state === 'filling' ? html`<p role="status">Who belongs to this segment is still being found: ${chosen.lookedAt} people looked at so far. Reload for more.</p>` : null}
 ${people.length === 0 ? html`<p>Nobody here.</p>` : peopleTable(people)}${next === null ? null : html`<p><a href="/people?workspace=${workspace}${of}&after=${next}">Older</a></p>`}`;
+}
+
+function segmentChoice(segments: readonly Segment[], chosen: Segment | null): Html {
+  const option = ({ segmentId, name, people }: Segment) => html`<option value="${segmentId}"${segmentId === chosen?.segmentId ? html` selected` : null}>${name} (${people})</option>`;
+  return html`<label for="segment">Segment</label><select id="segment" name="segment"><option value="">Everybody</option>${segments.map(option)}</select>`;
 }
 
 function peopleTable(people: readonly PersonRecord[]): Html {
@@ -93,12 +97,13 @@ ${people.map((one) => html`<tr><td>${one.email ?? html`<span class="soft">no add
 </tbody></table>`;
 }
 
-export function exportsView(exports: readonly Export[], csrfToken: string, workspace: string): Html {
+export function exportsView(exports: readonly Export[], segments: readonly Segment[], csrfToken: string, workspace: string): Html {
+  const nameOf = ({ what, segment }: Export) => (segment === null ? what : (segments.find(({ segmentId }) => segmentId === segment)?.name ?? 'a segment that was deleted'));
   return html`<h1>Exports</h1>
 <form method="post" action="/exports?workspace=${workspace}" class="box"><input type="hidden" name="csrf" value="${csrfToken}">
-${choice('what', 'What', What.options)}${choice('format', 'As', Format.options)}<button>Export</button></form>
+${choice('what', 'What', What.options)}${segments.length === 0 ? null : segmentChoice(segments, null)}${choice('format', 'As', Format.options)}<button>Export</button></form>
 <table><thead><tr><th>What</th><th>Asked for (UTC)</th><th>Rows</th><th>Until (UTC)</th><th></th></tr></thead><tbody>
-${exports.map((one) => html`<tr><td>${one.what}, ${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rows ?? ''}</td><td class="soft">${timeOf(one.expiresAt)}</td><td>${one.state === 'done' ? html`<a href="/api/v1/exports/${one.exportId}/content?workspace=${workspace}">Download</a>` : html`<span class="soft">${one.state}${one.reason === null ? '' : `: ${one.reason}`}</span>`}</td></tr>`)}
+${exports.map((one) => html`<tr><td>${nameOf(one)}, ${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rows ?? ''}</td><td class="soft">${timeOf(one.expiresAt)}</td><td>${one.state === 'done' ? html`<a href="/api/v1/exports/${one.exportId}/content?workspace=${workspace}">Download</a>` : html`<span class="soft">${one.state}${one.reason === null ? '' : `: ${one.reason}`}</span>`}</td></tr>`)}
 </tbody></table>`;
 }
 

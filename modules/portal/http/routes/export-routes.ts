@@ -10,6 +10,8 @@ const ExportRecord = z.object({
   exportId: z.string(),
   what: What,
   format: Format,
+  /** Of people, the segment that they belong to; null for everybody. */
+  segment: z.string().nullable(),
   state: z.enum(['running', 'done', 'failed']),
   /** Why it has failed. */
   reason: z.string().nullable(),
@@ -33,12 +35,12 @@ export class ExportRoutes implements RouteGroup {
         method: 'POST',
         path: '/exports',
         tag,
-        summary: 'Asks for a file with all people or all events of the workspace. It is written in the background; `state` says when it is done.',
+        summary: 'Asks for a file with all people or all events of the workspace, or the people of a `segment`, once all of them have been found. It is written in the background; `state` says when it is done.',
         access: 'read',
-        body: z.strictObject({ what: What, format: Format.default('csv') }),
+        body: z.strictObject({ what: What, format: Format.default('csv'), segment: Id.optional() }),
         answer: ExportRecord,
         status: 202,
-        faults: ['too_many_exports'],
+        faults: ['too_many_exports', 'segment_not_found', 'segment_of_people'],
         handle: async ({ body, call }) => {
           const made = await exports.begin(body, call);
           return { body: made, location: `/exports/${made.exportId}`, targetId: made.exportId };

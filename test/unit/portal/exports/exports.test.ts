@@ -16,7 +16,7 @@ interface Rig {
   readonly store: Store<any>;
   ask(path: string, ask?: { method?: string; body?: unknown; headers?: Readonly<Record<string, string>> }): ReturnType<PortalWeb['ask']>;
   /** Asks for it and waits until it is over. */
-  made(what: string, format: string): Promise<any>;
+  made(what: string, format: string, segment?: string): Promise<any>;
 }
 
 let shared: PortalWeb;
@@ -49,8 +49,8 @@ function rigOf(web: PortalWeb, workspaceId: string, secret: string): Rig {
     workspaceId,
     store: web.composition.part('portal', Store as never),
     ask,
-    async made(what, format) {
-      const asked = await ask('/exports', { method: 'POST', body: { what, format } });
+    async made(what, format, segment) {
+      const asked = await ask('/exports', { method: 'POST', body: { what, format, segment } });
       assert.equal(asked.status, 202, asked.text);
       for (;;) {
         const { json } = await ask(`/exports/${asked.json.exportId}`);
@@ -106,6 +106,31 @@ test('many rows go out in one state, with no long turn of the event loop', { tim
   assert.deepEqual([done.rows, text.length], [COUNT, COUNT]);
   assert.deepEqual(JSON.parse(text.at(-1)!), { eventId: 'e019999', personId: 'p', type: 'track', name: 'Quote Requested', properties: { line: 'Auto', estimate: 640 }, context: null, time: 1, receivedAt: 2 });
   assert.ok(longest.ms() < 50, `a turn of ${longest.ms()} ms`);
+});
+
+test("a segment's people are exported once all of them have been found, and only people", async () => {
+  const { web, store, workspaceId, ask, made } = await rig();
+  for (const plan of ['gold', 'home', 'gold']) await ask('/people', { method: 'POST', body: { attributes: { plan } } });
+  const { segmentId } = (await ask('/segments', { method: 'POST', body: { name: 'Gold', condition: { field: 'person.plan', op: 'eq', value: 'gold' } } })).json;
+  while ((await ask(`/segments/${segmentId}`)).json.state !== 'ready') await new Promise((resolve) => setTimeout(resolve, 5));
+  const done = await made('people', 'ndjson', segmentId);
+  const file = await ask(`/exports/${done.exportId}/content`);
+  assert.deepEqual([done.segment, done.rows, file.text.match(/gold/g)?.length, file.text.includes('home')], [segmentId, 2, 2, false]);
+
+  const refused = async (body: object) => (await ask('/exports', { method: 'POST', body })).json.reason;
+  assert.deepEqual([await refused({ what: 'events', segment: segmentId }), await refused({ what: 'people', segment: 'unknown' })], ['segment_of_people', 'segment_not_found']);
+
+  const handler = web.composition.part('portal', ExportHandler);
+  const row = { ...(await store.db.selectFrom('exports').selectAll().where('id', '=', done.exportId).executeTakeFirst()), id: 'early', state: 'running' };
+  await store.transaction(async (tx) => void (await tx.db.insertInto('exports').values(row).execute()));
+  const outcome = async () => {
+    const again = await handler.perform({ id: 'm', name: exportRequested.name, workspace: workspaceId, payload: { exportId: 'early' }, time: 0, trace: { traceId: 't', spanId: 's' }, attempt: 1, last: false }, new AbortController().signal);
+    return [again?.reason, (await ask('/exports/early')).json.reason];
+  };
+  await store.transaction(async (tx) => void (await tx.db.updateTable('segments').set({ filled_to: '' }).execute()));
+  assert.deepEqual(await outcome(), ['segment_filling', null]);
+  await store.transaction(async (tx) => void (await tx.db.deleteFrom('segments').execute()));
+  assert.deepEqual(await outcome(), [undefined, 'segment_not_found']);
 });
 
 test('another workspace, an unknown id and a file that is not there yet are told apart', async () => {

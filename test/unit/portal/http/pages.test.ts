@@ -127,6 +127,9 @@ test('people are shown page by page, all or those of a segment, and nothing that
   assert.deepEqual([shown(all)[0], shown(all).length, shown(first).length], [51, 50, 50]);
   assert.deepEqual([shown(await show(older(all))), shown(await show(older(first)))], [[1, 0], [1]]);
   assert.ok(first.includes('selected>Late &#38; &#60;i&#62; (51)') && !/<[bi]>/.test(first));
+  const exporting = (await show(`/exports?workspace=${workspaceId}`)).replaceAll('&#38;', '&');
+  await submit(`/exports?workspace=${workspaceId}`, { csrf: csrfOf(exporting), what: 'people', format: 'csv', segment: segmentId }, fromOurPage(cookie));
+  assert.ok((await show(`/exports?workspace=${workspaceId}`)).includes('<td>Late &#38; &#60;i&#62;, csv</td>'));
   assert.equal((await web.ask(`${at}unknown`, { headers: { cookie } })).status, 404);
 });
 
