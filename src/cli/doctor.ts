@@ -1,6 +1,6 @@
 import { type Config, readConfig } from '../app/config/config.ts';
 import { formatProblem } from '../app/config/problem.ts';
-import { checkBlobs, checkBus, checkChannels, checkClock, checkDataDir, checkNode, checkPort, checkSending, type Finding } from '../app/host/checks.ts';
+import { checkBlobs, checkBus, checkChannels, checkClock, checkDataDir, checkNode, checkPort, checkSending, checkStorages, type Finding } from '../app/host/checks.ts';
 import { checkPeers, checkSharedCaches } from '../app/host/peer-checks.ts';
 import { checkQueues } from '../app/host/queue-checks.ts';
 import { parts } from '../app/parts.ts';
@@ -13,7 +13,7 @@ export const doctor: Command = {
   name: 'doctor',
   usage: '[--json] [options]',
   details: `Looks at the configuration, Node, the data directory (writable, free space, file system, how long an
-fsync takes), the port, the channels (is the SMTP server there?) and the clock. Of a topology with several
+fsync takes), the port, database servers, the channels (is the SMTP server there?) and the clock. Of a topology with several
 hosts it checks what --host needs: its port for the others, whether they answer, know the secret and
 fit, their clocks and the registry; and the caches that hosts share. A host that runs here is asked
 which queues are paused; where none runs, that is not known.
@@ -51,6 +51,7 @@ async function checkHere(config: Config, args: Args, io: Io): Promise<Finding[]>
   return [
     ...(await checkDataDir(config)),
     ...(modules.some(({ http }) => http !== undefined) ? [await checkPort(config)] : []),
+    ...(await checkStorages(config, modules.map(({ name }) => name), parts)),
     ...(await checkBus(config, parts)),
     ...(modules.some(({ usesChannels }) => usesChannels) ? await checkChannels(config, parts) : []),
     ...(await checkQueues(config)),

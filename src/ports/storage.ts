@@ -119,6 +119,17 @@ export interface Snapshot {
   close(): Promise<void>;
 }
 
+/** How one of the servers is doing that a storage stands on. */
+export interface StorageCheck {
+  /** `replica`: one that can be done without. */
+  readonly part: 'server' | 'replica';
+  readonly ok: boolean;
+  /** For people, without addresses and secrets. */
+  readonly detail: string;
+  /** What to do; left out when nothing is to be done. */
+  readonly remedy?: string;
+}
+
 /**
  * One module's database. Reads outside a transaction see what is committed; writes outside one are refused.
  * Faults: `conflict` with reason `unique` (details.constraint), `conflict` with reason `foreign_key`, `not_null` or
@@ -129,6 +140,8 @@ export interface Storage<DB = any> extends LongReader<DB>, Lifecycle {
   readonly capabilities: StorageCapabilities;
   /** What it does without just now though it serves, for people; empty when all is well. */
   readonly problems: readonly string[];
+  /** Looks, without a start, whether the servers that it stands on are there; changes nothing. Left out by an adapter that stands on none. */
+  check?(): Promise<readonly StorageCheck[]>;
   /**
    * Runs `work` and commits; resolves when the commit would survive power loss. Concurrent transactions share one
    * fsync; each commits or rolls back by itself, and they behave as if they had run one after the other.

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
+import { tmpdir } from 'node:os';
 import { after, before, describe, it, type TestContext as Test } from 'node:test';
 import { sql } from 'kysely';
+import { readConfig } from '../../src/app/config/config.ts';
+import { checkStorages } from '../../src/app/host/checks.ts';
+import { parts } from '../../src/app/parts.ts';
 import type { Log } from '../../src/kernel/telemetry.ts';
 import { statement, type Storage } from '../../src/ports/storage.ts';
 import { postgres } from '../../adapters/storage/postgres/driver.ts';
@@ -46,6 +50,13 @@ describe('a read replica', () => {
   const catchUp = (): void => {
     const all = primary.query('SELECT pg_current_wal_flush_lsn()');
     replica.query(`DO $$ BEGIN WHILE pg_last_wal_replay_lsn() < '${all}' LOOP PERFORM pg_sleep(0.005); END LOOP; END $$`);
+  };
+
+  /** What `doctor` finds of it. */
+  const found = async (): Promise<[string, string][]> => {
+    const section = { ...primary.section, replica: { host: '127.0.0.1', port: replica.port } };
+    const { config } = readConfig({ env: {}, cwd: tmpdir(), sets: [`storage.portal=${JSON.stringify(section)}`] }, parts);
+    return (await checkStorages(config!, ['portal'], parts)).map(({ state, detail }) => [state, detail]);
   };
 
   /** Tells who answered lists, and what was logged as a warning. */
@@ -187,7 +198,9 @@ describe('a read replica', () => {
     const { storage, add, listed, answered, warnings } = await open(t);
     await add('killed', 1);
     catchUp();
+    assert.deepEqual(await found(), [['ok', 'postgres: answers'], ['ok', 'postgres, replica: follows the primary, and has all of it']]);
     await replica.kill();
+    assert.deepEqual(await found(), [['ok', 'postgres: answers'], ['warn', 'postgres, replica: The database could not be reached.']]);
     assert.deepEqual(await Promise.all(Array.from({ length: 10 }, () => listed('killed'))), Array(10).fill(1));
     assert.equal(warnings.length, 1);
     await replica.start();
@@ -258,6 +271,7 @@ describe('a read replica', () => {
     assert.equal(await listed('elsewhere'), undefined);
     assert.equal(answered.replica, 0);
     assert.match(storage.problems[0]!, /none of its server/);
+    assert.deepEqual(await found(), [['ok', 'postgres: answers'], ['warn', 'postgres, replica: is none of this server']]);
     assert.equal(warnings.length, 1);
     assert.match(warnings[0]!, /follows no other server.*`replica` of the storage/);
   });

@@ -99,7 +99,7 @@ export class ReplicaConversation implements Conversation {
     const session = await Session.open(this.#options.lists);
     this.#sessions.add(session);
     if (this.#ended.signal.aborted) this.#drop(session);
-    requireFollower(await session.control(IDENTITY), this.#options.system);
+    requireFollower((await session.control(IDENTITY))[0]!, this.#options.system);
     return session;
   }
 
@@ -124,8 +124,8 @@ function replyOf({ rows: [row] }: Answer, answer: Answer | undefined): Reply {
   return { replayed: lsnOf(replayed), hasSeen: seen === 1, answer };
 }
 
-function requireFollower([row]: readonly Record<string, unknown>[], expected: string): void {
-  const { system, standby } = row as { system: string; standby: 0 | 1 };
+/** Throws what to do about a server that follows no other, or is of another family. */
+export function requireFollower({ system, standby }: Record<string, unknown>, expected: string): void {
   if (system !== expected) throw new Error(FOREIGN);
   if (standby === 0) throw new Error(PROMOTED);
 }

@@ -4,12 +4,13 @@ import type { Clock } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Log, Metrics } from '../../../src/kernel/telemetry.ts';
-import type { LongReader, Migration, Snapshot, Statement, Storage, StorageCapabilities, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
+import type { LongReader, Migration, Snapshot, Statement, Storage, StorageCapabilities, StorageCheck, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
 import { stopped } from '../shared/faults.ts';
 import { groupTelemetry } from '../shared/group-telemetry.ts';
 import { batchRowsOf, MIGRATION_TIMEOUT_MS, timeoutOf } from '../shared/limits.ts';
 import { migrate } from '../shared/migrations.ts';
 import { SlowStatements } from '../shared/slow-statements.ts';
+import { checkServers } from './check.ts';
 import { PostgresContents } from './contents.ts';
 import { kyselyOver } from './dialect.ts';
 import type { PostgresSettings, ReplicaSettings } from './driver.ts';
@@ -110,6 +111,11 @@ export class PostgresStorage implements Storage {
     });
   }
 
+  check(): Promise<StorageCheck[]> {
+    const { replica } = this.#options.settings;
+    return checkServers(this.#config('reader'), replica && this.#replicaConfig(replica, 'reader'));
+  }
+
   get problems(): readonly string[] {
     const problem = this.#open?.replica?.problem;
     return problem === undefined ? [] : [problem];
@@ -181,12 +187,16 @@ export class PostgresStorage implements Storage {
     }
   }
 
+  /** The settings with which a server that follows the primary is spoken to. */
+  #replicaConfig({ host, port, user, password, timeoutMs }: ReplicaSettings, role: Role): ReturnType<typeof clientConfig> {
+    const { settings: primary } = this.#options;
+    const there = { ...primary, host, port, user: user ?? primary.user, password: password ?? primary.password, connectTimeoutMs: timeoutMs, answerTimeoutMs: Math.ceil(timeoutMs * OWN_SHARE) };
+    return clientConfig(there, this.#schema, this.#label, role);
+  }
+
   #replica(settings: ReplicaSettings, system: string, slow: SlowStatements): Replica {
     const { settings: primary, name, clock, log, metrics } = this.#options;
-    const { host, port, user = primary.user, password = primary.password, timeoutMs, readers } = settings;
-    const there = { ...primary, host, port, user, password, connectTimeoutMs: timeoutMs, answerTimeoutMs: Math.ceil(timeoutMs * OWN_SHARE) };
-    const config = (role: Role) => clientConfig(there, this.#schema, this.#label, role);
-    const connections = { lists: config('reader'), scans: config('scan'), readers, mostScans: primary.scans, system };
+    const connections = { lists: this.#replicaConfig(settings, 'reader'), scans: this.#replicaConfig(settings, 'scan'), readers: settings.readers, mostScans: primary.scans, system };
     return new Replica({ settings, name, connections, connectPrimary: () => Session.open(this.#config('reader')), slow, clock, log, metrics });
   }
 

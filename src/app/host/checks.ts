@@ -9,7 +9,7 @@ import { probe, type Chosen, type Parts } from '../config/parts.ts';
 import { isRunning } from '../control/client.ts';
 import { BootProblem } from './boot-problem.ts';
 import { prepareDataDir } from './data-dir.ts';
-import { createBlobs, createBus, createChannel } from './drivers.ts';
+import { createBlobs, createBus, createChannel, createStorage } from './drivers.ts';
 import { holdText, readHold } from './sending-hold.ts';
 
 /** What one look at this machine found. */
@@ -153,6 +153,21 @@ export async function checkPort({ http, hosts, dataDir }: Config): Promise<Findi
 
 export async function checkChannels(config: Config, parts: Parts): Promise<Finding[]> {
   return Promise.all(Object.entries(config.channels).map(([name, chosen]) => checkChannel(name, chosen, config, parts)));
+}
+
+/** Of storages that stand on a server. */
+export async function checkStorages({ storage, dataDir }: Config, modules: readonly string[], parts: Parts): Promise<Finding[]> {
+  const found = await Promise.all(
+    modules.map(async (module): Promise<Finding[]> => {
+      const chosen = storage[module]!;
+      const checks = (await createStorage(module, chosen, parts, probe(dataDir)).check?.()) ?? [];
+      return checks.map(({ part, ok, detail, remedy }) => {
+        const failed = part === 'replica' ? 'warn' : 'fail';
+        return { check: `storage ${module}`, state: ok ? 'ok' : failed, detail: `${chosen.driver}${part === 'replica' ? ', replica' : ''}: ${detail}`, ...(remedy !== undefined && { remedy }) };
+      });
+    }),
+  );
+  return found.flat();
 }
 
 /** Of a bus that stands on something that may be away. */
