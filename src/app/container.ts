@@ -27,6 +27,7 @@ import { Subscriber } from '../fabric/subscriber.ts';
 import { fabricMigrations } from '../fabric/tables.ts';
 import { Target } from '../fabric/target.ts';
 import type { SendingHold } from './host/sending-hold.ts';
+import { queuesOf, tellUnclaimed } from './unclaimed-queues.ts';
 
 export interface CompositionOptions {
   /** Those that run here. */
@@ -44,7 +45,7 @@ export interface CompositionOptions {
   readonly openStorage: (module: string) => Storage;
   readonly bus: Bus;
   readonly outbox: OutboxSettings;
-  /** Queues of modules that run elsewhere and consume from this bus: declared before anybody publishes, like those of the modules here. */
+  /** Queues of modules that run elsewhere and consume from this bus: declared before anybody publishes, like those of the modules here. Left out where another host declares them. */
   readonly queuesElsewhere?: readonly QueueSettings[];
   readonly channels: Channels;
   /** Started by whoever composes, like the channels. */
@@ -194,13 +195,13 @@ function classesOf(definition: ModuleDefinition): Set<Injectable<unknown>> {
   ]);
 }
 
-async function start(placed: readonly Placed[], serve: (module: ModuleDefinition) => void, { bus, queuesElsewhere = [], sending, log }: CompositionOptions): Promise<void> {
+async function start(placed: readonly Placed[], serve: (module: ModuleDefinition) => void, { bus, queuesElsewhere, sending, log }: CompositionOptions): Promise<void> {
   for (const { storage, definition } of placed) {
     await storage.start();
     await storage.migrate([...fabricMigrations, ...definition.migrations]);
   }
   await bus.start();
-  for (const queue of queuesElsewhere) await bus.declare(queue);
+  for (const queue of queuesElsewhere ?? []) await bus.declare(queue);
   const subscribers = placed.flatMap((p) => p.subscribers);
   for (const subscriber of subscribers) await subscriber.declare();
   for (const { definition, lifecycles } of placed) {
@@ -217,6 +218,7 @@ async function start(placed: readonly Placed[], serve: (module: ModuleDefinition
     if (subscriber.sends && sending?.held !== undefined) sending.afterRelease(() => void subscriber.start().catch((err: unknown) => log.error({ err }, 'sending could not begin; start the host again')));
     else await subscriber.start();
   }
+  if (queuesElsewhere !== undefined) void tellUnclaimed(bus, new Set([...queuesElsewhere.map(({ name }) => name), ...queuesOf(placed.map(({ definition }) => definition))]), log);
 }
 
 /** In the reverse order of the start: first what takes in work, last what keeps it. Each part gets its try, whatever the others do. */

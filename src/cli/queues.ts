@@ -1,3 +1,5 @@
+import type { Config } from '../app/config/config.ts';
+import { workerQueues } from '../app/config/worker-queues.ts';
 import { parts } from '../app/parts.ts';
 import { Fault } from '../kernel/fault.ts';
 import type { BrowsedMessage, Part, PastTries, QueueState } from '../ports/bus.ts';
@@ -5,6 +7,7 @@ import { inParts } from '../ports/in-parts.ts';
 import { QUEUE_STATUSES, viewOf, type QueueStatus } from '../ports/queues.ts';
 import { columns, count } from '../app/plan/plan-text.ts';
 import { didYouMean } from '../app/config/suggest.ts';
+import { queuesOf } from '../app/unclaimed-queues.ts';
 import { age, type Ask, withBus } from './bus-access.ts';
 import { EXIT, UsageError, type Args, type Command, type Io } from './command.ts';
 import { CONFIG_OPTIONS, loadConfig } from './configuration.ts';
@@ -24,13 +27,14 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   resume: { options: ['workspace'], run: resume },
   requeue: { options: ['all', ...FILTERS], run: requeue },
   purge: { options: ['dead', 'all', ...FILTERS], run: purge },
+  forget: { options: ['all'], run: forget },
 };
 const PROGRESS_MS = 1_000;
 const EVERYWHERE: readonly string[] = [...Object.keys(CONFIG_OPTIONS), 'json'];
 
 export const queues: Command = {
   name: 'queues',
-  usage: 'list | inspect|browse|pause|resume|requeue|purge <queue> [options]',
+  usage: 'list | inspect|browse|pause|resume|requeue|purge|forget <queue> [options]',
   words: 2,
   details: `  list              every queue with its depths, --status for those that are in a certain one
   inspect <queue>   one queue in full
@@ -40,10 +44,12 @@ export const queues: Command = {
   resume <queue>    let it go on
   requeue <queue>   dead messages back into the queue, their tries counted anew
   purge <queue>     delete messages for good; --dead for those in the error queue
+  forget <queue>    delete all that is in a queue of an older build, dead messages too, and put no more into it
 
 list and inspect tell of all messages or, with --workspace, of one workspace's, each count up to 10,000;
 pause and resume take the whole queue or one workspace of it.
-requeue and purge want to be told which messages: --all, or any of the filters, which are joined by "and".
+requeue and purge want to be told which messages: --all, or any of the filters, which are joined by "and";
+forget wants --all, and refuses a queue that a module or the topology has a use for.
 They go part by part and say how far they are on standard error, once a second; what is done stays done
 when they are broken off.
 A queue is paused, unattended (messages are due and nobody takes them), busy (as many under way as may
@@ -56,7 +62,7 @@ Exit codes: 0 done · 1 failed · 2 wrong option or configuration.`,
   options: {
     ...CONFIG_OPTIONS,
     dead: { help: 'browse, purge: the error queue instead of the queue itself.' },
-    all: { help: 'requeue, purge: every message.' },
+    all: { help: 'requeue, purge, forget: every message.' },
     status: { value: 'STATUS', help: `list: only queues that are ${QUEUE_STATUSES.join(', ')}.` },
     ids: { value: 'ID,ID', help: 'Only the messages with these ids.' },
     workspace: { value: 'ID', help: "One workspace's messages alone." },
@@ -74,7 +80,9 @@ Exit codes: 0 done · 1 failed · 2 wrong option or configuration.`,
     if (name !== 'list' && queue === undefined) throw new UsageError(`queues ${name} needs the name of a queue; "queues list" shows them.`);
     if (name === 'list' && queue !== undefined) throw new UsageError(`queues list shows all queues and does not know what to do with ${JSON.stringify(queue)}; "queues inspect ${queue}" shows one.`);
     refuseOtherOptions(name, action, args);
-    await withBus(loadConfig(args, io, parts), io, (ask) => action.run(ask, queue ?? '', args, io).catch((error: unknown) => explain(error, queue, ask)));
+    const config = loadConfig(args, io, parts);
+    if (name === 'forget') requireUnclaimed(queue!, config);
+    await withBus(config, io, (ask) => action.run(ask, queue ?? '', args, io).catch((error: unknown) => explain(error, queue, ask)));
     return EXIT.ok;
   },
 };
@@ -176,6 +184,20 @@ async function purge(ask: Ask, queue: string, args: Args, io: Io): Promise<void>
   requireScope(args, 'purge');
   const purged = await inParts((from) => ask('purge', { queue, dead: args.flag('dead'), filter: filterOf(args), ...from }) as Promise<Part>, progress(args, io, queue, 'purged'));
   report(args, io, { queue, purged }, `${count(purged, 'message')} deleted from ${args.flag('dead') ? `the error queue of ${queue}` : queue}.`);
+}
+
+/** Messages of a host that is away for a moment are not to be lost. */
+function requireUnclaimed(queue: string, config: Config): void {
+  if (![...queuesOf(parts.modules), ...workerQueues(config.bus, parts).map(({ name }) => name)].includes(queue)) return;
+  throw new Fault('conflict', `A module or the topology has a use for ${queue}; "queues purge" deletes what is in it.`, { reason: 'queue_in_use' });
+}
+
+async function forget(ask: Ask, queue: string, args: Args, io: Io): Promise<void> {
+  requireScope(args, 'forget');
+  await ask('forget', { queue });
+  let purged = 0;
+  for (const dead of [false, true]) purged += await inParts((from) => ask('purge', { queue, dead, filter: {}, ...from }) as Promise<Part>, progress(args, io, queue, 'purged'));
+  report(args, io, { queue, purged }, `${count(purged, 'message')} deleted; ${queue} gets no more.`);
 }
 
 /** Tells on standard error how far a long piece of work is: after its first part, and then once a second. */

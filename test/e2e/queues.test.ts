@@ -5,11 +5,14 @@ import { createBus } from '../../src/app/host/drivers.ts';
 import { parts } from '../../src/app/parts.ts';
 import { runCli } from '../support/cli.ts';
 import { withDeadLetters } from '../support/dead-letters.ts';
+import { messageTo, queueOf } from '../support/buses.ts';
 import { Multilith } from '../support/multilith.ts';
 import { TestSystem } from '../support/topologies.ts';
 import { TestWorkspace } from '../support/workspace.ts';
 
 const QUEUE = 'suite.mails';
+/** As a module of an older build subscribed to it. */
+const OLD_QUEUE = 'older.portal.event-recorded';
 const EACH = 10_000;
 /** The aim for 10,000 filtered and requeued. */
 const AIM_MS = 10_000;
@@ -28,7 +31,7 @@ describe('dead messages of a running host: 10,000 of each of two workspaces and 
     operator = { cookie: made.headers.getSetCookie()[0]!.split(';')[0]!, 'sec-fetch-site': 'same-origin' };
     const ids = [(await ask('GET', '/session', operator)).workspaceId, (await ask('POST', '/workspaces', operator, { name: 'Second' })).workspaceId];
     for (const id of ids) {
-      const { secret } = await ask('POST', '/api-keys', { ...operator, 'multilith-workspace': id }, { name: 'tests', scopes: ['read', 'admin'] });
+      const { secret } = await ask('POST', '/api-keys', { ...operator, 'multilith-workspace': id }, { name: 'tests', scopes: ['ingest', 'read', 'admin'] });
       workspaces.push({ id, key: { authorization: `Bearer ${secret}` } });
     }
     const { dataDir } = server;
@@ -36,6 +39,8 @@ describe('dead messages of a running host: 10,000 of each of two workspaces and 
     const bus = createBus({ driver: 'embedded', settings: parts.bus.embedded!.settings.parse({}) }, parts, probe(dataDir));
     await bus.start();
     await withDeadLetters(bus, QUEUE, Array.from({ length: 2 * EACH }, (_, i) => ({ id: `m${i}`, workspace: ids[i % 2]!, reason: i % 4 < 2 ? 'mailbox full' : 'no such user', lane: i % 3 === 0 ? 'bulk' : 'normal' })));
+    await bus.declare(queueOf(OLD_QUEUE, { topics: ['portal.event-recorded'] }));
+    await bus.publish([messageTo(OLD_QUEUE, { name: 'portal.event-recorded' })]);
     await bus.stop(10_000);
     server = await Multilith.start({ dataDir });
   });
@@ -102,6 +107,26 @@ describe('dead messages of a running host: 10,000 of each of two workspaces and 
     }
     assert.equal(purged, EACH);
     assert.equal((await ask('GET', `/queues/${QUEUE}`, operator)).status, 'idle');
+  });
+
+  it('of an older build are told of at the start, filled on, and get no more once they are forgotten', async () => {
+    await server.says(/no module has a use for what waits/);
+    const [line] = server.output.split('\n').filter((text) => text.includes('no module has a use for what waits'));
+    assert.deepEqual(JSON.parse(line!).queues.sort(), [OLD_QUEUE, QUEUE]);
+    let sent = 0;
+    const recorded = async (): Promise<number> => {
+      const before = (await ask('GET', '/queues/trigger.portal.event-recorded', operator)).lastPublished ?? 0;
+      const event = { type: 'track', userId: 'ada', event: 'Greeted', messageId: `old-${sent++}` };
+      await new TestWorkspace(server.url, workspaces[0]!.key.authorization!.slice('Bearer '.length)).send([event]);
+      for (;;) if ((await ask('GET', '/queues/trigger.portal.event-recorded', operator)).lastPublished > before) break;
+      return (await ask('GET', `/queues/${OLD_QUEUE}`, operator)).depth;
+    };
+    assert.equal(await recorded(), 2);
+    const forgotten = await cli('forget', OLD_QUEUE, '--all');
+    assert.deepEqual([forgotten.code, JSON.parse(forgotten.out)], [0, { queue: OLD_QUEUE, purged: 2 }]);
+    assert.equal(await recorded(), 0);
+    const refused = await cli('forget', 'trigger.portal.event-recorded', '--all');
+    assert.deepEqual([refused.code, /has a use for/.test(refused.error)], [1, true]);
   });
 });
 

@@ -26,6 +26,11 @@ const OPERATIONS = {
   resume: operation(z.strictObject({ queue: Queue, workspace: z.exactOptional(z.string()) }), (bus, { queue, workspace }) => bus.resume(queue, workspace)),
   requeue: operation(z.strictObject({ queue: Queue, filter: Filter, after: z.exactOptional(z.string()) }), (bus, { queue, ...which }) => bus.requeue(queue, which)),
   purge: operation(z.strictObject({ queue: Queue, dead: z.boolean(), filter: Filter, after: z.exactOptional(z.string()) }), (bus, { queue, ...which }) => bus.purge(queue, which)),
+  forget: operation(z.strictObject({ queue: Queue }), async (bus, { queue }) => {
+    const [state] = await bus.inspect({ queue });
+    if (state!.consumers > 0) throw new Fault('conflict', `Somebody consumes ${queue}.`, { reason: 'queue_in_use' });
+    await bus.declare({ name: queue, topics: [], ordered: false, attempts: 1, backoff: { firstMs: 1, factor: 1, mostMs: 1, jitter: 0 }, delayMs: 0, personal: [] });
+  }),
 } as const satisfies Record<string, Operation<any>>;
 
 export type BusOperation = keyof typeof OPERATIONS;

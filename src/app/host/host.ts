@@ -268,7 +268,7 @@ export class Host implements Lifecycle {
       bus,
       outbox: config.outbox,
       // An event that comes before its subscriber's host or thread has ever started would be kept by nobody.
-      queuesElsewhere: config.bus.host === this.name || config.bus.host === null ? [...this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))), ...this.#workerQueues] : [],
+      ...((config.bus.host === this.name || config.bus.host === null) && { queuesElsewhere: [...this.#elsewhere.flatMap(({ name, subscriptions }) => subscriptions.map(({ message }) => queueSettings(message, name))), ...this.#workerQueues] }),
       channels: this.#channels,
       blobs: this.#blobs!,
       retention: keptDays(config),
