@@ -10,7 +10,7 @@ const LONGEST_MS = 1_000;
 /** After a failure it is left alone for so long. */
 const REST_MS = 2_000;
 /** Reads that differ are made again together, and so far apart: writers are held back for it. */
-const AGAIN_MS = 2_000;
+const AGAIN_MS = 1_000;
 /** Reads that wait for that; more are not looked at again. */
 const MOST_AGAIN = 20;
 /** Of the last reads, whose times say how fast a side is. */
