@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type BackupProgress, Backups } from '../app/backup/backups.ts';
-import { busProblem, closedDatabases, requireAllHere } from '../app/backup/databases.ts';
+import { closedDatabases, requireAllHere, stoppedProblem } from '../app/backup/databases.ts';
 import { OwnDesk } from '../app/backup/own-desk.ts';
 import { requireWhole } from '../app/backup/unfinished.ts';
 import type { Config } from '../app/config/config.ts';
@@ -52,7 +52,7 @@ async function write(config: Config, path: string, io: Io): Promise<BackupProgre
   const { dataDir } = config;
   for (const host of Object.keys(config.hosts)) if (await isRunning(dataDir, host)) return follow(dataDir, host, path, io);
   if (!existsSync(dataDir)) throw new BootProblem(`There is no data directory ${dataDir}.`, 'Name that of the host with MULTILITH_DATA.');
-  const problem = busProblem(config);
+  const problem = stoppedProblem(config);
   if (problem !== undefined) throw problem;
   requireWhole(dataDir);
   requireAllHere(config, parts);

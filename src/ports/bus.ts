@@ -2,6 +2,7 @@ import type { Trace } from '../kernel/call.ts';
 import type { EpochMs } from '../kernel/clock.ts';
 import type { Lifecycle } from '../kernel/lifecycle.ts';
 import type { Backoff, Lane } from '../kernel/message.ts';
+import type { Storage } from './storage.ts';
 
 /** A message on its way to the bus. The payload is JSON text. */
 export interface Outgoing {
@@ -253,6 +254,11 @@ export interface Bus extends Lifecycle {
   check?(): Promise<BusCheck>;
   /** Left out where the messages are kept by another process. Usable while the bus runs; `place` always. */
   readonly contents?: BusContents;
+  /**
+   * The database in which this process keeps the messages just now, for a backup: its tables are those of the embedded bus,
+   * and a snapshot of it is refused (`unavailable`) unless it has every message that was accepted. Undefined while another process keeps them.
+   */
+  readonly kept?: Storage | undefined;
   /** Before `publish` and `consume`; durable, so that a subscriber that is away misses nothing. Idempotent. */
   declare(queue: QueueSettings): Promise<void>;
   /** Resolves when all of them are safely on disk; all or none of one call. */

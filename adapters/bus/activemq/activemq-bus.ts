@@ -79,6 +79,10 @@ export class ActiveMqBus implements Bus {
     return this.#role === undefined ? 'No process keeps the messages of the bus yet.' : undefined;
   }
 
+  get kept(): Storage | undefined {
+    return this.#role?.kind === 'keeper' ? this.#role.replica : undefined;
+  }
+
   async check(): Promise<BusCheck> {
     const { settings, clock } = this.#options;
     const at = `${settings.host}:${settings.port}`;

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely';
 import { newId } from '../../../src/kernel/ids.ts';
-import { type Migration, statement } from '../../../src/ports/storage.ts';
+import { type Migration, type Snapshot, statement } from '../../../src/ports/storage.ts';
 
 interface PositionRow {
   id: 1;
@@ -40,3 +40,16 @@ export const positionOf = statement<Tables, object>()((db) => db.selectFrom('log
 export const moveTo = statement<Tables, { record: number; sure: number; segment: number }>()((db, p) =>
   db.updateTable('log_position').set({ record: p('record'), sure: p('sure'), segment: p('segment') }));
 export const goTo = statement<Tables, { log: string; record: number }>()((db, p) => db.updateTable('log_position').set({ log: p('log'), record: p('record'), sure: p('record'), segment: 0 }));
+
+/** A copy's messages without what it knows of the log, as the engine has them that keeps none. */
+export function withoutPosition(snapshot: Snapshot): Snapshot {
+  return {
+    tables: snapshot.tables.filter(({ name }) => name !== 'log_position'),
+    rows: (table, options) => (table.name === 'migrations' ? withoutMigration(snapshot.rows(table, options)) : snapshot.rows(table, options)),
+    close: () => snapshot.close(),
+  };
+}
+
+async function* withoutMigration(batches: ReturnType<Snapshot['rows']>): AsyncGenerator<Readonly<Record<string, unknown>>[], void, void> {
+  for await (const rows of batches) yield rows.filter(({ name }) => name !== position.name);
+}

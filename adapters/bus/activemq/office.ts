@@ -95,6 +95,11 @@ export class Office {
     return this.connection.open;
   }
 
+  /** Resolves when the broker has said that the office is held still. Faults: `unavailable`. */
+  async confirm(): Promise<void> {
+    await this.connection.deliver([{ destination: this.#destination, headers: { nudge: newId() }, body: Buffer.alloc(0) }]);
+  }
+
   async change(charge: Charge): Promise<void> {
     const { promise: came, resolve } = Promise.withResolvers<void>();
     this.#arrived = resolve;

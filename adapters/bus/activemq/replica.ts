@@ -3,9 +3,9 @@ import type { Kysely } from 'kysely';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { newId } from '../../../src/kernel/ids.ts';
 import type { Log } from '../../../src/kernel/telemetry.ts';
-import type { Migration, Statement, Storage, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
+import type { Migration, Snapshot, Statement, Storage, StorageTransaction, TransactionOptions } from '../../../src/ports/storage.ts';
 import type { Engine } from './engine.ts';
-import { goTo, moveTo, position, positionOf } from './log-position.ts';
+import { goTo, moveTo, position, positionOf, withoutPosition } from './log-position.ts';
 import { type OpenLog, LogWriter } from './log-writer.ts';
 import { LoggedStatements, type Writes } from './logged-statements.ts';
 import type { Charge, Office } from './office.ts';
@@ -89,7 +89,17 @@ export class Replica implements Storage {
 
   lists: Storage['lists'] = (position) => this.#options.storage.lists(position);
 
-  snapshot: Storage['snapshot'] = () => this.#options.storage.snapshot();
+  /** Of the messages alone. What another process may have kept meanwhile is not in it, so that the office must be held behind it. */
+  async snapshot(): Promise<Snapshot> {
+    const snapshot = await this.#options.storage.snapshot();
+    try {
+      await this.#held.confirm();
+      return withoutPosition(snapshot);
+    } catch (error) {
+      await snapshot.close();
+      throw error;
+    }
+  }
 
   start(): Promise<void> {
     return this.#options.storage.start();

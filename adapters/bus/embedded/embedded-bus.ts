@@ -67,6 +67,10 @@ export class EmbeddedBus implements Bus {
     options.metrics.gauge('bus_backlog_messages', 'Messages on the bus in any state.', () => this.#memory.size);
   }
 
+  get kept(): Storage | undefined {
+    return this.#storage;
+  }
+
   start(): Promise<void> {
     return this.#life.start();
   }

@@ -2,7 +2,7 @@ import type { Config } from '../config/config.ts';
 import type { Parts } from '../config/parts.ts';
 import { fabricMigrations } from '../../fabric/tables.ts';
 import { BootProblem } from '../host/boot-problem.ts';
-import type { Header, TableSum } from './format.ts';
+import { BUS, type Header, type TableSum } from './format.ts';
 import { readBackup } from './read-backup.ts';
 
 /** A backup that has been read to its end. */
@@ -30,7 +30,7 @@ export async function checkBackup(file: string): Promise<Checked> {
 /** @throws BootProblem when the topology needs what the backup does not have, or this build does not know what it has. */
 export function requireFitting({ databases }: Header, { hosts }: Config, parts: Parts): void {
   const names = databases.map(({ name }) => name);
-  const missing = [...Object.values(hosts).flatMap(({ modules }) => modules), 'bus'].filter((name) => !names.includes(name));
+  const missing = [...Object.values(hosts).flatMap(({ modules }) => modules), BUS].filter((name) => !names.includes(name));
   if (missing.length > 0) throw new BootProblem(`The backup has nothing of ${missing.join(', ')}, which this topology needs; it has ${names.join(', ') || 'nothing'}.`, 'Name a topology of the modules that the backup has.');
   for (const { name, migrations } of databases) {
     const module = parts.modules.find((one) => one.name === name);

@@ -7,6 +7,7 @@ import { isAlone } from '../config/placement.ts';
 import { BootProblem } from '../host/boot-problem.ts';
 import { busDatabase, createBus, createChannel, createStorage, ownDatabase } from '../host/drivers.ts';
 import { requireStorage } from '../host/storage-move-file.ts';
+import { BUS } from './format.ts';
 
 const STOP_MS = 10_000;
 
@@ -18,15 +19,14 @@ export interface ClosedDatabase {
   open(): Storage;
 }
 
-/** Why the messages cannot be backed up with the modules' data; undefined when they can. */
-export function busProblem({ bus }: Pick<Config, 'bus'>): BootProblem | undefined {
+/** Why the messages cannot be backed up while no host runs; undefined when they can. */
+export function stoppedProblem({ bus }: Pick<Config, 'bus'>): BootProblem | undefined {
   if (bus.driver === 'embedded') return undefined;
-  return new BootProblem(`The messages are kept by ${bus.driver}, outside the databases, and a backup without them would lose some.`, 'Stop all hosts and copy the broker\'s data together with the databases; or move the messages to the embedded bus first (multilith bus move).');
+  return new BootProblem(`The messages are kept by ${bus.driver}, and no host runs that could read them.`, 'Start the hosts: a backup is taken while they work.');
 }
 
 /** What a running host says of itself. */
 export interface LiveHost {
-  readonly config: Config;
   readonly isReady: boolean;
   /** Also when that is over, until the next start. */
   readonly isBusMoving: boolean;
@@ -37,9 +37,7 @@ export interface LiveHost {
 export const STORAGE_MOVES = 'Data is being moved to another storage: let that end, and finish it or turn it back.';
 
 /** Why it cannot take part in a backup just now, for people; null when it can. */
-export function liveProblem({ config, isReady, isBusMoving, isStorageMoving }: LiveHost): string | null {
-  const problem = busProblem(config);
-  if (problem !== undefined) return `${problem.message} ${problem.remedy}`;
+export function liveProblem({ isReady, isBusMoving, isStorageMoving }: LiveHost): string | null {
   if (isBusMoving) return 'Messages are being moved to another bus, or have been. Let the move end, and start with the new bus.';
   if (isStorageMoving) return STORAGE_MOVES;
   return isReady ? null : 'It is starting or stopping.';
@@ -47,7 +45,7 @@ export function liveProblem({ config, isReady, isBusMoving, isStorageMoving }: L
 
 /** Those without which a backup is not whole: the modules' own, and that of the messages. */
 export function expectedDatabases({ hosts }: Pick<Config, 'hosts'>): string[] {
-  return [...Object.values(hosts).flatMap(({ modules }) => modules), 'bus'];
+  return [...Object.values(hosts).flatMap(({ modules }) => modules), BUS];
 }
 
 /** Every database of an installation that does not run, by name. Makes those of the drivers where they are missing. */

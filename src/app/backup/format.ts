@@ -15,6 +15,8 @@ import type { TableShape } from '../../ports/storage.ts';
  */
 
 export const FORMAT = 1;
+/** The database of the messages, whichever bus has kept them. */
+export const BUS = 'bus';
 
 export const Header = z.object({
   multilith: z.literal('backup'),

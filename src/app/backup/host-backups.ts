@@ -16,7 +16,9 @@ export interface HostBackupsOptions {
   readonly host: string;
   /** Open on the main thread, by their names. */
   readonly databases: ReadonlyMap<string, Storage>;
-  readonly live: () => Omit<LiveHost, 'config'>;
+  /** That of the messages, while this process keeps them. */
+  readonly messages: () => Storage | undefined;
+  readonly live: () => LiveHost;
   /** Of the modules on threads. */
   readonly threads: () => readonly BackupDesk[];
   /** The other processes of the topology. */
@@ -25,9 +27,9 @@ export interface HostBackupsOptions {
 }
 
 /** What a process has to do with backups: those that it takes, and its desk for those that others take. */
-export function hostBackups({ config, host, databases, live, threads, others, log }: HostBackupsOptions): { readonly desk: BackupDesk; readonly backups: Backups } {
+export function hostBackups({ config, host, databases, messages, live, threads, others, log }: HostBackupsOptions): { readonly desk: BackupDesk; readonly backups: Backups } {
   const { dataDir } = config;
-  const own = new OwnDesk({ databases, problem: () => liveProblem({ config, ...live() }) });
+  const own = new OwnDesk({ databases, messages, problem: () => liveProblem(live()) });
   const prove = (backup: string) => createHmac('sha256', installationSecret(dataDir)).update(`backup ${backup}`).digest('hex');
   const desk = new JointDesk(() => [own, ...threads()], prove);
   const participants = () => [{ name: `host ${host}`, desk }, ...others()];

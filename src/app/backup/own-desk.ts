@@ -1,19 +1,23 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { Fault } from '../../kernel/fault.ts';
 import { rowLine } from '../../fabric/row-sum.ts';
 import { CONTENTS_LEFT_OUT, migrationsIn } from '../../fabric/storage-tables.ts';
 import type { Snapshot, Storage, TableShape } from '../../ports/storage.ts';
 import { type BackupDesk, type HoldRequest, type Nothing, type OfBackup, type OpenDatabases, type Piece, type ReadRequest, type Released, type Shown, SILENT_MS } from './desk.ts';
-import { keptColumns } from './format.ts';
+import { BUS, keptColumns } from './format.ts';
 import { Hold } from './hold.ts';
 
 /** Few enough that turning them into text does not hold up the event loop. */
 const BATCH_ROWS = 200;
 /** Of one answer: much less than what may cross between hosts, however many bytes a character takes. */
 const MOST_CHARACTERS = 262_144;
+const CLOSE_MS = 250;
 
 export interface OwnDeskOptions {
   /** Open, by their names; as many as there are just now. */
   readonly databases: ReadonlyMap<string, Storage>;
+  /** That of the messages, where and while this process keeps them. */
+  readonly messages?: () => Storage | undefined;
   /** Why there can be no backup just now, for people. Left out: there always can. */
   readonly problem?: () => string | null;
 }
@@ -28,8 +32,7 @@ export class OwnDesk implements BackupDesk {
   }
 
   async databases(): Promise<OpenDatabases> {
-    const { databases, problem } = this.#options;
-    return { problem: problem?.() ?? null, databases: [...databases].map(([name, { capabilities: { shared } }]) => ({ name, shared })) };
+    return { problem: this.#options.problem?.() ?? null, databases: [...this.#open()].map(([name, { capabilities: { shared } }]) => ({ name, shared })) };
   }
 
   async hold({ backup, databases, mostMs }: HoldRequest): Promise<Nothing> {
@@ -82,8 +85,14 @@ export class OwnDesk implements BackupDesk {
     return this.#session;
   }
 
+  #open(): ReadonlyMap<string, Storage> {
+    const { databases, messages } = this.#options;
+    const kept = messages?.();
+    return kept === undefined ? databases : new Map([...databases, [BUS, kept]]);
+  }
+
   #storage(name: string): Storage {
-    const storage = this.#options.databases.get(name);
+    const storage = this.#open().get(name);
     if (storage === undefined) throw new Fault('unavailable', `The database ${name} is not open here.`, { reason: 'not_open' });
     return storage;
   }
@@ -147,7 +156,9 @@ class Session {
     clearTimeout(this.#silent);
     this.hold.abandon();
     await this.#reading?.text.return();
-    await Promise.allSettled([...this.#snapshots.values()].map(async (opened) => (await opened).close()));
+    const closed = Promise.allSettled([...this.#snapshots.values()].map(async (opened) => (await opened).close()));
+    // One that is still being opened may wait for a server that does not answer.
+    await Promise.race([closed, pause(CLOSE_MS, undefined, { ref: false })]);
   }
 }
 

@@ -98,7 +98,7 @@ export class Host implements Lifecycle {
     this.#elsewhere = parts.modules.filter((module) => deployed.has(module.name) && !this.#modules.includes(module));
     this.#log = log;
     this.#storages = new KeptStorages({ config, parts: this.#parts, context: this.#context, readTopology: this.#readTopology });
-    this.#backup = hostBackups({ config, host: name, databases: this.#databases, live: () => ({ isReady: this.#health.phase === 'ready', isBusMoving: this.#keptBus?.progress != null, isStorageMoving: this.#storages.isMoving }), threads: () => this.#threads?.backupDesks ?? [], others: () => this.#peers?.backupParticipants() ?? [], log });
+    this.#backup = hostBackups({ config, host: name, databases: this.#databases, messages: () => this.#keptBus?.kept, live: () => ({ isReady: this.#health.phase === 'ready', isBusMoving: this.#keptBus?.progress != null, isStorageMoving: this.#storages.isMoving }), threads: () => this.#threads?.backupDesks ?? [], others: () => this.#peers?.backupParticipants() ?? [], log });
     this.#health = new HealthSurface(this.#metrics, this.#parts.modules.map((module) => module.name), () => [...(this.#threads?.problems() ?? []), ...this.#problems()].map(({ plain }) => plain));
     this.#http = this.#parts.modules.some(({ http }) => http !== undefined) ? new HttpServer(config.http, log, this.#metrics) : undefined;
     this.#life = new StartStop(
@@ -167,7 +167,7 @@ export class Host implements Lifecycle {
       await this.#http.start();
     }
     this.#peers = await this.#createPeers();
-    if (this.#peers?.remoteBus === undefined) this.#keptBus = new KeptBus({ config: this.#config, host: this.name, parts: this.#parts, context: this.#context, readTopology: this.#readTopology, onOpen: this.#keep });
+    if (this.#peers?.remoteBus === undefined) this.#keptBus = new KeptBus({ config: this.#config, host: this.name, parts: this.#parts, context: this.#context, readTopology: this.#readTopology });
     this.#bus = this.#peers?.remoteBus ?? this.#keptBus!.bus;
     this.#channels = this.#createChannels();
     this.#blobs = createBlobs(this.#config.blobs, this.#parts, this.#context);

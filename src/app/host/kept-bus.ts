@@ -4,12 +4,13 @@ import type { MoveProgress } from '../../fabric/bus-move.ts';
 import type { FullBus } from '../../fabric/bus-sides.ts';
 import { MovableBus } from '../../fabric/movable-bus.ts';
 import type { Bus } from '../../ports/bus.ts';
+import type { Storage } from '../../ports/storage.ts';
 import { type Config, readConfig } from '../config/config.ts';
 import type { Parts } from '../config/parts.ts';
 import { formatProblem } from '../config/problem.ts';
 import { BootProblem } from './boot-problem.ts';
 import { moveFile, type MoveRecord, readMove } from './bus-move-file.ts';
-import { createBus, type OnOpen } from './drivers.ts';
+import { createBus } from './drivers.ts';
 
 /** Another topology, where messages or data are to go to. */
 export type ReadTopology = (topology: string) => Pick<Config, 'bus' | 'storage'>;
@@ -21,8 +22,6 @@ export interface KeptBusOptions {
   readonly parts: Parts;
   readonly context: DriverContext;
   readonly readTopology: ReadTopology;
-  /** Asked for the database of the bus that the configuration names, where it has one. */
-  readonly onOpen?: OnOpen;
 }
 
 /** The bus of the host that keeps the messages, which can be told to take them to another one. */
@@ -31,14 +30,16 @@ export class KeptBus {
   readonly #options: KeptBusOptions;
   /** Undefined with a driver whose messages cannot be moved. */
   readonly #movable: MovableBus | undefined;
-  /** Of the bus that the configuration names. */
+  /** The bus that the configuration names, and its place. */
+  readonly #named: Bus;
   readonly #place: string | undefined;
 
   /** Opens nothing. @throws BootProblem when the messages are not in the bus that the configuration names. */
   constructor(options: KeptBusOptions) {
-    const { config, parts, context, onOpen } = options;
+    const { config, parts, context } = options;
     this.#options = options;
-    const bus = createBus(config.bus, parts, context, onOpen);
+    const bus = createBus(config.bus, parts, context);
+    this.#named = bus;
     if (!hasContents(bus)) {
       this.bus = bus;
       return;
@@ -48,6 +49,11 @@ export class KeptBus {
     const move = record === undefined ? undefined : this.#standing(record, bus);
     this.#movable = new MovableBus({ bus, clock: context.clock, log: context.log, ...(move !== undefined && { move }) });
     this.bus = this.#movable;
+  }
+
+  /** The database of the messages, where and while this process keeps them. Not to be relied upon once they are being moved. */
+  get kept(): Storage | undefined {
+    return this.#named.kept;
   }
 
   /** How far the move is that was asked for last; null before. */

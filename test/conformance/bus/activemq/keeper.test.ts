@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test, type TestContext as Test } from 'node:test';
 import { busDrivers } from '../../../../adapters/bus/catalog.ts';
+import { keptColumns } from '../../../../src/app/backup/format.ts';
+import { momentOf } from '../../../../src/app/backup/moment.ts';
+import { OwnDesk } from '../../../../src/app/backup/own-desk.ts';
+import { RestoreTarget } from '../../../../src/app/backup/restore-target.ts';
 import { busSharing } from '../../../../src/app/host/bus-sharing.ts';
 import { newId } from '../../../../src/kernel/ids.ts';
 import type { Bus } from '../../../../src/ports/bus.ts';
@@ -172,6 +176,68 @@ describe('an activemq bus whose broker fails', () => {
     const seen = new Set(arrivals.ids);
     assert.deepEqual(accepted.filter((id) => !seen.has(id)), []);
     assert.ok(accepted.length >= 20);
+  });
+
+  test('gives a backup all that was accepted before, also by way of a guest, and nothing while the broker may have another keeper', async (t) => {
+    const { host, place } = deployment(t);
+    const keeper = await host();
+    const guest = await host();
+    await keeper.declare(queueOf('q', { backoff: { firstMs: 3_600_000, factor: 1, mostMs: 3_600_000, jitter: 0 } }));
+    await guest.publish([messageTo('q', { id: 'done' }), messageTo('q', { id: 'bad' }), messageTo('q', { id: 'tried' }), messageTo('q', { id: 'later', ...later })]);
+    const handled = new Arrivals(({ id }) => (id === 'bad' ? { kind: 'dead', reason: 'never' } : id === 'tried' ? { kind: 'retry', reason: 'not yet' } : { kind: 'done' }));
+    const consumer = await guest.consume('q', { concurrency: 3 }, handled.handler);
+    await untilQueue(keeper, 'q', ({ waiting, dead, inFlight, ready }) => waiting === 2 && dead === 1 && inFlight === 0 && ready.normal === 0);
+    await consumer.stop(1_000);
+    const accepted: string[] = [];
+    const { promise: underWay, resolve: isUnderWay } = Promise.withResolvers<void>();
+    let isOn = true;
+    const publishing = (async () => {
+      for (let n = 0; isOn; n++) {
+        await guest.publish([messageTo('q', { id: `m${n}`, workspace: `w${n % 3}` })]);
+        if (accepted.push(`m${n}`) === 20) isUnderWay();
+      }
+    })();
+    await underWay;
+    const participants = [keeper, guest].map((bus, at) => ({ name: `host ${at}`, desk: new OwnDesk({ databases: new Map(), messages: () => bus.kept }) }));
+    const before = [...accepted];
+    const { sources, heldMs, close } = await momentOf({ participants: () => participants, expected: ['bus'] });
+    t.diagnostic(`${before.length} messages accepted before, held back for ${heldMs} ms`);
+    isOn = false;
+    await publishing;
+
+    const at = place();
+    const source = sources[0]!;
+    const embedded = busDrivers.embedded.create(busDrivers.embedded.settings.parse({}), { ...at, openStorage: sqliteAt(at) });
+    await embedded.start();
+    await embedded.stop(1_000);
+    const storage = sqliteAt(at)('bus');
+    await storage.start();
+    const target = new RestoreTarget('bus', storage, null, source.migrations);
+    await target.prepare();
+    for (const { name, columns, numbered } of source.tables) {
+      const insert = target.inserter({ database: 'bus', table: name, columns: keptColumns({ columns, numbered }) });
+      for await (const lines of source.lines(name)) await insert(lines.map((line) => JSON.parse(line) as unknown[]));
+    }
+    await close();
+    await storage.stop(1_000);
+    const copy = busDrivers.embedded.create(busDrivers.embedded.settings.parse({}), { ...at, openStorage: sqliteAt(at) });
+    t.after(() => copy.stop(1_000));
+    await copy.start();
+    const { ready, waiting, dead } = await stateOf(copy, 'q');
+    assert.deepEqual([waiting, dead], [2, 1]);
+    assert.ok(ready.normal >= before.length && ready.normal <= accepted.length);
+    const again = new Arrivals();
+    await copy.consume('q', { concurrency: 5 }, again.handler);
+    await untilQueue(copy, 'q', (state) => state.ready.normal + state.inFlight === 0);
+    assert.deepEqual(before.filter((id) => !again.ids.includes(id)), []);
+    assert.ok(!again.ids.includes('done'));
+
+    broker.freeze();
+    try {
+      await rejectsWith('unavailable', momentOf({ participants: () => participants, expected: ['bus'], holdMs: 50 }), 'no_moment');
+    } finally {
+      broker.thaw();
+    }
   });
 
   test('notices one that does not answer any more', async (t) => {
