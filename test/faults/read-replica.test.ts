@@ -258,12 +258,12 @@ describe('a read replica', () => {
   it('that is a copy of another server is none', async () => {
     const { port, database, user } = replica.settings('') as { port: number; database: string; user: string };
     const config = { host: '127.0.0.1', port, database, user };
-    const conversation = new ReplicaConversation({ lists: config, scans: config, readers: 1, mostScans: 1, system: '4711' });
-    await assert.rejects(conversation.greeted, /copy of another server.*`replica` of the storage/);
+    const conversation = new ReplicaConversation({ lists: config, scans: config, readers: 1, mostScans: 1, primary: () => ({ system: '4711', timeline: 9, lsn: 0n }) });
+    await assert.rejects(conversation.greeted, /follows another server.*`replica` of the storage/);
     conversation.close();
   });
 
-  it('that was promoted is refused at once, with what to do, and nobody is shown what was written there', async (t) => {
+  it('that was promoted is refused at once, with what to do, and so is one that follows it; nobody is shown what was written there', async (t) => {
     const { listed, warnings, answered, storage } = await open(t);
     replica.query('SELECT pg_promote()');
     replica.query(`INSERT INTO ${schemaFor('lists')}.counters VALUES ('elsewhere', 1)`);
@@ -274,5 +274,15 @@ describe('a read replica', () => {
     assert.deepEqual(await found(), [['ok', 'postgres: answers'], ['warn', 'postgres, replica: is none of this server']]);
     assert.equal(warnings.length, 1);
     assert.match(warnings[0]!, /follows no other server.*`replica` of the storage/);
+
+    const astray = new PostgresServer(replica);
+    t.after(() => astray.remove());
+    await astray.start();
+    const warned = watched(t);
+    const other: Storage<Tables> = postgres.create(postgres.settings.parse({ ...primary.settings('lists'), replica: { host: '127.0.0.1', port: astray.port } }), { ...warned.context, name: 'portal' });
+    t.after(() => other.stop(1_000));
+    await other.start();
+    assert.equal((await other.lists().run(byId, { id: 'elsewhere' })).length, 0);
+    assert.match(warned.warnings.join(), /follows another server/);
   });
 });

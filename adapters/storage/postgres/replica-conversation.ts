@@ -5,6 +5,7 @@ import { Fifo } from '../shared/fifo.ts';
 import type { Answer } from './burst.ts';
 import { isAnswer } from './errors.ts';
 import { lsnOf } from './log-samples.ts';
+import type { Primary } from './primary-log.ts';
 import { Readers } from './readers.ts';
 import { Session } from './session.ts';
 import type { Query } from './statements.ts';
@@ -14,8 +15,8 @@ export interface ReplicaConnections {
   readonly scans: ClientConfig;
   readonly readers: number;
   readonly mostScans: number;
-  /** The number by which a server and all that follow it are known. */
-  readonly system: string;
+  /** Whom it must follow, as last known. */
+  readonly primary: () => Primary;
 }
 
 /** How the replica stands, and what it answers with that. */
@@ -35,10 +36,14 @@ export interface Reply {
 const STANDING = `
   SELECT pg_is_in_recovery()::int AS standby, pg_last_wal_replay_lsn()::text AS replayed,
     CASE WHEN $1::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) THEN 0 WHEN pg_xact_status($1::xid8) = 'in progress' THEN 0 ELSE 1 END AS seen`;
-const IDENTITY = 'SELECT system_identifier::text AS system, pg_is_in_recovery()::int AS standby FROM pg_control_system()';
+/** On a standby that has turned to another server the timeline rises with its next checkpoint. */
+export const IDENTITY = `
+  SELECT system_identifier::text AS system, pg_is_in_recovery()::int AS standby, pg_last_wal_replay_lsn()::text AS lsn,
+    greatest((SELECT timeline_id FROM pg_control_checkpoint()), (SELECT min_recovery_end_timeline FROM pg_control_recovery())) AS timeline
+  FROM pg_control_system()`;
 
 const PROMOTED = 'it follows no other server (any more), so that it may have rows of its own; let `replica` of the storage name a server that follows the primary, or take it out';
-const FOREIGN = 'it is a copy of another server than the primary; let `replica` of the storage name one that follows the primary, or take it out';
+const FOREIGN = 'it follows another server than the primary, or is a copy of one; let `replica` of the storage name one that follows the primary, or take it out';
 
 /** The connections to a server that follows the primary, from the first until one of them fails. */
 export class ReplicaConversation implements Conversation {
@@ -55,12 +60,21 @@ export class ReplicaConversation implements Conversation {
     this.#options = options;
     this.#free = options.readers;
     this.scanners = new Readers({ config: options.scans, connections: options.mostScans, maxWaiting: options.mostScans, usedOnce: true });
-    this.greeted = this.ask(undefined, null);
+    this.greeted = this.look();
   }
 
   /** Aborts with what ends the long reads under way. */
   get ended(): AbortSignal {
     return this.#ended.signal;
+  }
+
+  /** Rejects when it is (no more) what it should be, too. */
+  async look(): Promise<Reply> {
+    const reply = await this.ask({ name: 'identity', text: IDENTITY, values: [] }, null);
+    const row = reply.answer?.rows[0];
+    if (row === undefined) throw new Error('it does not say whom it follows; the role of the storage must be allowed pg_control_system, pg_control_checkpoint and pg_control_recovery');
+    requireFollower(row, this.#options.primary());
+    return reply;
   }
 
   /** `transaction`: the number of one that must be seen. Rejects when the server does not answer, or is not what it should be. */
@@ -99,7 +113,7 @@ export class ReplicaConversation implements Conversation {
     const session = await Session.open(this.#options.lists);
     this.#sessions.add(session);
     if (this.#ended.signal.aborted) this.#drop(session);
-    requireFollower((await session.control(IDENTITY))[0]!, this.#options.system);
+    requireFollower((await session.control(IDENTITY))[0]!, this.#options.primary());
     return session;
   }
 
@@ -124,8 +138,8 @@ function replyOf({ rows: [row] }: Answer, answer: Answer | undefined): Reply {
   return { replayed: lsnOf(replayed), hasSeen: seen === 1, answer };
 }
 
-/** Throws what to do about a server that follows no other, or is of another family. */
-export function requireFollower({ system, standby }: Record<string, unknown>, expected: string): void {
-  if (system !== expected) throw new Error(FOREIGN);
+/** Throws what to do about a server that does not follow the primary. */
+export function requireFollower({ system, standby, timeline }: Record<string, unknown>, primary: Primary): void {
+  if (system !== primary.system || (timeline as number) > primary.timeline) throw new Error(FOREIGN);
   if (standby === 0) throw new Error(PROMOTED);
 }

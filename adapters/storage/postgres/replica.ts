@@ -5,11 +5,13 @@ import { type Lifecycle, StartStop } from '../../../src/kernel/lifecycle.ts';
 import { OptionalServer } from '../../../src/kernel/optional-server.ts';
 import { Rounds } from '../../../src/kernel/rounds.ts';
 import type { Counter, Histogram, Log, Metrics } from '../../../src/kernel/telemetry.ts';
+import { atMost } from '../shared/at-most.ts';
 import type { SlowStatements } from '../shared/slow-statements.ts';
 import type { Answer } from './burst.ts';
 import type { ReplicaSettings } from './driver.ts';
-import { LogSamples, lsnOf } from './log-samples.ts';
+import { LogSamples } from './log-samples.ts';
 import { transactionAt } from './position.ts';
+import { type Primary, PRIMARY, primaryOf } from './primary-log.ts';
 import { type ReplicaConnections, ReplicaConversation, type Reply } from './replica-conversation.ts';
 import type { Readers } from './readers.ts';
 import type { Session } from './session.ts';
@@ -29,7 +31,9 @@ export interface ReplicaOptions {
   readonly settings: ReplicaSettings;
   /** Of the storage. */
   readonly name: string;
-  readonly connections: ReplicaConnections;
+  readonly connections: Omit<ReplicaConnections, 'primary'>;
+  /** As it is at the start. */
+  readonly primary: Primary;
   /** Opens a connection of its own to the primary, which others may keep busy. */
   readonly connectPrimary: () => Promise<Session>;
   /** Told of lists that took long here. */
@@ -53,7 +57,8 @@ export class Replica implements Lifecycle {
   readonly #lag: Histogram;
   readonly #reads: Counter;
   readonly #life: StartStop;
-  #primary: Session | undefined;
+  #primary: Primary;
+  #session: Session | undefined;
   /** Or not known to be near enough. */
   #isBehind = true;
   #isToldOf = false;
@@ -64,8 +69,9 @@ export class Replica implements Lifecycle {
     const { settings, connections, clock, log, metrics } = options;
     const { host, port, timeoutMs, restMs, maxLagMs } = settings;
     this.#options = options;
+    this.#primary = options.primary;
     this.#samples = new LogSamples(maxLagMs);
-    this.#server = new OptionalServer({ kind: 'postgres-replica', address: `${host}:${port}`, timeoutMs, restMs, mostPending: MOST_PENDING, isRefusal: () => false }, () => new ReplicaConversation(connections), { clock, log, metrics });
+    this.#server = new OptionalServer({ kind: 'postgres-replica', address: `${host}:${port}`, timeoutMs, restMs, mostPending: MOST_PENDING, isRefusal: () => false }, () => new ReplicaConversation({ ...connections, primary: () => this.#primary }), { clock, log, metrics });
     this.#lag = metrics.histogram('storage_replica_lag_seconds', 'How old at most, within a second, the state was that the read replica showed each time it was looked at.', ['storage']);
     this.#reads = metrics.counter('storage_list_reads_total', 'Reads for lists and reports, by who answered: the read replica or the primary.', ['storage', 'from']);
     this.#looks = new Rounds({ clock, everyMs: Math.min(LOOK_MS, maxLagMs / LOOKS_PER_LAG), round: () => this.#look(), failed: () => {} });
@@ -121,7 +127,7 @@ export class Replica implements Lifecycle {
 
   async #ask(query: Query | undefined, position: string | null | undefined): Promise<Reply | undefined> {
     if (this.#isBehind) return undefined;
-    const transaction = transactionAt(position, this.#options.connections.system);
+    const transaction = transactionAt(position, this.#primary.system);
     for (const until = performance.now() + CATCH_UP_MS; ; ) {
       const reply = await this.#server.ask((server) => server.ask(query, transaction));
       if (reply === undefined || this.#ageOf(reply) > this.#options.settings.maxLagMs) return undefined;
@@ -149,24 +155,31 @@ export class Replica implements Lifecycle {
 
   async #stop(deadlineMs: number): Promise<void> {
     await this.#server.stop(deadlineMs);
-    this.#primary?.destroy();
-    await this.#looks.stop(deadlineMs);
+    this.#session?.destroy();
+    await atMost(deadlineMs, this.#looks.stop(deadlineMs));
   }
 
   async #look(): Promise<void> {
-    const { connectPrimary, name, settings } = this.#options;
-    if (this.#primary?.usable !== true) this.#primary = await connectPrimary();
+    const { name, settings } = this.#options;
+    const session = await this.#connected();
     const at = performance.now();
-    // Flushed: what is not may reach the replica only with the next commit.
-    const [row] = await this.#primary.within(settings.timeoutMs, this.#primary.control('SELECT pg_current_wal_flush_lsn()::text AS lsn'));
+    const [row] = await session.within(settings.timeoutMs, session.control(PRIMARY));
+    this.#primary = primaryOf(row!);
     this.#watchedFrom = Math.min(this.#watchedFrom, at);
-    this.#samples.add(lsnOf(row!.lsn as string), at);
-    const reply = await this.#server.ask((server) => server.ask(undefined, null));
+    this.#samples.add(this.#primary.lsn, at);
+    const reply = await this.#server.ask((server) => server.look());
     if (reply === undefined) return;
     const ageMs = this.#ageOf(reply);
     this.#isBehind = ageMs > settings.maxLagMs;
     this.#lag.observe(Math.min(ageMs, settings.maxLagMs) / 1_000, { storage: name });
     this.#tell();
+  }
+
+  async #connected(): Promise<Session> {
+    if (this.#session?.usable === true) return this.#session;
+    this.#session = await this.#options.connectPrimary();
+    if (this.#life.state === 'stopping' || this.#life.state === 'stopped') this.#session.destroy();
+    return this.#session;
   }
 
   #tell(): void {

@@ -19,6 +19,7 @@ import { GroupCommit } from './group-commit.ts';
 import { Growth } from './growth.ts';
 import { Lists } from './lists.ts';
 import { migrationStatements } from './migrations.ts';
+import { type Primary, PRIMARY, primaryOf } from './primary-log.ts';
 import { Readers } from './readers.ts';
 import { Replica } from './replica.ts';
 import { scan } from './scan.ts';
@@ -155,10 +156,10 @@ export class PostgresStorage implements Storage {
     const lock = lockOf(this.#schema);
     try {
       const session = await Session.open(this.#config('writer'));
-      let system: string | undefined;
+      let known: Primary | undefined;
       try {
         await prepare(session, this.#schema, lock, answerTimeoutMs);
-        if (follower !== undefined) system = await session.within(answerTimeoutMs, systemOf(session));
+        if (follower !== undefined) known = primaryOf((await session.within(answerTimeoutMs, session.control(PRIMARY)))[0]!);
       } finally {
         await session.close(1_000);
       }
@@ -167,11 +168,11 @@ export class PostgresStorage implements Storage {
       const growth = new Growth({ db: this.db, connect: () => Session.open(this.#config('scan')) });
       const telemetry = groupTelemetry(this.#options);
       const commits = new GroupCommit(
-        { connect: () => Session.open(this.#config('writer'), slow), cancel: (processId) => this.#cancel(processId), schemaChanged: () => this.#statements.forget(), system, lock, maxWaiting, answerTimeoutMs },
+        { connect: () => Session.open(this.#config('writer'), slow), cancel: (processId) => this.#cancel(processId), schemaChanged: () => this.#statements.forget(), system: known?.system, lock, maxWaiting, answerTimeoutMs },
         { ...telemetry, committed: (transactions, seconds) => (telemetry.committed(transactions, seconds), growth.committed()) },
       );
       await commits.open();
-      const replica = follower === undefined ? undefined : this.#replica(follower, system!, slow);
+      const replica = follower === undefined ? undefined : this.#replica(follower, known!, slow);
       await replica?.start();
       this.#open = {
         replica,
@@ -194,10 +195,10 @@ export class PostgresStorage implements Storage {
     return clientConfig(there, this.#schema, this.#label, role);
   }
 
-  #replica(settings: ReplicaSettings, system: string, slow: SlowStatements): Replica {
-    const { settings: primary, name, clock, log, metrics } = this.#options;
-    const connections = { lists: this.#replicaConfig(settings, 'reader'), scans: this.#replicaConfig(settings, 'scan'), readers: settings.readers, mostScans: primary.scans, system };
-    return new Replica({ settings, name, connections, connectPrimary: () => Session.open(this.#config('reader')), slow, clock, log, metrics });
+  #replica(settings: ReplicaSettings, primary: Primary, slow: SlowStatements): Replica {
+    const { settings: { scans }, name, clock, log, metrics } = this.#options;
+    const connections = { lists: this.#replicaConfig(settings, 'reader'), scans: this.#replicaConfig(settings, 'scan'), readers: settings.readers, mostScans: scans };
+    return new Replica({ settings, name, connections, primary, connectPrimary: () => Session.open(this.#config('reader')), slow, clock, log, metrics });
   }
 
   #config(role: Role): ReturnType<typeof clientConfig> {
@@ -236,12 +237,6 @@ async function prepare(session: Session, schema: string, lock: bigint, answerTim
   }
   if (there === 1) return;
   await session.within(answerTimeoutMs, session.control(`BEGIN; SELECT pg_advisory_xact_lock(${lock}); CREATE SCHEMA IF NOT EXISTS "${schema}"; COMMIT`));
-}
-
-/** The same at a server and at all that follow it, whichever of them is the primary. */
-async function systemOf(session: Session): Promise<string> {
-  const [row] = await session.control('SELECT system_identifier::text AS system FROM pg_control_system()');
-  return row!.system as string;
 }
 
 /** The server knows locks by number. */
