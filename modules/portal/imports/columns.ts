@@ -50,8 +50,12 @@ export interface Column {
   readonly read: ReadCell;
 }
 
-/** Fault `invalid`: `column_invalid` (no name, or none that an attribute may have), `column_repeated`, `identity_column_missing`. */
+/** More than anybody can fill: a person has 500 attributes at most. */
+const MOST_COLUMNS = 1_000;
+
+/** Fault `invalid`: `columns_too_many`, `column_invalid` (no name, or none that an attribute may have), `column_repeated`, `identity_column_missing`. */
 export function columnsOf(headings: readonly string[]): Column[] {
+  if (headings.length > MOST_COLUMNS) throw new Fault('invalid', `A file may have ${MOST_COLUMNS} columns.`, { reason: 'columns_too_many' });
   const columns = headings.map((written) => columnOf(unguarded(written.trim())));
   const seen = new Set<string>();
   for (const { subject } of columns) {

@@ -1,9 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
-import type { ListedPerson } from '../ingest/batch-run.ts';
 import { unguarded } from '../formula-guard.ts';
+import type { ListedPerson } from '../ingest/batch-run.ts';
 import { isObject } from '../ingest/wire-item.ts';
+import { ROWS_A_TURN } from '../pieces.ts';
 import { type Column, columnsOf, readJson, subjectOf } from './columns.ts';
 import { type CsvRow, csvRows } from './csv-row.ts';
 import { type JsonRow, jsonRows } from './json-row.ts';
@@ -51,7 +53,8 @@ async function* batchesOf<T extends object>({ rows, head, isBlank }: FormatOf<T>
   let read: ReadPerson<T> | undefined;
   let batch: FileRow[] = [];
   let began = from.position;
-  const taken = function* (): Generator<FileBatch, void, void> {
+  let looked = 0;
+  const taken = async function* (): AsyncGenerator<FileBatch, void, void> {
     if (read === undefined) {
       read = head();
       if (read === undefined) return;
@@ -59,6 +62,7 @@ async function* batchesOf<T extends object>({ rows, head, isBlank }: FormatOf<T>
     }
     for (let row = rows.take(); row !== undefined; row = rows.take()) {
       if (typeof row.content === 'string' || !isBlank(row.content)) batch.push(fileRow(row, read, time));
+      if (++looked % ROWS_A_TURN === 0) await nextTurn();
       if (batch.length < MOST_ROWS && rows.place.position - began < MOST_BATCH_BYTES) continue;
       yield { rows: batch, next: rows.place };
       batch = [];

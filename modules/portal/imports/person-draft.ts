@@ -4,7 +4,7 @@ import type { ListedPerson } from '../ingest/batch-run.ts';
 import { idOf, isObject } from '../ingest/wire-item.ts';
 import { CONSENT_TRAITS, consentFromTrait } from '../people/consent.ts';
 import { newPerson } from '../people/person-state.ts';
-import { isAttributeName, withTraits } from '../people/traits.ts';
+import { isAttributeName, MOST_ATTRIBUTES, withTraits } from '../people/traits.ts';
 import type { Subject } from './columns.ts';
 
 /** What is wrong with one field of a row, or with the row (`field` empty). Names, never values. */
@@ -61,7 +61,9 @@ export class PersonDraft {
 
   /** Null when anything in the row is wrong: it is taken whole or not at all. */
   finish(time: EpochMs): ListedPerson | null {
-    for (const { reason, trait } of withTraits(ANYBODY, this.#traits, time, time).problems) this.refuse(trait === null ? '' : this.#fields.get(trait)!, reason);
+    // Nobody is held up by a row of a thousand fields that comes to nothing.
+    if (Object.keys(this.#traits).length > MOST_ATTRIBUTES) this.refuse('', 'attributes_too_many');
+    else for (const { reason, trait } of withTraits(ANYBODY, this.#traits, time, time).problems) this.refuse(trait === null ? '' : this.#fields.get(trait)!, reason);
     const email = typeof this.#traits.email === 'string' ? this.#traits.email : null;
     if (this.#personId === null && this.#userId === null && email === null && this.problems.length === 0) this.refuse('', 'identity_missing');
     if (this.problems.length > 0) return null;

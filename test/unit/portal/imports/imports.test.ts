@@ -32,6 +32,8 @@ let cookie: string;
 let store: Store<any>;
 const CSV = 'text/csv';
 const NDJSON = 'application/x-ndjson';
+/** For what is waited for until it is seen. */
+const WITHIN = { timeout: 60_000 };
 
 before(async () => {
   web = await startPortalWeb({ settings: { importMaxBytes: 16_000_000 } });
@@ -110,7 +112,7 @@ test('what an export of people holds goes into another workspace whole, and back
 });
 
 test('an opted-out person stays so whatever a list says, and a list opts out for good', async () => {
-  const { ask, imported, people } = await place();
+  const { ask, imported, people, workspaceId } = await place();
   const made = async (userId: string, consent: string, by: 'api' | 'traits') => {
     if (by === 'api') return ask('/people', { method: 'POST', body: { userId, consent } });
     return imported(JSON.stringify({ userId, consentEmail: consent }), NDJSON);
@@ -118,10 +120,13 @@ test('an opted-out person stays so whatever a list says, and a list opts out for
   await made('staff', 'denied', 'api');
   await made('listed', 'denied', 'traits');
   await made('glad', 'granted', 'traits');
-  for (const word of ['granted', 'unknown']) await imported(`userId,consentEmail,unsubscribed\nstaff,${word},false\nlisted,${word},false\nglad,${word},`);
+  await made('site', 'denied', 'traits');
+  // As an identify of hers leaves it, and not a list.
+  await store.transaction(async (tx) => void (await tx.db.updateTable('people').set({ consent_by: 'traits' }).where('workspace_id', '=', workspaceId).where('user_id', '=', 'site').execute()));
+  for (const word of ['granted', 'unknown']) await imported(`userId,consentEmail,unsubscribed\nstaff,${word},false\nlisted,${word},false\nsite,${word},false\nglad,${word},`);
   await imported('{"userId":"glad2","attributes":{"emailConsent":"granted","unsubscribed":true}}', NDJSON);
   const found = async () => Object.fromEntries((await people()).map(({ userId, consent, consentBy }) => [userId, `${consent.email} by ${consentBy}`]));
-  assert.deepEqual(await found(), { staff: 'denied by api', listed: 'denied by api', glad: 'granted by traits', glad2: 'denied by api' });
+  assert.deepEqual(await found(), { staff: 'denied by api', listed: 'denied by api', site: 'denied by traits', glad: 'granted by traits', glad2: 'denied by api' });
   await imported('userId,unsubscribed\nglad,true');
   assert.equal((await found()).glad, 'denied by api');
 });
@@ -142,7 +147,7 @@ test('a row is whom its userId, its personId or its address names; who was delet
   assert.deepEqual([refused.headers['content-type'], refused.headers['content-disposition']], ['text/csv; charset=utf-8', 'attachment; filename="refused.csv"']);
 });
 
-test('a file that cannot be read has failed and says why; the file is gone, what became of it is not', async () => {
+test('a file that cannot be read has failed and says why; the file is gone, what became of it is not', WITHIN, async () => {
   const { imported, workspaceId, ask } = await place();
   const failed = await imported('name,city\nx,y');
   assert.deepEqual([failed.state, failed.reason, failed.rowsRead], ['failed', 'identity_column_missing', 0]);
@@ -184,7 +189,7 @@ test('what is no import is refused: its type, its size, its sender, too many at 
   assert.equal((await send('userId\na')).status, 202);
 });
 
-test('of a file that is cut off on its way, or that the disk has no room for, nothing is left', async (t) => {
+test('of a file that is cut off on its way, or that the disk has no room for, nothing is left', WITHIN, async (t) => {
   const { ask, send, workspaceId } = await place();
   const secret = await web.key(cookie, undefined, workspaceId);
   const cuts = Array.from({ length: 8 }, () => request({ port: web.port, path: '/api/v1/imports', method: 'POST', headers: { ...bearer(secret), 'Content-Type': CSV, 'Content-Length': 1_000 } }));
@@ -267,7 +272,7 @@ test('of two processes that read the same file one goes on', async () => {
   assert.deepEqual([rowsAccepted, rowsRefused, state], [693, 7, 'done']);
 });
 
-test('a large file goes through with no long turn of the event loop', { timeout: 60_000 }, async (t) => {
+test('a large file goes through with no long turn of the event loop', WITHIN, async (t) => {
   const { imported } = await place();
   const notes = 'x'.repeat(400);
   const lines = Array.from({ length: 3_000 }, (_, n) => `p${n % 1_000},p${n % 1_000}@example.com,${n},${notes}`);
@@ -279,7 +284,7 @@ test('a large file goes through with no long turn of the event loop', { timeout:
   assert.ok(longest.ms() < 50, `a turn of ${longest.ms()} ms`);
 });
 
-test('a file goes through a bucket as through a folder, and leaves nothing there', async (t) => {
+test('a file goes through a bucket as through a folder, and leaves nothing there', WITHIN, async (t) => {
   const server = await S3Server.start();
   t.after(() => server.stop());
   const blobs = blobDrivers.s3.create(blobDrivers.s3.settings.parse(server.settings), testContext());

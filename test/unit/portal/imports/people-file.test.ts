@@ -79,12 +79,14 @@ test('a row with anything wrong in it is refused whole, with each column and why
   assert.deepEqual(rows[0]!.problems, [['consentEmail', 'consent_invalid'], ['attributes', 'attributes_invalid'], ['age:number', 'number_invalid'], ['vip:boolean', 'boolean_invalid'], ['more:json', 'json_invalid']].map(([field, reason]) => ({ field, reason })));
   assert.deepEqual(rows[1]!.problems, [{ field: '', reason: 'identity_missing' }]);
   assert.deepEqual(rows[2]!.problems.map(({ reason }) => reason), ['user_id_invalid', 'name_forbidden', 'number_out_of_range']);
+  const wide = await rowsOf('ndjson', JSON.stringify({ userId: 'a', ...Object.fromEntries(Array.from({ length: 501 }, (_, n) => [`a${n}`, n])) }));
+  assert.deepEqual(wide[0]!.problems, [{ field: '', reason: 'attributes_too_many' }]);
   const kept = await rowsOf('csv', 'userId,email,timeZone\na,no address,Mars/Base\n');
   assert.deepEqual(kept[0]!.problems, [{ field: 'email', reason: 'email_invalid' }, { field: 'timeZone', reason: 'time_zone_invalid' }]);
 });
 
 test('a first line that serves for nothing is said at once', async () => {
-  const cases: [string | Uint8Array, string][] = [['', 'header_invalid'], [Buffer.from([0x50, 0x4b, 3, 4, 0xff, 0x0a]), 'header_invalid'], ['name,city\nx,y', 'identity_column_missing'], ['email,Email\n', 'column_repeated'], ['email,,b\n', 'column_invalid'], ['email,__proto__\n', 'column_invalid'], ['email,"b\n', 'header_invalid']];
+  const cases: [string | Uint8Array, string][] = [['', 'header_invalid'], [Buffer.from([0x50, 0x4b, 3, 4, 0xff, 0x0a]), 'header_invalid'], ['name,city\nx,y', 'identity_column_missing'], ['email,Email\n', 'column_repeated'], ['email,,b\n', 'column_invalid'], ['email,__proto__\n', 'column_invalid'], ['email,"b\n', 'header_invalid'], [`email${',x'.repeat(1_000)}\n`, 'columns_too_many']];
   for (const [text, reason] of cases) await rejectsWith('invalid', rowsOf('csv', text), reason);
 });
 
