@@ -17,6 +17,7 @@ export const areas = {
   'main-job': async () => (await import('./main-job.ts')).benchMainJob(),
   'main-job-activemq': async () => (await import('./main-job-beside.ts')).benchMainJobOnActiveMq(),
   'main-job-postgres': async () => (await import('./main-job-beside.ts')).benchMainJobOnPostgres(),
+  replicas: async () => (await import('./replicas.ts')).benchReplicas(),
   split: async () => (await import('./split.ts')).benchSplit(),
   'storage-move': async () => (await import('./storage-move.ts')).benchStorageMove(),
 } as const satisfies Record<string, () => Promise<BenchRow[]>>;

@@ -16,20 +16,8 @@ const SENDERS = 4;
 export async function mailsPerSecond(workspace: TestWorkspace, automationId: string, { seconds, warmUpSeconds }: { seconds: number; warmUpSeconds: number }, sample: () => Promise<void> = async () => {}): Promise<number> {
   const path = `/api/v1/automations/${automationId}/deliveries/counts`;
   let sent = 0;
-  let accepted = 0;
   const until = Date.now() + (warmUpSeconds + seconds) * 1_000;
-  const agent = new Agent({ keepAlive: true, maxSockets: SENDERS });
-  const sending = Promise.all(
-    Array.from({ length: SENDERS }, async () => {
-      while (Date.now() < until) {
-        if (accepted - sent > UNDER_WAY) await new Promise((resolve) => setTimeout(resolve, 10));
-        else {
-          accepted += EVENTS_A_BATCH;
-          await post(workspace, agent, batch(accepted));
-        }
-      }
-    }),
-  );
+  const sending = postEvents(workspace, { goesOn: () => Date.now() < until, sent: () => sent });
   const samples: { at: number; sent: number }[] = [];
   while (Date.now() < until) {
     await new Promise((resolve) => setTimeout(resolve, 500));
@@ -37,13 +25,31 @@ export async function mailsPerSecond(workspace: TestWorkspace, automationId: str
     samples.push({ at: performance.now(), sent });
     await sample();
   }
-  await sending;
-  agent.destroy();
+  const accepted = await sending;
   const final = await workspace.until(path, (c) => c.sent === accepted, 60_000);
   if (final.audience !== accepted) throw new Error(`${accepted} events were accepted and ${final.audience} deliveries recorded`);
   const steady = samples.filter((s) => s.at > samples[0]!.at + warmUpSeconds * 1_000);
   const [first, last] = [steady[0]!, steady.at(-1)!];
   return ((last.sent - first.sent) * 1_000) / (last.at - first.at);
+}
+
+/** Events of which each makes one mail, while it `goesOn` after so many, as fast as they are `sent`; answers how many were accepted. */
+export async function postEvents(workspace: TestWorkspace, { goesOn, sent }: { goesOn: (accepted: number) => boolean; sent: () => number }): Promise<number> {
+  let accepted = 0;
+  const agent = new Agent({ keepAlive: true, maxSockets: SENDERS });
+  await Promise.all(
+    Array.from({ length: SENDERS }, async () => {
+      while (goesOn(accepted)) {
+        if (accepted - sent() > UNDER_WAY) await new Promise((resolve) => setTimeout(resolve, 10));
+        else {
+          accepted += EVENTS_A_BATCH;
+          await post(workspace, agent, batch(accepted));
+        }
+      }
+    }),
+  );
+  agent.destroy();
+  return accepted;
 }
 
 /** People, and an automation with a mail of ordinary size; answers its id. */
