@@ -59,13 +59,13 @@ export class KeptStorages {
     const { config, context } = this.#options;
     const from = this.#create(module, config);
     const record = readStorageMove(context.dataDir, module);
-    if (record?.state !== 'switched' && record?.state !== 'following') {
+    const to = record === undefined ? undefined : this.#otherOf(module, record);
+    if (record === undefined || to === undefined) {
       const storage = new MovableStorage(from);
-      if (record !== undefined) storage.accompany(forgetting(from));
+      if (record !== undefined) storage.accompany(forgetting(from, record.state === 'following' ? ledgerIn(context.dataDir, module, record) : undefined));
       this.#kept.set(module, { storage, move: undefined });
       return storage;
     }
-    const to = this.#create(module, this.#options.readTopology(record.topology));
     const storage = new MovableStorage(record.state === 'switched' ? to : from);
     const move = this.#moveOf(module, storage, from, to, record.topology, true);
     storage.accompany(move);
@@ -133,6 +133,18 @@ export class KeptStorages {
     }
   }
 
+  /** The new storage of a move that has come so far; undefined where it could only follow, and cannot be opened. */
+  #otherOf(module: string, { topology, state }: StorageMove): Storage | undefined {
+    if (state !== 'switched' && state !== 'following') return undefined;
+    try {
+      return this.#create(module, this.#options.readTopology(topology));
+    } catch (thrown) {
+      if (state === 'switched') throw thrown;
+      this.#options.context.log.error({ module, topology, err: thrown }, 'the storage that follows cannot be opened; the data stays where it is, and moving it begins anew');
+      return undefined;
+    }
+  }
+
   #requireMovable(module: string, target: Pick<Config, 'storage'>, reads: ReadsOf | undefined): { kept: Kept; to: Storage } {
     const { config, context } = this.#options;
     const kept = this.#kept.get(module);
@@ -168,12 +180,16 @@ export class KeptStorages {
 }
 
 /** A process that was killed in the middle of a move has left what it recorded. */
-function forgetting({ contents }: Storage): Lifecycle {
-  return { start: () => contents.stopRecording(), stop: async () => {} };
+function forgetting({ contents }: Storage, ledger?: LiveMoveLedger): Lifecycle {
+  const start = async () => {
+    await ledger?.begin();
+    await contents.stopRecording();
+  };
+  return { start, stop: async () => {} };
 }
 
-function ledgerIn(dataDir: string, module: string, places: Pick<StorageMove, 'from' | 'to' | 'topology'>): LiveMoveLedger {
-  const note = (state: StorageMove['state']) => noteStorageMove(dataDir, module, { ...places, state, indexes: [] });
+function ledgerIn(dataDir: string, module: string, { from, to, topology }: Pick<StorageMove, 'from' | 'to' | 'topology'>): LiveMoveLedger {
+  const note = (state: StorageMove['state']) => noteStorageMove(dataDir, module, { from, to, topology, state, indexes: [] });
   return {
     begin: () => note('begun'),
     following: () => note('following'),
