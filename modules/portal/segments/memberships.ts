@@ -42,6 +42,7 @@ export class Memberships {
 
   /** Counts what has changed. Once, at the end. */
   async flush(): Promise<void> {
-    for (const [segment, more] of this.#more) if (more !== 0) await this.#tx.run(countPeople, { workspace: this.#workspace, segment, more });
+    const changed = [...this.#more].filter(([, more]) => more !== 0);
+    await Promise.all(changed.map(([segment, more]) => this.#tx.run(countPeople, { workspace: this.#workspace, segment, more })));
   }
 }

@@ -73,7 +73,7 @@ export class SettleSegmentHandler implements TransactionalHandler<z.infer<typeof
   /** True when there may be more. */
   async #empty(tx: Transaction<Tables>, workspace: string, segment: string): Promise<boolean> {
     const members = await tx.run(someMembers, { workspace, segment, limit: PEOPLE_AT_ONCE });
-    for (const { person_id: person } of members) await tx.run(removeMember, { workspace, segment, person });
+    await Promise.all(members.map(({ person_id: person }) => tx.run(removeMember, { workspace, segment, person })));
     return members.length === PEOPLE_AT_ONCE;
   }
 }
