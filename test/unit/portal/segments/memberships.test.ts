@@ -35,7 +35,7 @@ const ofTheGone = CompiledQuery.raw('select person_id from segment_members inner
 const peopleOf = async (holds: (row: PersonRow) => boolean) => (await portal.store.db.selectFrom('people').selectAll().where('gone', '=', 0).orderBy('id').execute()).filter(holds).map((row) => row.id);
 
 /** So many that everybody is looked at in several pieces. */
-const MANY = 400;
+const MANY = 300;
 const addMany = () => portal.ingest(Array.from({ length: MANY }, (_, i) => identify(i % 3 === 0 ? { anonymousId: `a${i}` } : { userId: `u${i}` }, { plan: ['gold', 'home', null][i % 3], ...(i % 2 === 0 && { email: `p${i}@b.cd` }) })));
 
 test('whatever happens to people and segments, in whatever order, each segment has exactly those of whom its condition holds', async (t) => {
@@ -43,7 +43,7 @@ test('whatever happens to people and segments, in whatever order, each segment h
   await addMany();
   const live = new Map<string, (typeof ASKED)[number]>();
   const deleted: string[] = [];
-  for (let step = 0; step < 160; step++) {
+  for (let step = 0; step < 120; step++) {
     await clock.advance(1_000);
     await happen(random, live, deleted);
     if (random.whole(3) > 0) await portal.settle();
