@@ -17,8 +17,6 @@ export const settleSegment = job('portal.settle-segment', SettleSegment, { lane:
 
 /** In one transaction: those who wait behind it wait for few milliseconds. */
 const PEOPLE_AT_ONCE = 250;
-/** Behind every id. */
-const LAST = '\u{10ffff}';
 
 /**
  * Looks at a piece of the workspace's people and asks for the next, until all have been looked at. Whoever changes
@@ -59,15 +57,12 @@ export class SettleSegmentHandler implements TransactionalHandler<z.infer<typeof
   async #fillSome(tx: Transaction<Tables>, memberships: Memberships, from: { readonly workspace: string; readonly segment: string; readonly after: string }): Promise<[string | null, number]> {
     const { has } = (await memberships.live()).find(({ segmentId }) => segmentId === from.segment)!;
     const rows = await tx.run(peopleAfter, { workspace: from.workspace, after: from.after, limit: ROWS_A_TURN });
-    const next = rows.length < ROWS_A_TURN ? null : rows.at(-1)!.id;
-    const former = new Set((await tx.run(membersBetween, { ...from, upTo: next ?? LAST })).map((row) => row.person_id));
-    const changes: Promise<void>[] = [];
-    for (const person of rows.map(toState)) {
-      const belongs = has(person);
-      if (belongs !== former.delete(person.id)) changes.push(memberships.put(from.segment, person.id, belongs));
-    }
-    await Promise.all([...changes, ...[...former].map((gone) => memberships.put(from.segment, gone, false))]);
-    return [next, rows.length];
+    const last = rows.at(-1);
+    if (last === undefined) return [null, 0];
+    const members = new Set((await tx.run(membersBetween, { ...from, upTo: last.id })).map((row) => row.person_id));
+    const changed = rows.map(toState).filter((person) => has(person) !== members.has(person.id));
+    await Promise.all(changed.map(({ id }) => memberships.put(from.segment, id, !members.has(id))));
+    return [rows.length < ROWS_A_TURN ? null : last.id, rows.length];
   }
 
   /** True when there may be more. */

@@ -122,6 +122,17 @@ test('everybody is looked at in pieces; one that is told of again, or of a condi
   assert.deepEqual([renamed.state, renamed.version], ['ready', 3], 'a name makes nobody be looked at');
 });
 
+test('whoever goes leaves every segment at once, also one whose condition is new and has not come to her yet', async () => {
+  await portal.ingest([identify({ anonymousId: 'a1' }, { plan: 'gold' }), identify({ userId: 'u1' }, { plan: 'gold' }), identify({ userId: 'u2' }, { plan: 'gold' })]);
+  const { segmentId } = await portal.segments.create({ name: 'Gold', condition: ASKED[0]!.condition }, portal.call());
+  await settleAll();
+  await portal.segments.save(segmentId, { name: 'Nobody', condition: { any: [] } }, portal.call());
+  await portal.people.remove((await portal.user('u2')).personId, portal.call());
+  await portal.ingest([identify({ anonymousId: 'a1', userId: 'u1' })]);
+  assert.deepEqual(await membersOf(segmentId), [(await portal.user('u1')).personId]);
+  assert.equal((await portal.segments.get(segmentId, portal.call())).people, 1);
+});
+
 test('of another workspace, people are not taken, and segments do not exist; each has a hundred at most', async () => {
   const { segmentId } = await portal.segments.create({ name: 'All', condition: { all: [] } }, portal.call());
   await settleAll();
