@@ -46,9 +46,11 @@ import { IngestSurface } from './ingest/ingest-surface.ts';
 import { ingestBatch } from './ingest/job.ts';
 import { Live } from './live/live.ts';
 import { portalMigrations } from './migrations.ts';
+import { FilePages } from './pages/file-pages.ts';
 import { PublicPages } from './pages/public-pages.ts';
 import { StaffPages } from './pages/staff-pages.ts';
 import { Visitors } from './pages/visitors.ts';
+import { Visits } from './pages/visits.ts';
 import { erasePerson, ErasureHandler } from './people/erasure.ts';
 import { IdentityHashes } from './people/identity-hashes.ts';
 import { People } from './people/people.ts';
@@ -64,7 +66,7 @@ const access = [ApiKeys, DemoKey, Logins, Passwords, Sessions, Setup, Users, Wor
 const people = [IdentityHashes, LiveSegments, People, Recipients, Segments, Timeline, IngestProblems, IngestSurface];
 const files = [Exports, ExportCommand, Imports];
 const routes = [ApiKeyRoutes, AuditRoutes, AutomationRoutes, DeliveryRoutes, ExportRoutes, ImportRoutes, PeopleRoutes, QueueRoutes, SegmentRoutes, SessionRoutes, SystemRoutes, TemplateRoutes, WorkspaceRoutes, Routes];
-const web = [Api, Idempotency, KoaApp, Principals, Writes, PublicPages, StaffPages, Visitors];
+const web = [Api, Idempotency, KoaApp, Principals, Writes, PublicPages, StaffPages, FilePages, Visitors, Visits];
 
 /** System of record and face: people, events, templates, access, and everything that is shown over HTTP. */
 export const portalModule = defineModule({

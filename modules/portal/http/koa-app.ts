@@ -8,6 +8,7 @@ import { Fault, toFault } from '../../../src/kernel/fault.ts';
 import { Installation, Settings } from '../../../src/kernel/module.ts';
 import { Log, Metrics } from '../../../src/kernel/telemetry.ts';
 import { notice } from '../pages/layout.ts';
+import { FilePages } from '../pages/file-pages.ts';
 import type { PageRequest, PageRoute } from '../pages/page.ts';
 import { PublicPages } from '../pages/public-pages.ts';
 import { StaffPages } from '../pages/staff-pages.ts';
@@ -40,6 +41,7 @@ export class KoaApp {
     @inject(Api) api: Api,
     @inject(PublicPages) publicPages: PublicPages,
     @inject(StaffPages) staffPages: StaffPages,
+    @inject(FilePages) filePages: FilePages,
     @inject(Visitors) visitors: Visitors,
     @inject(Clock) clock: Clock,
     @inject(Log) log: Log,
@@ -69,7 +71,7 @@ export class KoaApp {
         return api.serve(spec, context as unknown as Context, context.params as Record<string, string>);
       });
     }
-    for (const page of [...publicPages.routes, ...staffPages.routes]) {
+    for (const page of [...publicPages.routes, ...staffPages.routes, ...filePages.routes]) {
       router.register(page.path, [page.method], (context) => this.#page(page, context as unknown as Context, context.params as Record<string, string>));
     }
 

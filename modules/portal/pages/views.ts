@@ -102,8 +102,8 @@ export function exportsView(exports: readonly Export[], segments: readonly Segme
   return html`<h1>Exports</h1>
 <form method="post" action="/exports?workspace=${workspace}" class="box"><input type="hidden" name="csrf" value="${csrfToken}">
 ${choice('what', 'What', What.options)}${segments.length === 0 ? null : segmentChoice(segments, null)}${choice('format', 'As', Format.options)}<button>Export</button></form>
-<table><thead><tr><th>What</th><th>Asked for (UTC)</th><th>Rows</th><th>Until (UTC)</th><th></th></tr></thead><tbody>
-${exports.map((one) => html`<tr><td>${nameOf(one)}, ${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rows ?? ''}</td><td class="soft">${timeOf(one.expiresAt)}</td><td>${one.state === 'done' ? html`<a href="/api/v1/exports/${one.exportId}/content?workspace=${workspace}">Download</a>` : html`<span class="soft">${one.state}${one.reason === null ? '' : `: ${one.reason}`}</span>`}</td></tr>`)}
+<table><thead><tr><th>What</th><th>Asked for (UTC)</th><th>Rows</th><th>Until (UTC)</th><th></th><th></th></tr></thead><tbody>
+${exports.map((one) => html`<tr><td>${nameOf(one)}, ${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rows ?? ''}</td><td class="soft">${timeOf(one.expiresAt)}</td><td>${one.state === 'done' ? html`<a href="/api/v1/exports/${one.exportId}/content?workspace=${workspace}">Download</a>` : html`<span class="soft">${one.state}${one.reason === null ? '' : `: ${one.reason}`}</span>`}</td><td>${deleteForm(`/exports/${one.exportId}`, one.state, csrfToken, workspace)}</td></tr>`)}
 </tbody></table>`;
 }
 
@@ -116,7 +116,7 @@ export function importsView(imports: readonly Import[], maxBytes: number, csrfTo
 <form method="post" action="/imports?workspace=${workspace}" enctype="multipart/form-data" class="box"><input type="hidden" name="csrf" value="${csrfToken}">
 ${choice('format', 'What kind of file', ImportFormat.options)}<label for="file">File of people, ${Math.floor(maxBytes / 1_048_576)} MiB at most; the first line of a CSV file names its columns, <code>userId</code> or <code>email</code> among them</label><input id="file" name="file" type="file" required><button>Import</button></form>
 <table><thead><tr><th>File</th><th>Sent (UTC)</th><th>Taken</th><th>Refused</th><th></th><th></th></tr></thead><tbody>
-${imports.map((one) => html`<tr><td>${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rowsAccepted} taken</td><td>${refusedOf(one, workspace)}</td><td class="soft">${progressOf(one)}</td><td>${deleteForm(one, csrfToken, workspace)}</td></tr>`)}
+${imports.map((one) => html`<tr><td>${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rowsAccepted} taken</td><td>${refusedOf(one, workspace)}</td><td class="soft">${progressOf(one)}</td><td>${deleteForm(`/imports/${one.importId}`, one.state, csrfToken, workspace)}</td></tr>`)}
 </tbody></table>`;
 }
 
@@ -129,8 +129,8 @@ function progressOf({ state, reason, bytes, bytesRead }: Import): string {
   return reason === null ? state : `${state}: ${reason}`;
 }
 
-function deleteForm({ importId, state }: Import, csrfToken: string, workspace: string): Html {
-  return html`<form method="post" action="/imports/${importId}/delete?workspace=${workspace}"><input type="hidden" name="csrf" value="${csrfToken}"><button class="plain">${state === 'running' ? 'Stop' : 'Delete'}</button></form>`;
+function deleteForm(at: string, state: string, csrfToken: string, workspace: string): Html {
+  return html`<form method="post" action="${at}/delete?workspace=${workspace}"><input type="hidden" name="csrf" value="${csrfToken}"><button class="plain">${state === 'running' ? 'Stop' : 'Delete'}</button></form>`;
 }
 
 export function keysView(keys: readonly ApiKey[], csrfToken: string, workspace: string, made: string | null): Html {

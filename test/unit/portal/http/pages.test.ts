@@ -50,7 +50,7 @@ test('who is not logged in is led to the login, from every staff page', async ()
     const reply = await web.ask(path);
     assert.deepEqual([reply.status, reply.headers.location], [303, `/login?next=${encodeURIComponent(path)}`], path);
   }
-  for (const path of ['/imports', '/imports/x/delete', '/exports', '/keys', '/keys/x/revoke', '/logout']) assert.equal((await submit(path, { csrf: 'x' })).headers.location, '/login');
+  for (const path of ['/imports', '/imports/x/delete', '/exports', '/exports/x/delete', '/keys', '/keys/x/revoke', '/logout']) assert.equal((await submit(path, { csrf: 'x' })).headers.location, '/login');
 });
 
 async function logIn(next: string): Promise<string | undefined> {
@@ -146,6 +146,10 @@ test('an export is asked for on the page with its token, written down in the aud
   assert.match((await web.ask(link.replaceAll('&amp;', '&'), { headers: { cookie } })).text, /^personId,/);
   const { items } = (await web.ask('/api/v1/audit', { headers: { cookie } })).json;
   assert.equal(items.find(({ action }: { action: string }) => action === 'createExport')?.outcome, 'done');
+  const drop = /action="(\/exports\/[^"]+\/delete[^"]*)"/.exec((await web.ask(at, { headers: { cookie } })).text)![1]!;
+  assert.equal((await submit(drop, { csrf: 'x' }, { cookie })).status, 403);
+  assert.equal((await submit(drop, { csrf: fields.csrf }, { cookie })).headers.location, at);
+  assert.equal((await submit(drop, { csrf: fields.csrf }, { cookie })).status, 404);
 });
 
 test('a file of people is sent on the page with its token, shown as it goes, and called off there', async () => {
