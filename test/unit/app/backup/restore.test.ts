@@ -7,16 +7,13 @@ import { after, before, test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { liveProblem } from '../../../../src/app/backup/databases.ts';
 import { restore } from '../../../../src/app/backup/restore.ts';
-import { requireWhole } from '../../../../src/app/backup/unfinished.ts';
 import { BootProblem } from '../../../../src/app/host/boot-problem.ts';
-import { prepareDataDir } from '../../../../src/app/host/data-dir.ts';
 import { readHold } from '../../../../src/app/host/sending-hold.ts';
 import { parts } from '../../../../src/app/parts.ts';
 import { fabricMigrations } from '../../../../src/fabric/tables.ts';
 import type { Storage } from '../../../../src/ports/storage.ts';
 import { backUp, configFor, contentsOf, fill, installation, linesOf, PEOPLE, removeAll, restoreTo, root, sealed, withDatabases } from '../../../support/backups.ts';
 import { bareEnvironment } from '../../../support/bare-environment.ts';
-import { rejectsWith } from '../../../support/faults.ts';
 import { PostgresServer } from '../../../support/postgres.ts';
 
 const MAIN = join(import.meta.dirname, '../../../../src/main.js');
@@ -124,10 +121,10 @@ test('what names other things than the topology, or holds what no backup does, i
   assert.equal(existsSync(join(target.dataDir, 'installation.json')), true);
 });
 
-test('a backup that is killed leaves no file that looks whole, and a restore that is killed nothing that a host starts on', { timeout: 60_000 }, async () => {
+test('a backup that is killed leaves no file that looks whole', { timeout: 60_000 }, async () => {
   const config = configFor(join(root, 'killed'));
   await installation(config);
-  await fill(config, 1_500);
+  await fill(config, 1_000);
   const file = join(root, 'killed.gz');
   const child = spawn(process.execPath, [MAIN, 'backup', file], { env: { ...bareEnvironment(), MULTILITH_DATA: config.dataDir }, stdio: 'ignore' });
   while (!existsSync(`${file}.part`)) await new Promise((resolve) => setTimeout(resolve, 1));
@@ -140,24 +137,6 @@ test('a backup that is killed leaves no file that looks whole, and a restore tha
   await backUp(config, file);
   assert.equal(statSync(file).mode & 0o777, 0o600);
   assert.deepEqual(readdirSync(root).filter((name) => name.endsWith('.part')), []);
-
-  postgres.query('CREATE DATABASE copy OWNER app');
-  const copy = configFor(join(root, 'killed-copy'), { ...postgres.section, database: 'copy' });
-  const restoring = spawn(process.execPath, [MAIN, 'restore', file, '--topology', copy.topology], { env: bareEnvironment(), stdio: 'ignore' });
-  const isBegun = () => postgres.query("SELECT coalesce(pg_relation_size(to_regclass('portal.ingest_problems')), 0) > 0", 'copy') === 't';
-  while (!isBegun()) await new Promise((resolve) => setTimeout(resolve, 20));
-  restoring.kill('SIGKILL');
-  await once(restoring, 'exit');
-  // No host starts on what is left, be it from another data directory.
-  assert.throws(() => requireWhole(copy.dataDir), /has not come to its end/);
-  const elsewhere = configFor(join(root, 'elsewhere'), { ...postgres.section, database: 'copy' });
-  prepareDataDir(elsewhere.dataDir);
-  const started = () => withDatabases(elsewhere, (databases) => databases.get('portal')!.migrate([...fabricMigrations, ...parts.modules.find(({ name }) => name === 'portal')!.migrations]));
-  await rejectsWith('unavailable', started(), 'restore_unfinished');
-  await restoreTo(copy, file);
-  await started();
-  const again = await backUp(copy, join(root, 'again.gz'));
-  assert.deepEqual(contentsOf(again), contentsOf(file));
 });
 
 test('a backup of an older build is brought up to date by the next start, one of a newer build is refused by name', async () => {
