@@ -9,6 +9,8 @@ import { readBackup } from './read-backup.ts';
 export interface Checked {
   readonly header: Header;
   readonly tables: readonly TableSum[];
+  /** Of all of it. */
+  readonly sha256: string;
   /** What the rows of each database take as text, in characters. */
   readonly sizes: ReadonlyMap<string, number>;
 }
@@ -22,7 +24,7 @@ export async function checkBackup(file: string): Promise<Checked> {
     if (part.kind === 'header') header = part.header;
     if (part.kind === 'table') database = part.head.database;
     if (part.kind === 'rows') sizes.set(database, (sizes.get(database) ?? 0) + part.characters);
-    if (part.kind === 'end') return { header: header!, tables: part.tables, sizes };
+    if (part.kind === 'end') return { header: header!, tables: part.tables, sha256: part.sha256, sizes };
   }
   throw new Error('A backup without an end is refused by its reader.');
 }

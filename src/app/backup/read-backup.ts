@@ -21,7 +21,7 @@ export type BackupPart =
   | { readonly kind: 'table'; readonly head: TableHead }
   | { readonly kind: 'rows'; readonly rows: readonly unknown[][]; /** As text. */ readonly characters: number }
   /** Comes only when all of it was there and as it was written. */
-  | { readonly kind: 'end'; readonly tables: readonly TableSum[] };
+  | { readonly kind: 'end'; readonly tables: readonly TableSum[]; /** Of all of it. */ readonly sha256: string };
 
 /** @throws BootProblem when it is no backup, one of a newer build, cut off or damaged, naming the line and the table. */
 export async function* readBackup(file: string): AsyncGenerator<BackupPart, void, void> {
@@ -131,7 +131,7 @@ class BackupReader {
     const found = [...this.#tables.values()].map(({ head: { database, table }, sum: { rows, hash } }) => ({ database, table, rows, hash }));
     if (this.#hash.digest('hex') !== sha256 || JSON.stringify(found) !== JSON.stringify(tables)) throw damaged(this.#file);
     this.#ended = true;
-    return { kind: 'end', tables };
+    return { kind: 'end', tables, sha256 };
   }
 
   #malformed(what: string, cause?: unknown): BootProblem {

@@ -42,6 +42,13 @@ export class RestoreTarget {
     this.#isLeft = true;
   }
 
+  /** @throws BootProblem when it is not the one that a restore has filled. */
+  async requireFilled(): Promise<void> {
+    const { migrations } = await this.#look();
+    if (migrations.filter((one) => one !== UNFINISHED).join() === this.#migrations.join()) return;
+    throw new BootProblem(`This backup has been restored up to the last step, and into another database than that of ${this.name} here (${this.storage.contents.place}).`, 'Name the topology that the restore was begun with; or empty the folder, and restore anew.');
+  }
+
   /** Brings it to where the backup's was, with no rows. */
   async prepare(): Promise<void> {
     if (this.#known === null) {

@@ -15,7 +15,7 @@ import { type ClosedDatabase, driverDatabases, moduleDatabases } from './databas
 import type { TableSum } from './format.ts';
 import { readBackup } from './read-backup.ts';
 import { RestoreTarget } from './restore-target.ts';
-import { beginRestore, endRestore, requireEmpty } from './unfinished.ts';
+import { beginRestore, endRestore, filledWith, noteFilled, requireEmpty } from './unfinished.ts';
 
 const STOP_MS = 10_000;
 /** Batches of rows, a transaction each, that share an fsync. */
@@ -46,7 +46,7 @@ export interface Restored {
  * @throws BootProblem; Faults of the storage.
  */
 export async function restore(job: RestoreJob): Promise<Restored> {
-  const { file, config, parts, now, onTable } = job;
+  const { file, config, parts } = job;
   const { dataDir } = config;
   requireRestorable(config);
   const backup = await checkBackup(file);
@@ -59,19 +59,8 @@ export async function restore(job: RestoreJob): Promise<Restored> {
   const targets = new Targets(job, backup);
   try {
     await targets.openShared();
-    await targets.requireRoom();
-    await beginRestore(dataDir, header.created);
-    await holdSending(dataDir, { since: now.toISOString(), backup: header.created });
-    await targets.openOwn();
-    for (const target of targets.all) await target.prepare();
-    await load(file, targets);
-    for (const sum of tables) {
-      const target = targets.get(sum.database);
-      if (target === undefined) continue;
-      await target.compare(sum);
-      onTable(sum);
-    }
-    await writeInstallation(dataDir, header.installation);
+    if (filledWith(dataDir) === backup.sha256) await targets.requireFilled();
+    else await fill(job, backup, targets);
     for (const target of targets.all) await target.finish();
     await endRestore(dataDir);
     return { created: header.created, rows: tables.reduce((sum, { rows }) => sum + rows, 0), left: header.databases.map(({ name }) => name).filter((name) => targets.get(name) === undefined) };
@@ -79,6 +68,25 @@ export async function restore(job: RestoreJob): Promise<Restored> {
     await targets.stop();
     await leaveDataDir(lock, dataDir, host);
   }
+}
+
+/** To where nothing is left to do but to let hosts start. */
+async function fill({ file, config: { dataDir }, now, onTable }: RestoreJob, { header, tables, sha256 }: Checked, targets: Targets): Promise<void> {
+  await targets.requireEmpty();
+  await targets.requireRoom();
+  await beginRestore(dataDir, header.created);
+  await holdSending(dataDir, { since: now.toISOString(), backup: header.created });
+  await targets.openOwn();
+  for (const target of targets.all) await target.prepare();
+  await load(file, targets);
+  for (const sum of tables) {
+    const target = targets.get(sum.database);
+    if (target === undefined) continue;
+    await target.compare(sum);
+    onTable(sum);
+  }
+  await writeInstallation(dataDir, header.installation);
+  await noteFilled(dataDir, sha256);
 }
 
 function requireRestorable(config: Config): void {
@@ -107,18 +115,29 @@ class Targets {
     return this.#open.get(database);
   }
 
-  /** Those on a server, and a bus with a folder of its own, which are not empty because the data directory is. */
+  /** Those on a server. */
   async openShared(): Promise<void> {
     const { config, parts } = this.#job;
-    const messages = busDatabase(config);
-    if (existsSync(messages) && messages !== busDatabase({ ...config, bus: { ...config.bus, settings: {} } })) throw new BootProblem(`There are messages already: ${messages}. A restore overwrites nothing.`, 'Name another folder in bus.directory, or move what is there away.');
     for (const [name, database] of moduleDatabases(config, parts, probe(config.dataDir))) {
       const storage = database.open();
       if (!storage.capabilities.shared) continue;
       this.#elsewhere.add(name);
       await this.#start(name, database, storage);
     }
+  }
+
+  /** Those on a server, and a bus with a folder of its own, which are not empty because the data directory is. */
+  async requireEmpty(): Promise<void> {
+    const { config } = this.#job;
+    const messages = busDatabase(config);
+    if (existsSync(messages) && messages !== busDatabase({ ...config, bus: { ...config.bus, settings: {} } })) throw new BootProblem(`There are messages already: ${messages}. A restore overwrites nothing.`, 'Name another folder in bus.directory, or move what is there away.');
     for (const target of this.all) await target.requireEmpty();
+  }
+
+  /** Those that a restore has filled, which came up to its last step. */
+  async requireFilled(): Promise<void> {
+    await this.openOwn();
+    for (const target of this.all) await target.requireFilled();
   }
 
   /** @throws BootProblem when the rows alone, as text, are more than the disk has room for. */

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BootProblem } from '../host/boot-problem.ts';
@@ -29,6 +29,17 @@ export async function beginRestore(dataDir: string, created: string): Promise<vo
   await replaceDurably(join(dataDir, MARKER), `${JSON.stringify({ created })}\n`);
   for (const name of readdirSync(dataDir)) if (MADE.test(name) && name !== MARKER) await rm(join(dataDir, name));
   await syncFolder(dataDir);
+}
+
+/** All of the backup with this hash is in, and nothing is left to do but to let hosts start. */
+export function noteFilled(dataDir: string, sha256: string): Promise<void> {
+  return replaceDurably(join(dataDir, MARKER), `${JSON.stringify({ filled: sha256 })}\n`);
+}
+
+/** The hash of the backup that is all in, where a restore has come so far and no farther. */
+export function filledWith(dataDir: string): string | undefined {
+  if (!isUnfinished(dataDir)) return undefined;
+  return (JSON.parse(readFileSync(join(dataDir, MARKER), 'utf8')) as { readonly filled?: string }).filled;
 }
 
 /** All is there. */

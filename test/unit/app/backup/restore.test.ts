@@ -44,6 +44,14 @@ test('a copy in PostgreSQL, and a copy of that in SQLite, hold what the first on
     await portal.transaction((tx) => tx.db.insertInto('fabric_outbox').values({ id: 'third', kind: 'event', name: 'n', workspace: null, message_key: null, lane: 'bulk', time: 1, trace_id: 't', span_id: 's', not_before: null, payload: '{}' }).execute());
     assert.deepEqual((await portal.db.selectFrom('fabric_outbox').select('id').orderBy('seq').execute()).map(({ id }) => id), ['first', 'second', 'third']);
   });
+  // One that was killed at its last step goes on there, and in the databases that it was begun in.
+  const { sha256 } = JSON.parse(linesOf(files[0]!).at(-1)!) as { sha256: string };
+  writeFileSync(join(second.dataDir, 'restore-unfinished.json'), JSON.stringify({ filled: sha256 }));
+  postgres.query("INSERT INTO trigger.migrations VALUES ('restore-unfinished', 1)");
+  await assert.rejects(restoreTo(configFor(second.dataDir), files[0]!), /into another database than that of portal/);
+  await restoreTo(second, files[0]!);
+  assert.equal(postgres.query("SELECT count(*) FROM trigger.migrations WHERE name = 'restore-unfinished'"), '0');
+  assert.deepEqual(contentsOf(await backUp(second, join(root, 'gone-on.gz'))).length, one!.length + 1);
   // Neither is overwritten.
   await assert.rejects(restoreTo(third, files[0]!), /is not empty/);
   const fourth = configFor(join(root, 'fourth'), postgres.section);
