@@ -23,6 +23,8 @@ const insert = statement<FabricTables, FabricTables['fabric_refused']>()((db, p)
     payload: p('payload'),
   }),
 );
+const WRITTEN_AT_ONCE = 64;
+
 export interface OutboxOptions {
   readonly module: string;
   readonly publishes: ReadonlySet<string>;
@@ -96,7 +98,10 @@ export class OutboxStore<DB> implements Store<DB> {
         const payloads: string[] = [];
         // It may be run again.
         published = payloads;
-        return work(new OutboxTransaction(tx, this.#options, payloads));
+        const outgoing = new OutboxTransaction(tx, this.#options, payloads);
+        const value = await work(outgoing);
+        await outgoing.flush();
+        return value;
       }, options);
       committed = true;
       return result;
@@ -114,6 +119,7 @@ class OutboxTransaction<DB> implements Transaction<DB> {
   readonly #tx: StorageTransaction<DB>;
   readonly #options: OutboxOptions;
   readonly #published: string[];
+  #unwritten: FabricTables['fabric_refused'][] = [];
 
   constructor(tx: StorageTransaction<DB>, options: OutboxOptions, published: string[]) {
     this.#tx = tx;
@@ -131,14 +137,25 @@ class OutboxTransaction<DB> implements Transaction<DB> {
 
   run: Transaction<DB>['run'] = (prepared, params) => this.#tx.run(prepared, params);
 
+  runMany: Transaction<DB>['runMany'] = (prepared, all) => this.#tx.runMany(prepared, all);
+
   async publish<P>(message: MessageDefinition<P>, payload: P, options: PublishOptions): Promise<void> {
     const { module, publishes, strict, clock, backlog, isHandling = false } = this.#options;
     requireDeclared(module, publishes, message);
     if (strict) requireValid(message, payload, 'internal');
     if (!isHandling && options.always !== true) backlog?.requireRoom();
     const sealed = seal(message, payload, undefined, options, clock.now());
-    await this.#tx.run(insert, rowOf(sealed));
     this.#published.push(sealed.payload);
+    this.#unwritten.push(rowOf(sealed));
+    if (this.#unwritten.length >= WRITTEN_AT_ONCE) await this.flush();
+  }
+
+  /** Before the commit: nobody looks for messages in a transaction under way, so that they are written together. */
+  async flush(): Promise<void> {
+    const rows = this.#unwritten;
+    if (rows.length === 0) return;
+    this.#unwritten = [];
+    await this.#tx.runMany(insert, rows);
   }
 }
 

@@ -88,6 +88,11 @@ export interface LongReader<DB> extends Reader<DB> {
 export interface StorageTransaction<DB> extends Reader<DB> {
   /** For `lists`: what a reader must have seen to see this transaction. Null where no reader is ever behind. */
   readonly position: string | null;
+  /**
+   * The same as to run it for each of these in turn, and the rows of all of them, in any order: a statement that adds rows
+   * is one for many of them where a database charges by the statement. Takes what it needs of `all` at once.
+   */
+  runMany<Params, Row>(statement: Statement<Params, Row>, all: readonly Params[]): Promise<Row[]>;
 }
 
 export interface TransactionOptions {

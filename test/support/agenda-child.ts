@@ -33,6 +33,7 @@ const rig = new TriggerRig({
         db: tx.db,
         position: tx.position,
         run: tx.run,
+        runMany: tx.runMany,
         publish(...message) {
           asks = true;
           return tx.publish(...message);

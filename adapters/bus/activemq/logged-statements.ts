@@ -27,6 +27,10 @@ export class LoggedStatements {
         if (this.#isWrite(one, tx.db)) writes.push([this.#nameOf(one), params]);
         return tx.run(one, params);
       },
+      runMany: (one, all) => {
+        if (this.#isWrite(one, tx.db)) for (const params of all) writes.push([this.#nameOf(one), params]);
+        return tx.runMany(one, all);
+      },
     };
   }
 

@@ -270,4 +270,11 @@ class PostgresTransaction implements StorageTransaction<any> {
     await this.#turn.write(query);
     return [];
   }
+
+  async runMany<Params, Row>(statement: Statement<Params, Row>, all: readonly Params[]): Promise<Row[]> {
+    const queries = this.#statements.queries(statement, all);
+    if (!this.#statements.isSilent(statement)) return (await Promise.all(queries.map((query) => this.#turn.execute(query)))).flatMap(({ rows }) => rows as Row[]);
+    for (const query of queries) await this.#turn.write(query);
+    return [];
+  }
 }

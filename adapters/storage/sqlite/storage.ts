@@ -225,4 +225,10 @@ class SqliteTransaction implements StorageTransaction<any> {
     if (pause !== undefined) await pause;
     return rows;
   }
+
+  async runMany<Params, Row>(statement: Statement<Params, Row>, all: readonly Params[]): Promise<Row[]> {
+    const rows: Row[] = [];
+    for (const params of [...all]) rows.push(...(await this.run(statement, params)));
+    return rows;
+  }
 }

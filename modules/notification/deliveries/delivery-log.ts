@@ -2,15 +2,15 @@ import { inject, injectable } from 'inversify';
 import type { Trace } from '../../../src/kernel/call.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { type Counter, Metrics } from '../../../src/kernel/telemetry.ts';
-import { type Reader, Store, type Transaction } from '../../../src/ports/storage.ts';
-import { suppressionKey } from '../compose/address.ts';
+import { type Fared, Together } from '../../../src/kernel/together.ts';
+import { Store, type Transaction } from '../../../src/ports/storage.ts';
 import { deliveryUpdated } from '../contract.ts';
-import { personSubject } from '../suppressions/subject.ts';
 import type { StopReason } from '../suppressions/suppressions.ts';
 import type { NotificationTables } from '../tables.ts';
 import { deliveryOf, rowOf } from './delivery-rows.ts';
-import { addToCount, dropTestMail, findDelivery, findSuppression, insertDelivery, moveDelivery } from './delivery-statements.ts';
+import { addToCount, dropTestMail, findDelivery, insertDelivery, moveDelivery } from './delivery-statements.ts';
 import { isAtRest, type SendJob, type StoredDelivery } from './delivery.ts';
+import { type Going, stopsOf } from './stops.ts';
 
 type Tx = Transaction<NotificationTables>;
 type CountRow = NotificationTables['delivery_counts'];
@@ -18,15 +18,37 @@ type CountRow = NotificationTables['delivery_counts'];
 /** Writers of one source are spread over so many rows. */
 const SHARDS = 4;
 
-/** The record of every delivery, with the counts and the events that go with each change, in one transaction. */
+/** Changes that are written in one transaction. */
+const WRITTEN_AT_ONCE = 64;
+
+interface Change {
+  readonly delivery: StoredDelivery;
+  /** How it stands so far, null when it is new. */
+  readonly before: StoredDelivery | null;
+  readonly trace: Trace;
+}
+
+/** What to write down; one that is `going` only when nothing in the list is against it. */
+interface Wanted extends Change {
+  readonly going?: Going;
+}
+
+/**
+ * The record of every delivery, with the counts and the events that go with each change, in one transaction. Changes that are
+ * asked for while others are being written are written together, each as if it were alone.
+ */
 @injectable()
 export class DeliveryLog {
   readonly #store: Store<NotificationTables>;
   readonly #outcomes: Counter;
+  readonly #changes: Together<Wanted, StoredDelivery>;
+  readonly #lookups: Together<Going, StopReason | null>;
 
   constructor(@inject(Store) store: Store<NotificationTables>, @inject(Metrics) metrics: Metrics) {
     this.#store = store;
     this.#outcomes = metrics.counter('deliveries_total', 'Deliveries that came to rest, by outcome.', ['outcome']);
+    this.#changes = new Together(WRITTEN_AT_ONCE, (all) => this.#write(all));
+    this.#lookups = new Together(WRITTEN_AT_ONCE, async (all) => (await stopsOf(store, all)).map((value) => ({ value })));
   }
 
   async find(workspace: string, id: string): Promise<StoredDelivery | null> {
@@ -39,18 +61,8 @@ export class DeliveryLog {
    * `before` is how it stands so far, null when it is new. Answers how it stands then. Fault `conflict` when it has
    * changed meanwhile.
    */
-  async begin(delivery: StoredDelivery & { readonly to: string }, before: StoredDelivery | null, job: Pick<SendJob, 'personId' | 'trace'>): Promise<StoredDelivery> {
-    const sending: StoredDelivery = { ...delivery, state: 'sending' };
-    const decided = await this.#store.transaction(async (tx) => {
-      // Most go: the look at the list and the row are on their way to the database together.
-      const [reason] = await Promise.all([suppressedFor(tx, delivery, job.personId), write(tx, sending, before, job.trace)]);
-      if (reason === null) return sending;
-      const suppressed: StoredDelivery = { ...delivery, state: 'suppressed', reason };
-      await write(tx, suppressed, sending, job.trace);
-      return suppressed;
-    });
-    this.#count(decided);
-    return decided;
+  begin(delivery: StoredDelivery & { readonly to: string }, before: StoredDelivery | null, { personId, trace }: Pick<SendJob, 'personId' | 'trace'>): Promise<StoredDelivery> {
+    return this.#changes.ask({ delivery: { ...delivery, state: 'sending' }, before, trace, going: { delivery, askedFor: personId } });
   }
 
   /**
@@ -58,39 +70,58 @@ export class DeliveryLog {
    * null when it may, and where no other process can.
    */
   async stoppedElsewhere(begun: StoredDelivery & { readonly to: string }, askedFor: string): Promise<StopReason | null> {
-    return this.#store.capabilities.shared ? suppressedFor(this.#store, begun, askedFor) : null;
+    return this.#store.capabilities.shared ? this.#lookups.ask({ delivery: begun, askedFor }) : null;
   }
 
   /** Writes down how the delivery stands now. Fault `conflict` when it has changed since `before`. */
-  async record(delivery: StoredDelivery, before: StoredDelivery | null, trace: Trace): Promise<StoredDelivery> {
-    await this.#store.transaction((tx) => write(tx, delivery, before, trace));
-    this.#count(delivery);
-    return delivery;
+  record(delivery: StoredDelivery, before: StoredDelivery | null, trace: Trace): Promise<StoredDelivery> {
+    return this.#changes.ask({ delivery, before, trace });
   }
 
-  #count({ state }: StoredDelivery): void {
-    if (isAtRest(state)) this.#outcomes.add(1, { outcome: state });
+  async #write(all: readonly Wanted[]): Promise<Fared<StoredDelivery>[]> {
+    const written = await this.#store.transaction(async (tx) => {
+      // Most go: the look at the list and the rows are on their way to the database together.
+      const [stops, made] = await Promise.all([stopsOf(tx, all.flatMap(({ going }) => going ?? [])), write(tx, all)]);
+      const suppressed = all.filter(({ going }) => going !== undefined).flatMap(({ going, ...change }, i): Change[] => {
+        const reason = stops[i]!;
+        return reason === null || !made.has(change.delivery) ? [] : [{ ...change, delivery: { ...going!.delivery, state: 'suppressed', reason }, before: change.delivery }];
+      });
+      await write(tx, suppressed);
+      const instead = new Map(suppressed.map(({ delivery, before }) => [before, delivery]));
+      return all.map(({ delivery }) => (made.has(delivery) ? (instead.get(delivery) ?? delivery) : null));
+    });
+    for (const delivery of written) if (delivery !== null && isAtRest(delivery.state)) this.#outcomes.add(1, { outcome: delivery.state });
+    return written.map((value) => (value === null ? { fault: new Fault('conflict', 'The delivery has changed meanwhile.', { reason: 'delivery_changed' }) } : { value }));
   }
 }
 
-/** `askedFor` is another one than the delivery's when that one has been merged since: what either has said counts. */
-async function suppressedFor(tx: Reader<NotificationTables>, { workspace, channel, to, personId, source }: StoredDelivery & { readonly to: string }, askedFor: string): Promise<StopReason | null> {
-  const address = suppressionKey(to);
-  // A test goes to an address that staff gave, whatever the person whose data it shows has said.
-  const [person, asked] = source.kind === 'test' ? [address, address] : [personSubject(personId), personSubject(askedFor)];
-  const [row] = await tx.run(findSuppression, { workspace, channel, address, person, asked });
-  if (row === undefined) return null;
-  return row.reason === 'unsubscribed' ? 'unsubscribed' : 'suppression_list';
+/** Answers those that were as the caller took them to be; of the others nothing is written. */
+async function write(tx: Tx, all: readonly Change[]): Promise<ReadonlySet<StoredDelivery>> {
+  const isNew = ({ before }: Change): boolean => before === null;
+  const rows = await Promise.all([
+    tx.runMany(insertDelivery, all.filter(isNew).map(({ delivery }) => rowOf(delivery))),
+    ...all.filter((change) => !isNew(change)).map(({ delivery, before }) => tx.run(moveDelivery, { ...rowOf(delivery), from: before!.state })),
+  ]);
+  const keys = new Set(rows.flat().map(({ workspace, id }) => `${workspace} ${id}`));
+  // One that is asked for twice is written once.
+  const made = all.filter(({ delivery: { workspace, deliveryId } }) => keys.delete(`${workspace} ${deliveryId}`));
+  await tx.runMany(addToCount, countsOf(made));
+  for (const { delivery, trace } of made) if (isAtRest(delivery.state)) await announce(tx, delivery, trace);
+  return new Set(made.map(({ delivery }) => delivery));
 }
 
-async function write(tx: Tx, delivery: StoredDelivery, before: StoredDelivery | null, trace: Trace): Promise<void> {
-  const row = rowOf(delivery);
-  const written = before === null ? await tx.run(insertDelivery, row) : await tx.run(moveDelivery, { ...row, from: before.state });
-  if (written.length === 0) throw new Fault('conflict', 'The delivery has changed meanwhile.', { reason: 'delivery_changed' });
-  for (const [bucket, reason, amount] of countChanges(delivery, before)) {
-    await tx.run(addToCount, { workspace: delivery.workspace, source_id: delivery.source.id, shard: shardOf(delivery.deliveryId), bucket, reason, amount });
+/** What the changes add to the counts, each count once. */
+function countsOf(changes: readonly Change[]): CountRow[] {
+  const counts = new Map<string, CountRow>();
+  for (const { delivery, before } of changes) {
+    const { workspace, source, deliveryId } = delivery;
+    for (const [bucket, reason, amount] of countChanges(delivery, before)) {
+      const row = { workspace, source_id: source.id, shard: shardOf(deliveryId), bucket, reason, amount };
+      const key = JSON.stringify([workspace, source.id, row.shard, bucket, reason]);
+      counts.set(key, { ...row, amount: amount + (counts.get(key)?.amount ?? 0) });
+    }
   }
-  if (isAtRest(delivery.state)) await announce(tx, delivery, trace);
+  return [...counts.values()];
 }
 
 function countChanges(delivery: StoredDelivery, before: StoredDelivery | null): [CountRow['bucket'], string, number][] {

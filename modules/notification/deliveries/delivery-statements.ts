@@ -7,7 +7,7 @@ type Key = Pick<Row, 'workspace' | 'id'>;
 
 export const findDelivery = statement<NotificationTables, Key>()((db, p) => db.selectFrom('deliveries').selectAll().where('workspace', '=', p('workspace')).where('id', '=', p('id')));
 
-/** No row comes back when the delivery exists. */
+/** No row comes back for a delivery that exists. */
 export const insertDelivery = statement<NotificationTables, Row>()((db, p) =>
   db
     .insertInto('deliveries')
@@ -35,7 +35,7 @@ export const insertDelivery = statement<NotificationTables, Row>()((db, p) =>
       updated_at: p('updated_at'),
     })
     .onConflict((c) => c.doNothing())
-    .returning('id'),
+    .returning(['workspace', 'id']),
 );
 
 /** From one state to another; no row comes back when it is no longer in the first. */
@@ -61,7 +61,7 @@ export const moveDelivery = statement<
     .where('workspace', '=', p('workspace'))
     .where('id', '=', p('id'))
     .where('state', '=', p('from'))
-    .returning('id'),
+    .returning(['workspace', 'id']),
 );
 
 export const addToCount = statement<NotificationTables, NotificationTables['delivery_counts']>()((db, p) =>
@@ -71,9 +71,18 @@ export const addToCount = statement<NotificationTables, NotificationTables['deli
     .onConflict((c) => c.columns(['workspace', 'source_id', 'shard', 'bucket', 'reason']).doUpdateSet({ amount: sql<number>`delivery_counts.amount + excluded.amount` })),
 );
 
-export const findSuppression = statement<NotificationTables, { workspace: string; channel: string; address: string; person: string; asked: string }>()((db, p) =>
-  db.selectFrom('suppressions').select('reason').where('workspace', '=', p('workspace')).where('channel', '=', p('channel')).where('subject', 'in', [p('address'), p('person'), p('asked')]).orderBy('subject').limit(1),
-);
+/** Who of so many subjects is in the list, the smallest number first: each is prepared for itself. */
+export const findSuppressions = [2, 8, 32, 128].map((size) => ({
+  size,
+  statement: statement<NotificationTables, { workspace: string; channel: string } & Record<string, string>>()((db, p) =>
+    db
+      .selectFrom('suppressions')
+      .select(['subject', 'reason'])
+      .where('workspace', '=', p('workspace'))
+      .where('channel', '=', p('channel'))
+      .where('subject', 'in', Array.from({ length: size }, (_, i) => p(`s${i}`))),
+  ),
+}));
 
 export const dropTestMail = statement<NotificationTables, { workspace: string; delivery_id: string }>()((db, p) =>
   db.deleteFrom('test_mails').where('workspace', '=', p('workspace')).where('delivery_id', '=', p('delivery_id')),

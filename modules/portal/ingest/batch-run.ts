@@ -13,7 +13,7 @@ import { type PersonState, stampOf, toPerson } from '../people/person-state.ts';
 import { withTraits } from '../people/traits.ts';
 import { Erased, type Identity, WorkingSet } from '../people/working-set.ts';
 import type { LiveSegments } from '../segments/live-segments.ts';
-import type { Tables } from '../tables.ts';
+import type { EventRow, Tables } from '../tables.ts';
 import { groupById, putGroup, seeMessage } from './ingest-rows.ts';
 import type { AliasItem, EventItem, GroupItem, IdentifyItem, WireItem } from './wire-item.ts';
 
@@ -59,6 +59,7 @@ export class BatchRun {
   readonly #context: BatchContext;
   readonly #people: WorkingSet;
   readonly #repeated = new Set<BatchItem>();
+  readonly #events: EventRow[] = [];
 
   constructor(tx: Transaction<Tables>, context: BatchContext) {
     this.#tx = tx;
@@ -73,7 +74,7 @@ export class BatchRun {
   async expect(items: readonly BatchItem[]): Promise<void> {
     for (let at = 0; at < items.length; at += EXPECTED_AT_ONCE) {
       const some = items.slice(at, at + EXPECTED_AT_ONCE);
-      await Promise.all(some.map((item) => this.#see(item)));
+      await this.#see(some);
       const fresh = some.filter((item) => !this.#repeated.has(item));
       await this.#people.expect(fresh.flatMap(namesOf), fresh.flatMap(idsOf));
     }
@@ -98,15 +99,22 @@ export class BatchRun {
   }
 
   /** Once, after the last item. */
-  finish(): Promise<void> {
-    return this.#people.flush();
+  async finish(): Promise<void> {
+    await this.#tx.runMany(insertEvent, this.#events);
+    await this.#people.flush();
   }
 
-  async #see(item: BatchItem): Promise<void> {
-    if (item.messageId === null) return;
+  /** Of two with the same id the first counts, here too. */
+  async #see(items: readonly BatchItem[]): Promise<void> {
     const { workspace, now } = this.#context;
-    const seen = await this.#tx.run(seeMessage, { workspace, message: item.messageId, now });
-    if (seen.length === 0) this.#repeated.add(item);
+    const first = new Map<string, BatchItem>();
+    for (const item of items) {
+      if (item.messageId === null) continue;
+      if (first.has(item.messageId)) this.#repeated.add(item);
+      else first.set(item.messageId, item);
+    }
+    const fresh = new Set((await this.#tx.runMany(seeMessage, [...first.keys()].map((message) => ({ workspace, message, now })))).map(({ message_id: message }) => message));
+    for (const [message, item] of first) if (!fresh.has(message)) this.#repeated.add(item);
   }
 
   #apply(item: BatchItem): Promise<void> {
@@ -128,7 +136,9 @@ export class BatchRun {
     const { workspace, receivedAt, trace } = this.#context;
     const person = await whoIs(this.#people, { ...item, receivedAt });
     const eventId = newId();
-    await this.#tx.run(insertEvent, {
+    const { type, name, properties, time } = item;
+    await this.#tx.publish(eventRecorded, { eventId, type, name, properties, time, person: toPerson(person) }, { workspace, trace });
+    this.#events.push({
       id: eventId,
       workspace_id: workspace,
       person_id: person.id,
@@ -139,8 +149,6 @@ export class BatchRun {
       time: item.time,
       received_at: receivedAt,
     });
-    const { type, name, properties, time } = item;
-    await this.#tx.publish(eventRecorded, { eventId, type, name, properties, time, person: toPerson(person) }, { workspace, trace });
     this.#people.told(person);
   }
 

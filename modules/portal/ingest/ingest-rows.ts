@@ -7,7 +7,7 @@ export const seeMessage = statement<Tables, { workspace: string; message: string
     .insertInto('seen_messages')
     .values({ workspace_id: p('workspace'), message_id: p('message'), seen_at: p('now') })
     .onConflict((c) => c.doNothing())
-    .returning('seen_at'),
+    .returning('message_id'),
 );
 
 export const insertProblem = statement<Tables, IngestProblemRow>()((db, p) =>

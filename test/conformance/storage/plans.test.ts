@@ -121,7 +121,8 @@ for (const driver of ['sqlite', 'postgres'] as const) {
       }
       await queries.count('w1', 's');
       await new Suppressions(store, context.clock).list('w1', { limit });
-      const exported = Object.values(deliveries).filter((one): one is Statement<any, any> => typeof one === 'object');
+      const { findSuppressions, ...single } = deliveries;
+      const exported = [...Object.values(single), ...findSuppressions.map(({ statement }) => statement)].filter((one): one is Statement<any, any> => typeof one === 'object');
       const built = exported.map((one) => one.build(storage.db).compile().sql);
       await check(storage, ['deliveries', 'delivery_counts', 'suppressions', 'test_mails'], [...new Set([...texts(), ...built])], 12);
       await storage.stop(1_000);

@@ -7,6 +7,7 @@ import { onEachStorage, type Tables } from '../../support/storages.ts';
 
 const insertCounter = statement<Tables, { id: string; n: number }>()((db, p) => db.insertInto('counters').values({ id: p('id'), n: p('n') }));
 const setCounter = statement<Tables, { id: string; n: number }>()((db, p) => db.updateTable('counters').set({ n: p('n') }).where('id', '=', p('id')));
+const insertNew = statement<Tables, { id: string; n: number }>()((db, p) => db.insertInto('counters').values({ id: p('id'), n: p('n') }).onConflict((c) => c.doNothing()).returning('id'));
 const counter = statement<Tables, { id: string }>()((db, p) => db.selectFrom('counters').select('n').where('id', '=', p('id')));
 
 const ids = async (storage: Storage<Tables>): Promise<string[]> => (await storage.db.selectFrom('counters').select('id').orderBy('id').execute()).map((row) => row.id);
@@ -22,6 +23,30 @@ onEachStorage('transactions', ({ open }) => {
     });
     assert.deepEqual(value, [{ n: 1 }]);
     assert.deepEqual(await ids(storage), ['a', 'b']);
+  });
+
+  test('a statement for many is the same as one by one, whatever it does', async (t) => {
+    const storage = await open(t);
+    const some = (from: number, to: number): { id: string; n: number }[] => Array.from({ length: to - from }, (_, i) => ({ id: String(from + i).padStart(3, '0'), n: from + i }));
+    await storage.transaction(async (tx) => {
+      assert.deepEqual(await tx.runMany(insertCounter, []), []);
+      const given = some(0, 91);
+      const inserted = tx.runMany(insertCounter, given);
+      given.length = 0;
+      assert.deepEqual(await inserted, []);
+    });
+    const added = await storage.transaction((tx) => tx.runMany(insertNew, [...some(80, 190), ...some(185, 195)]));
+    assert.deepEqual(added.map(({ id }) => id).sort(), some(91, 195).map(({ id }) => id));
+    await storage.transaction((tx) => tx.runMany(setCounter, [...some(0, 20), { id: '019', n: -1 }]));
+    const found = await storage.transaction((tx) => tx.runMany(counter, some(17, 20)));
+    assert.deepEqual(found.map(({ n }) => n).sort((a, b) => a - b), [-1, 17, 18]);
+    const refused = storage.transaction(async (tx) => {
+      await tx.runMany(insertCounter, some(300, 330));
+      await tx.runMany(insertCounter, [...some(400, 420), ...some(7, 8)]);
+    });
+    await rejectsWith('conflict', refused, 'unique');
+    await rejectsWith('invalid', storage.transaction((tx) => tx.runMany(insertCounter, [...some(500, 505), { id: 'a\0b', n: 1 }])), 'unstorable_text');
+    assert.deepEqual(await ids(storage), some(0, 195).map(({ id }) => id));
   });
 
   test('rolls back and rejects with exactly what was thrown', async (t) => {
