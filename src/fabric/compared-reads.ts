@@ -91,6 +91,11 @@ export class ComparedReads implements Reader<any> {
     this.db = options.from.db.withPlugin(plugin);
   }
 
+  /** At least one at a standstill. */
+  get haveDiffered(): boolean {
+    return this.#differed > 0;
+  }
+
   get figures(): ReadFigures {
     return { of: this.of, same: this.#same, behind: this.#behind, waiting: this.#again.length, differed: this.#differed, unchecked: this.#unchecked, failed: this.#failed, oldMedianMs: this.#oldTimes.median, newMedianMs: this.#newTimes.median };
   }

@@ -100,7 +100,7 @@ export class LiveStorageMove implements Lifecycle {
   requireAlike(): void {
     this.#requireFollowing();
     if (this.#catchUp === undefined) throw new Fault('unavailable', this.#progress.problem ?? 'The new storage cannot be reached.', { reason: 'not_following' });
-    if (this.#haveReadsDiffered) throw new Fault('conflict', 'Reads differ in the new storage.', { reason: 'reads_differ', details: { remedy: 'The log names them. Turn it back, see why, and move again.' } });
+    if (this.#reads?.haveDiffered === true) throw new Fault('conflict', 'Reads differ in the new storage.', { reason: 'reads_differ', details: { remedy: 'The log names them. Turn it back, see why, and move again.' } });
   }
 
   /** After a time in which the new side followed: both are compared once more, and it counts. Answers whether it does; where it may not, all is as before. */
@@ -114,7 +114,7 @@ export class LiveStorageMove implements Lifecycle {
     return this.#end('following', async () => {
       await this.#endFollowing();
       await this.#lookAgain(this.#catchUp!, 'now');
-      if (this.#haveReadsDiffered) {
+      if (this.#reads?.haveDiffered === true) {
         this.#follow();
         return false;
       }
@@ -317,10 +317,6 @@ export class LiveStorageMove implements Lifecycle {
   async #lookAgain(catchUp: CatchUp, when: 'in time' | 'now'): Promise<void> {
     const { from, to } = this.#options;
     await this.#reads?.lookAgain((look) => catchUp.hold(from, to, async () => ({ value: await look(), close: async () => {} }), async () => from, 1), when);
-  }
-
-  get #haveReadsDiffered(): boolean {
-    return (this.#reads?.figures.differed ?? 0) > 0;
   }
 
   async #endFollowing(): Promise<void> {
