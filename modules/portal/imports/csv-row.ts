@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import type { ReadRow, RowProblem } from './text-rows.ts';
+import type { ReadResult, ReadRow } from './text-rows.ts';
 
 const QUOTE = 0x22;
 const LF = 0x0a;
@@ -33,7 +33,7 @@ function delimiterOf(head: string): number {
   return DELIMITERS[counts.indexOf(Math.max(...counts))]!.charCodeAt(0);
 }
 
-function readRow(bytes: Buffer, from: number, delimiter: number, isLast: boolean): { content: CsvRow | RowProblem; end: number | null } | undefined {
+function readRow(bytes: Buffer, from: number, delimiter: number, isLast: boolean): ReadResult<CsvRow> | undefined {
   const fields: string[] = [];
   let at = from;
   for (;;) {
@@ -50,7 +50,7 @@ function readRow(bytes: Buffer, from: number, delimiter: number, isLast: boolean
     else break;
   }
   if (bytes[at] === CR && (at + 1 === bytes.length || bytes[at + 1] === LF)) at++;
-  if (at < bytes.length && bytes[at] !== LF) return { content: 'quote_misplaced', end: null };
+  if (at < bytes.length && bytes[at] !== LF) return { content: 'quote_misplaced', end: at, isBroken: true };
   return { content: isUtf8(bytes.subarray(from, at)) ? { fields } : 'not_utf8', end: Math.min(at + 1, bytes.length) };
 }
 

@@ -15,11 +15,16 @@ export interface TextRow<T> {
   readonly content: T | RowProblem;
 }
 
-/**
- * What a row that begins at `from` comes to, and where it ends (null: nobody can tell); undefined when the bytes end
- * before it does.
- */
-export type ReadRow<T> = (bytes: Buffer, from: number, isLast: boolean) => { readonly content: T | RowProblem; readonly end: number | null } | undefined;
+/** What a row comes to, and where it ends; of one that is broken, how far it was looked at. */
+export interface ReadResult<T> {
+  readonly content: T | RowProblem;
+  readonly end: number;
+  /** Nobody can tell where it ends. */
+  readonly isBroken?: true;
+}
+
+/** Reads the row that begins at `from`; undefined when the bytes end before it does. */
+export type ReadRow<T> = (bytes: Buffer, from: number, isLast: boolean) => ReadResult<T> | undefined;
 
 const LF = 0x0a;
 /** What some programs put before text in UTF-8. */
@@ -27,7 +32,9 @@ const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
 /**
  * Cuts a file that comes in pieces into rows, holding one row and one piece at most. A row that is broken costs the line
- * that it begins in: reading goes on with the next line, so that one quote too many does not swallow the rest.
+ * that it begins in: reading goes on with the next line, so that one quote too many does not swallow the rest. One that
+ * begins where the last broken one was looked at, and is broken too, costs all that it was looked at for: nothing is
+ * read again and again.
  */
 export class TextRows<T extends object> {
   readonly #read: ReadRow<T>;
@@ -37,8 +44,10 @@ export class TextRows<T extends object> {
   #place: Place = { position: 0, line: 1 };
   #skip = 0;
   #isLast = false;
-  /** The rest of a line that was too long is not looked at. */
-  #dropping = false;
+  /** Told of when what it costs is behind us, so that nobody goes on in the middle of it. */
+  #broken: { readonly row: TextRow<T>; readonly upTo: number } | undefined;
+  /** How far, in the file, the last one that was broken has been looked at. */
+  #lookedTo = 0;
 
   constructor(read: ReadRow<T>) {
     this.#read = read;
@@ -73,17 +82,18 @@ export class TextRows<T extends object> {
   /** The next row; undefined when more has to come first, or nothing is left. */
   take(): TextRow<T> | undefined {
     if (this.#place.position === 0 && !this.#dropMark()) return undefined;
-    if (this.#dropping && !this.#dropLine()) return undefined;
+    if (this.#broken !== undefined) return this.#behindBroken();
     if (this.#from === this.#held.length) return undefined;
-    const { line } = this.#place;
-    const read = this.#read(this.#held, this.#from, this.#isLast);
-    const reached = read === undefined ? this.#held.length : (read.end ?? this.#from);
-    const isTooLong = reached - this.#from > MOST_ROW_BYTES;
-    if (read === undefined && !isTooLong && !this.#isLast) return undefined;
-    const end = isTooLong ? null : (read?.end ?? null);
-    if (end === null) this.#dropping = true;
-    else this.#advance(end);
-    return { line, content: isTooLong ? 'row_too_long' : (read?.content ?? 'quote_not_closed') };
+    const most = this.#from + MOST_ROW_BYTES + 1;
+    const isAll = this.#held.length < most;
+    const read = this.#read(isAll ? this.#held : this.#held.subarray(0, most), this.#from, isAll && this.#isLast);
+    if (read === undefined && isAll && !this.#isLast) return undefined;
+    const end = read?.end ?? Math.min(this.#held.length, most);
+    const isTooLong = end - this.#from > MOST_ROW_BYTES;
+    const row: TextRow<T> = { line: this.#place.line, content: isTooLong ? 'row_too_long' : (read?.content ?? 'quote_not_closed') };
+    if (isTooLong || read === undefined || read.isBroken === true) return this.#dropBroken(row, end);
+    this.#advance(end);
+    return row;
   }
 
   /** False while it cannot be told whether there is one. */
@@ -93,12 +103,21 @@ export class TextRows<T extends object> {
     return begin.length === BYTE_ORDER_MARK.length || this.#isLast;
   }
 
-  /** True when the line is behind us. */
-  #dropLine(): boolean {
-    const end = this.#held.indexOf(LF, this.#from);
+  #dropBroken(row: TextRow<T>, end: number): TextRow<T> | undefined {
+    const { position } = this.#place;
+    const lookedTo = position + end - this.#from;
+    this.#broken = { row, upTo: position < this.#lookedTo ? lookedTo : position };
+    this.#lookedTo = lookedTo;
+    return this.#behindBroken();
+  }
+
+  #behindBroken(): TextRow<T> | undefined {
+    const { row, upTo } = this.#broken!;
+    const end = this.#held.indexOf(LF, this.#from + Math.max(upTo - this.#place.position, 0));
     this.#advance(end < 0 ? this.#held.length : end + 1);
-    this.#dropping = end < 0;
-    return !this.#dropping;
+    if (end < 0 && !this.#isLast) return undefined;
+    this.#broken = undefined;
+    return row;
   }
 
   #advance(to: number): void {
