@@ -5,7 +5,7 @@ import type { TransactionalHandler } from '../../../src/kernel/module.ts';
 import { type Transaction } from '../../../src/ports/storage.ts';
 import type { Tables } from '../tables.ts';
 import { IdentityHashes } from './identity-hashes.ts';
-import type { IdentityKind } from './people-rows.ts';
+import { type IdentityKind, noteErased } from './people-rows.ts';
 import { MOST_MERGED } from './working-set.ts';
 
 const ErasePerson = z.object({ personId: z.string(), erasedAt: z.int() });
@@ -40,11 +40,7 @@ export class ErasureHandler implements TransactionalHandler<z.infer<typeof Erase
     const names = await tx.db.selectFrom('identities').select(['kind', 'value']).where('workspace_id', '=', workspace).where('person_id', '=', personId).limit(ROWS_AT_ONCE).execute();
     for (const { kind, value } of names) {
       const hash = this.#hashes.of(workspace, kind as IdentityKind, value);
-      await tx.db
-        .insertInto('erased_identities')
-        .values({ workspace_id: workspace, hash, erased_at: erasedAt })
-        .onConflict((c) => c.columns(['workspace_id', 'hash']).doUpdateSet({ erased_at: erasedAt }))
-        .execute();
+      await tx.run(noteErased, { workspace, hash, at: erasedAt });
       await tx.db.deleteFrom('identities').where('workspace_id', '=', workspace).where('kind', '=', kind).where('value', '=', value).execute();
     }
     return names.length === ROWS_AT_ONCE;

@@ -13,7 +13,7 @@ export class IdentityHashes {
     this.#key = deriveKey(installation.secret, 'erased-identities');
   }
 
-  of(workspace: string, kind: IdentityKind, value: string): string {
+  of(workspace: string, kind: IdentityKind | 'email', value: string): string {
     return createHmac('sha256', this.#key).update(JSON.stringify([workspace, kind, value])).digest('base64url');
   }
 }

@@ -25,6 +25,9 @@ export interface ListedNames {
   readonly receivedAt: EpochMs;
 }
 
+/** People who share an address and are denied by one row. */
+const MOST_OF_ADDRESS = 20;
+
 /** The user id counts before the anonymous one. */
 export function nameOf({ userId, anonymousId }: Pick<Names, 'userId' | 'anonymousId'>): Identity {
   return userId === null ? { kind: 'anonymous', value: anonymousId! } : { kind: 'user', value: userId };
@@ -85,13 +88,23 @@ export async function whoIsListed(people: WorkingSet, { personId, userId, email,
   const own = personId === null ? null : await people.listed(personId);
   if (userId === null) {
     if (personId !== null) return own ?? whoIs(people, { userId, anonymousId: personId, receivedAt });
-    return (await people.byEmail(email!)) ?? people.create(null);
+    return (await people.byEmail(email!, receivedAt)) ?? people.create(null);
   }
   const name: Identity = { kind: 'user', value: userId };
   const user = await people.byIdentity(name, receivedAt);
   if (user !== null || own === null || own.userId !== null) return user ?? named(people, name);
   await people.link(name, own);
   return people.change({ ...own, userId });
+}
+
+/** Those whom such a row is about, of the people that there are; by the address all who have it. @throws Erased */
+export async function knownAsListed(people: WorkingSet, { personId, userId, email, receivedAt }: ListedNames): Promise<PersonState[]> {
+  const own = personId === null ? null : await people.listed(personId);
+  if (userId === null && personId === null) return email === null ? [] : people.allByEmail(email, MOST_OF_ADDRESS);
+  if (userId === null && own !== null) return [own];
+  const called = await people.byIdentity(nameOf({ userId, anonymousId: personId }), receivedAt);
+  const known = called ?? (own?.userId === null ? own : null);
+  return known === null ? [] : [known];
 }
 
 async function named(people: WorkingSet, name: Identity): Promise<PersonState> {

@@ -64,6 +64,14 @@ export const erasedAt = statement<Tables, { workspace: string; hash: string }>()
   db.selectFrom('erased_identities').select('erased_at').where('workspace_id', '=', p('workspace')).where('hash', '=', p('hash')),
 );
 
+/** Nothing that was received by then brings back whoever was called so. */
+export const noteErased = statement<Tables, { workspace: string; hash: string; at: number }>()((db, p) =>
+  db
+    .insertInto('erased_identities')
+    .values({ workspace_id: p('workspace'), hash: p('hash'), erased_at: p('at') })
+    .onConflict((c) => c.columns(['workspace_id', 'hash']).doUpdateSet({ erased_at: p('at') })),
+);
+
 export function toState(row: PersonRow): PersonState {
   return {
     id: row.id,

@@ -9,7 +9,7 @@ import type { LiveSegments } from '../segments/live-segments.ts';
 import { Memberships } from '../segments/memberships.ts';
 import type { PersonRow, Tables } from '../tables.ts';
 import type { IdentityHashes } from './identity-hashes.ts';
-import { emailKey, emptied, erasedAt, type IdentityKind, insertPerson, linkIdentity, mergedIds, peopleByEmail, personById, personByIdentity, redirectMerged, toRow, toState, updatePerson } from './people-rows.ts';
+import { emailKey, emptied, erasedAt, type IdentityKind, insertPerson, linkIdentity, mergedIds, noteErased, peopleByEmail, personById, personByIdentity, redirectMerged, toRow, toState, updatePerson } from './people-rows.ts';
 import { asChangeOf, newPerson, type PersonState, toPerson } from './person-state.ts';
 import { mergeOf } from './traits.ts';
 
@@ -70,15 +70,21 @@ export class WorkingSet {
     return held?.state ?? null;
   }
 
-  /** Who has the address; null when nobody. Fault `conflict`/`email_ambiguous` when several have. */
-  async byEmail(email: string): Promise<PersonState | null> {
+  /** Who has the address; null when nobody. Fault `conflict`/`email_ambiguous` when several have. @throws Erased */
+  async byEmail(email: string, receivedAt: EpochMs): Promise<PersonState | null> {
+    const [found, another] = await this.allByEmail(email, 2);
+    if (another !== undefined) throw new Fault('conflict', 'Several people have this address.', { reason: 'email_ambiguous' });
+    if (found === undefined) await this.#requireLaterThanErasure('email', emailKey(email), receivedAt);
+    return found ?? null;
+  }
+
+  /** All who have the address; not all where those whom this transaction has read already and so many more do. */
+  async allByEmail(email: string, most: number): Promise<PersonState[]> {
     const key = emailKey(email);
     // Those who are held may have another address by now.
-    const rows = await this.#tx.run(peopleByEmail, { workspace: this.#workspace, email: key, limit: this.#people.size + 2 });
+    const rows = await this.#tx.run(peopleByEmail, { workspace: this.#workspace, email: key, limit: this.#people.size + most });
     for (const row of rows) this.#hold(row);
-    const found = [...this.#people.values()].filter(({ state }) => !state.gone && state.email !== null && emailKey(state.email) === key);
-    if (found.length > 1) throw new Fault('conflict', 'Several people have this address.', { reason: 'email_ambiguous' });
-    return found[0]?.state ?? null;
+    return [...this.#people.values()].map(({ state }) => state).filter(({ gone, email: own }) => !gone && own !== null && emailKey(own) === key);
   }
 
   /** Reads whom these names and ids stand for, all on their way to the database together, so that asking for them costs nothing more. */
@@ -100,7 +106,8 @@ export class WorkingSet {
     const row = await this.#personCalled({ kind, value });
     const held = row === undefined ? undefined : await this.#follow(this.#hold(row).state.id);
     if (held === undefined || held.state.gone) {
-      await this.#requireLaterThanErasure({ kind, value }, held, receivedAt);
+      if (held !== undefined && receivedAt <= held.state.updatedAt) throw new Erased();
+      await this.#requireLaterThanErasure(kind, value, receivedAt);
       return null;
     }
     this.#named.set(kind + value, held.state.id);
@@ -156,7 +163,10 @@ export class WorkingSet {
     const held = this.#people.get(person.id)!;
     // All who ever went up in her: what is known of them elsewhere is hers too.
     const merged = await this.#tx.run(mergedIds, { workspace: this.#workspace, survivor: person.id, limit: MOST_MERGED });
+    const { email } = held.state;
     await this.#leave(held, null);
+    // Her other names are still known to whoever erases them.
+    if (email !== null) await this.#tx.run(noteErased, { workspace: this.#workspace, hash: this.#hashes.of(this.#workspace, 'email', emailKey(email)), at: this.#now });
     await this.#tx.publish(personChanged, { person: toPerson(held.state), mergedFrom: merged.map(({ id }) => id) }, this.#published);
     return held.state;
   }
@@ -202,8 +212,7 @@ export class WorkingSet {
     return held;
   }
 
-  async #requireLaterThanErasure({ kind, value }: Identity, gone: Held | undefined, receivedAt: EpochMs): Promise<void> {
-    if (gone !== undefined && receivedAt <= gone.state.updatedAt) throw new Erased();
+  async #requireLaterThanErasure(kind: IdentityKind | 'email', value: string, receivedAt: EpochMs): Promise<void> {
     const [row] = await this.#tx.run(erasedAt, { workspace: this.#workspace, hash: this.#hashes.of(this.#workspace, kind, value) });
     if (row !== undefined && receivedAt <= row.erased_at) throw new Erased();
   }

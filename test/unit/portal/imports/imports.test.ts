@@ -147,6 +147,18 @@ test('a row is whom its userId, its personId or its address names; who was delet
   assert.deepEqual([refused.headers['content-type'], refused.headers['content-disposition']], ['text/csv; charset=utf-8', 'attachment; filename="refused.csv"']);
 });
 
+test('whoever is deleted after a file was sent does not come back by her address, and does by a file that is sent then', WITHIN, async () => {
+  const { ask, imported, people, workspaceId } = await place();
+  const { personId } = (await ask('/people', { method: 'POST', body: { email: 'Gone@example.com', consent: 'denied' } })).json;
+  const received = await running(workspaceId, 'before');
+  await ask(`/people/${personId}`, { method: 'DELETE' });
+  const file = 'email,consentEmail\ngone@EXAMPLE.com,granted';
+  const blobs = { read: async function* () { yield Buffer.from(file); }, remove: async () => {} };
+  await handlerOver(blobs as never).perform(received, new AbortController().signal);
+  assert.deepEqual([await people(), (await ask('/imports/before/refused')).text], [[], 'line,column,reason\r\n2,,erased\r\n']);
+  assert.equal((await imported(file)).rowsAccepted, 1);
+});
+
 test('a file that cannot be read has failed and says why; the file is gone, what became of it is not', WITHIN, async () => {
   const { imported, workspaceId, ask } = await place();
   const failed = await imported('name,city\nx,y');
