@@ -3,7 +3,7 @@ import { toFault } from '../../src/kernel/fault.ts';
 
 /** What cannot go on for so long has failed. */
 const GIVE_UP_MS = 6 * 3_600_000;
-const AGAIN_MS = 10_000;
+export const AGAIN_MS = 10_000;
 
 interface WorkAtFault {
   readonly signal: AbortSignal;

@@ -6,7 +6,7 @@ import type { Received } from '../../../src/kernel/message.ts';
 import type { EffectHandler } from '../../../src/kernel/module.ts';
 import { Blobs } from '../../../src/ports/blob.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
-import { afterFault } from '../file-work.ts';
+import { afterFault, AGAIN_MS } from '../file-work.ts';
 import { BatchRun } from '../ingest/batch-run.ts';
 import { IdentityHashes } from '../people/identity-hashes.ts';
 import { LiveSegments } from '../segments/live-segments.ts';
@@ -66,7 +66,7 @@ export class ImportHandler implements EffectHandler<z.infer<(typeof importReques
         await this.#read(row, trace, signal);
         await this.#settle(row, 'done', null);
       } catch (thrown) {
-        if (thrown instanceof NotOurs) return undefined;
+        if (thrown instanceof NotOurs) return this.#elsewhere(row);
         const since = (await this.#row(row.workspace_id, row.id))?.progressed_at ?? row.progressed_at;
         const outcome = afterFault(thrown, { signal, now: this.#clock.now(), since, last });
         if ('again' in outcome) return outcome.again;
@@ -80,6 +80,12 @@ export class ImportHandler implements EffectHandler<z.infer<(typeof importReques
 
   #row(workspace: string, importId: string): Promise<ImportRow | undefined> {
     return this.#store.db.selectFrom('imports').selectAll().where('workspace_id', '=', workspace).where('id', '=', importId).executeTakeFirst();
+  }
+
+  /** Whoever reads on may be a process that has lost the message, with nobody to go on should it end: this one looks again. */
+  async #elsewhere({ workspace_id: workspace, id }: ImportRow): Promise<{ readonly notBefore: number; readonly reason: string } | undefined> {
+    const row = await this.#row(workspace, id);
+    return row?.state === 'running' ? { notBefore: this.#clock.now() + AGAIN_MS, reason: 'read_elsewhere' } : undefined;
   }
 
   async #read(row: ImportRow, trace: Trace, signal: AbortSignal): Promise<void> {

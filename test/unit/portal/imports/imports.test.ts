@@ -284,6 +284,17 @@ test('of two processes that read the same file one goes on', async () => {
   assert.deepEqual([rowsAccepted, rowsRefused, state], [693, 7, 'done']);
 });
 
+test('one that is read elsewhere is looked at again, since whoever reads it may have lost the message and end', WITHIN, async () => {
+  const { workspaceId, ask } = await place();
+  const received = await running(workspaceId, 'lost');
+  const remove = async () => {};
+  const stop = new AbortController();
+  const first = { async *read() { yield Buffer.from(SEVEN_HUNDRED.slice(0, 5_000)); stop.abort(); yield Buffer.from(SEVEN_HUNDRED.slice(5_000)); }, remove };
+  const second = { async *read() { await handlerOver(first as never).perform(received, stop.signal); yield Buffer.from(SEVEN_HUNDRED); }, remove };
+  const again = await handlerOver(second as never).perform(received, new AbortController().signal);
+  assert.deepEqual([again?.reason, (await ask('/imports/lost')).json.state], ['read_elsewhere', 'running']);
+});
+
 test('a large file goes through with no long turn of the event loop', WITHIN, async (t) => {
   const { imported } = await place();
   const notes = 'x'.repeat(400);
