@@ -135,9 +135,10 @@ export class ImportHandler implements EffectHandler<z.infer<(typeof importReques
 async function judge(run: BatchRun, rows: readonly FileRow[]): Promise<Judged[]> {
   const refused: Judged[] = [];
   await run.expect(rows.flatMap(({ person }) => person ?? []));
-  for (const { line, person, problems } of rows) {
+  for (const { line, person, denial, problems } of rows) {
     if (person === null) {
       refused.push({ line, problems });
+      if (denial !== null) await run.take(denial);
       continue;
     }
     const before = run.problems.length;

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { unguarded } from '../formula-guard.ts';
-import type { ListedPerson } from '../ingest/batch-run.ts';
+import type { ListedDenial, ListedPerson } from '../ingest/batch-run.ts';
 import { isObject } from '../ingest/wire-item.ts';
 import { ROWS_A_TURN } from '../pieces.ts';
 import { type Column, columnsOf, readJson, subjectOf } from './columns.ts';
@@ -20,6 +20,8 @@ const MOST_BATCH_BYTES = 262_144;
 export interface FileRow {
   readonly line: number;
   readonly person: ListedPerson | null;
+  /** Counts all the same where there is no person. */
+  readonly denial: ListedDenial | null;
   readonly problems: readonly FieldProblem[];
 }
 
@@ -83,7 +85,8 @@ function fileRow<T>({ line, content }: TextRow<T>, read: ReadPerson<T>, time: Ep
   const draft = new PersonDraft();
   if (typeof content === 'string') draft.refuse('', content);
   else read(content, draft);
-  return { line, person: draft.problems.length > 0 ? null : draft.finish(time), problems: draft.problems };
+  const person = draft.problems.length > 0 ? null : draft.finish(time);
+  return { line, person, denial: person === null ? draft.denial(time) : null, problems: draft.problems };
 }
 
 function csvFormat(): FormatOf<CsvRow> {

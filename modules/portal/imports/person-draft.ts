@@ -1,8 +1,9 @@
 import type { EpochMs } from '../../../src/kernel/clock.ts';
 import type { Attributes, ConsentState } from '../contract.ts';
-import type { ListedPerson } from '../ingest/batch-run.ts';
+import type { ListedDenial, ListedPerson } from '../ingest/batch-run.ts';
 import { idOf, isObject } from '../ingest/wire-item.ts';
 import { CONSENT_TRAITS, consentFromTrait } from '../people/consent.ts';
+import { isEmail } from '../people/email-address.ts';
 import { newPerson } from '../people/person-state.ts';
 import { isAttributeName, MOST_ATTRIBUTES, withTraits } from '../people/traits.ts';
 import type { Subject } from './columns.ts';
@@ -68,6 +69,12 @@ export class PersonDraft {
     if (this.#personId === null && this.#userId === null && email === null && this.problems.length === 0) this.refuse('', 'identity_missing');
     if (this.problems.length > 0) return null;
     return { type: 'listed', messageId: null, personId: this.#personId, userId: this.#userId, email, consent: this.#consent, traits: this.#traits, time };
+  }
+
+  /** What counts of a row that is refused: who opts out has done so, whatever else is wrong. */
+  denial(time: EpochMs): ListedDenial | null {
+    const { email } = this.#traits;
+    return this.#consent === 'denied' ? { type: 'denied', messageId: null, personId: this.#personId, userId: this.#userId, email: isEmail(email) ? email : null, time } : null;
   }
 
   #takeUserId(field: string, value: unknown): void {

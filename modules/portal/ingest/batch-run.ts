@@ -8,7 +8,7 @@ import { insertEvent } from '../events/event-rows.ts';
 import { withListedConsent } from '../people/consent.ts';
 import { type GroupTraits, withGroupTraits } from '../people/groups.ts';
 import type { IdentityHashes } from '../people/identity-hashes.ts';
-import { alias, nameOf, TooManyMerged, whoIs, whoIsListed, whoIsTogether } from '../people/naming.ts';
+import { alias, knownAsListed, type ListedNames, nameOf, TooManyMerged, whoIs, whoIsListed, whoIsTogether } from '../people/naming.ts';
 import { type PersonState, stampOf, toPerson } from '../people/person-state.ts';
 import { withTraits } from '../people/traits.ts';
 import { Erased, type Identity, WorkingSet } from '../people/working-set.ts';
@@ -26,17 +26,20 @@ export interface Problem {
 }
 
 /** A row of a list of people: an identify that may name the person in other ways, and speaks of consent as a list does. */
-export interface ListedPerson {
+export interface ListedPerson extends Omit<ListedNames, 'receivedAt'> {
   readonly type: 'listed';
   readonly messageId: null;
-  readonly personId: string | null;
-  readonly userId: string | null;
-  readonly email: string | null;
   readonly consent: ConsentState | null;
   readonly traits: Attributes;
   readonly time: EpochMs;
 }
-export type BatchItem = WireItem | ListedPerson;
+/** That somebody wants no mail, from a row of which nothing else is taken. */
+export interface ListedDenial extends Omit<ListedNames, 'receivedAt'> {
+  readonly type: 'denied';
+  readonly messageId: null;
+  readonly time: EpochMs;
+}
+export type BatchItem = WireItem | ListedPerson | ListedDenial;
 
 export type ItemOutcome = 'recorded' | 'duplicate' | 'erased' | 'failed';
 
@@ -127,6 +130,8 @@ export class BatchRun {
         return this.#alias(item);
       case 'listed':
         return this.#listed(item);
+      case 'denied':
+        return this.#deny(item);
       default:
         return this.#event(item);
     }
@@ -158,9 +163,17 @@ export class BatchRun {
   }
 
   async #listed(item: ListedPerson): Promise<void> {
+    // Whoever has the address wants no mail there, though nobody can tell whose the rest of the row is.
+    if (item.consent === 'denied' && item.userId === null && item.personId === null) await this.#deny(item);
     const person = await whoIsListed(this.#people, { ...item, receivedAt: this.#context.receivedAt });
     const consent = item.consent === null ? person.consent : withListedConsent(person.consent, item.consent, item.time);
     this.#give(item, { ...person, consent }, item.traits, true);
+  }
+
+  /** Makes nobody. */
+  async #deny({ time, ...names }: ListedDenial | ListedPerson): Promise<void> {
+    const { receivedAt } = this.#context;
+    for (const person of await knownAsListed(this.#people, { ...names, receivedAt })) this.#people.change({ ...person, consent: withListedConsent(person.consent, 'denied', time) });
   }
 
   async #alias(item: AliasItem): Promise<void> {
@@ -192,7 +205,7 @@ export class BatchRun {
 
 /** Whom nearly every item is about; what else an alias or a pair of names asks for is read when it is needed. */
 function namesOf(item: BatchItem): Identity[] {
-  if (item.type === 'alias') return [];
+  if (item.type === 'alias' || item.type === 'denied') return [];
   if (item.type !== 'listed') return [nameOf(item)];
   return item.userId === null && item.personId === null ? [] : [nameOf({ userId: item.userId, anonymousId: item.personId })];
 }

@@ -129,6 +129,11 @@ test('an opted-out person stays so whatever a list says, and a list opts out for
   assert.deepEqual(await found(), { staff: 'denied by api', listed: 'denied by api', site: 'denied by traits', glad: 'granted by traits', glad2: 'denied by api' });
   await imported('userId,unsubscribed\nglad,true');
   assert.equal((await found()).glad, 'denied by api');
+  for (const userId of ['ann', 'bob']) await ask('/people', { method: 'POST', body: { userId, email: 'shared@example.com', consent: 'granted' } });
+  await ask('/people', { method: 'POST', body: { userId: 'zoe', email: 'zoe@example.com', consent: 'granted' } });
+  const { rowsAccepted, rowsRefused } = await imported('userId,email,unsubscribed,timeZone\n,SHARED@example.com,true,\n,zoe@example.com,true,Mars/Base\nnobody,,true,Mars/Base');
+  const { ann, bob, zoe, nobody } = await found();
+  assert.deepEqual([rowsAccepted, rowsRefused, ann, bob, zoe, nobody], [0, 3, 'denied by api', 'denied by api', 'denied by api', undefined], 'though the rows are refused');
 });
 
 test('a row is whom its userId, its personId or its address names; who was deleted does not come back by her own id', async () => {
