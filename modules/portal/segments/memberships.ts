@@ -1,8 +1,12 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { StorageTransaction } from '../../../src/ports/storage.ts';
 import type { PersonState } from '../people/person-state.ts';
 import type { Tables } from '../tables.ts';
 import type { LiveSegment, LiveSegments } from './live-segments.ts';
 import { addMember, countPeople, removeMember } from './segment-rows.ts';
+
+/** How long conditions may be asked one after the other: a hundred segments may hold thousands of comparisons of long texts. */
+const TURN_MS = 10;
 
 /** Who belongs to which segment, as one transaction changes it. */
 export class Memberships {
@@ -10,6 +14,7 @@ export class Memberships {
   readonly #workspace: string;
   readonly #segments: LiveSegments;
   readonly #more = new Map<string, number>();
+  #turnBegan = performance.now();
   #live: Promise<readonly LiveSegment[]> | undefined;
 
   constructor(tx: StorageTransaction<Tables>, workspace: string, segments: LiveSegments) {
@@ -27,6 +32,7 @@ export class Memberships {
   async follow(before: PersonState | null, after: PersonState): Promise<void> {
     const changes: Promise<void>[] = [];
     for (const segment of await this.live()) {
+      if (performance.now() - this.#turnBegan >= TURN_MS) await this.#yield();
       const belongs = segment.has(after);
       // Whoever goes may still be in one whose condition is new and has not come to her yet.
       if (after.gone || belongs !== (before !== null && segment.has(before))) changes.push(this.put(segment.segmentId, after.id, belongs));
@@ -44,5 +50,10 @@ export class Memberships {
   async flush(): Promise<void> {
     const changed = [...this.#more].filter(([, more]) => more !== 0);
     await Promise.all(changed.map(([segment, more]) => this.#tx.run(countPeople, { workspace: this.#workspace, segment, more })));
+  }
+
+  async #yield(): Promise<void> {
+    await nextTurn();
+    this.#turnBegan = performance.now();
   }
 }

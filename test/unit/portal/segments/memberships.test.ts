@@ -4,6 +4,7 @@ import { CompiledQuery } from 'kysely';
 import type { PersonRow } from '../../../../modules/portal/tables.ts';
 import type { Condition } from '../../../../src/kernel/conditions/condition.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
+import { longestTurn } from '../../../support/longest-turn.ts';
 import { openPeople, type PeopleBench } from '../../../support/portal-people.ts';
 import { type Random, seeded } from '../../../support/seed.ts';
 
@@ -146,4 +147,13 @@ test('of another workspace, people are not taken, and segments do not exist; eac
   assert.deepEqual(await portal.segments.list(foreign), []);
   for (let i = 0; i < 100; i++) await portal.segments.create(wanted, foreign);
   await assert.rejects(portal.segments.create(wanted, foreign), { code: 'exhausted', reason: 'too_many_segments' });
+});
+
+test('conditions that cost much are asked with turns for others in between', async (t) => {
+  const costly = (n: number): Condition => ({ any: Array.from({ length: 4 }, (_, i) => ({ any: Array.from({ length: 45 }, (_, k) => ({ field: 'person.note', op: 'contains' as const, value: `${'x'.repeat(40)}${n}.${i}.${k}` })) })) });
+  for (let n = 0; n < 10; n++) await portal.segments.create({ name: `s${n}`, condition: costly(n) }, portal.call());
+  const people = Array.from({ length: 2 }, (_, i) => identify({ userId: `u${i}` }, { note: 'x'.repeat(30_000) }));
+  const longest = longestTurn(t);
+  await portal.ingest(people);
+  assert.ok(longest.ms() < 50, `a turn of ${longest.ms()} ms`);
 });
