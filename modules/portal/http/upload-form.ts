@@ -24,7 +24,7 @@ export async function uploadForm(request: IncomingMessage): Promise<UploadForm> 
   const parts = new Parts(contentOf(request), Buffer.from(`\r\n--${boundary}`));
   await parts.text(parts.delimiter);
   const fields = new Map<string, string>();
-  while (fields.size < MOST_FIELDS) {
+  for (let read = 0; read < MOST_FIELDS; read++) {
     const headers = await parts.text(END_OF_HEADERS);
     const name = /(?:^|\r\n)content-disposition:\s*form-data;.*?\bname="([^"]*)"/i.exec(headers)?.[1];
     if (name === undefined) throw formInvalid();

@@ -39,7 +39,7 @@ test('what is no such form, has no file, ends early or goes on for ever in its h
   const type = 'multipart/form-data; boundary=b';
   const field = '--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n';
   await rejectsWith('invalid', uploadForm(sent(Buffer.from(''), 'text/csv')), 'content_type_not_supported');
-  for (const body of ['', 'nothing', `${field}y\r\n--b--\r\n`, `${field}${'y'.repeat(9_999)}\r\n--b\r\n`, `${field}y\r\n`.repeat(30), '--b\r\nX: y\r\n\r\n\r\n--b--']) await rejectsWith('invalid', uploadForm(sent(Buffer.from(body), type)), 'form_invalid');
+  for (const body of ['', 'nothing', `${field}y\r\n--b--\r\n`, `${field}${'y'.repeat(9_999)}\r\n--b\r\n`, `${`${field}y\r\n`.repeat(30)}--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nx\r\n--b--\r\n`, '--b\r\nX: y\r\n\r\n\r\n--b--']) await rejectsWith('invalid', uploadForm(sent(Buffer.from(body), type)), 'form_invalid');
   const cut = '--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nhalf of';
   await rejectsWith('invalid', contentOf(sent(Buffer.from(cut), type)), 'form_invalid');
 });
