@@ -21,6 +21,8 @@ export const importRequested = job('portal.import', z.object({ importId: z.strin
 const MOST_KEPT = 50;
 /** On their way in through this process; each may hold a piece of its file in memory. */
 const MOST_ARRIVING = 8;
+/** The same of one workspace: what is slow leaves room for others. */
+const MOST_ARRIVING_OF_ONE = 3;
 /** Not a `retryAfterMs`: nothing changes by itself soon. */
 const REMEDY = 'Delete some that are over, or wait until they expire.';
 const HOUR_MS = 3_600_000;
@@ -66,7 +68,8 @@ export class Imports {
   readonly #clock: Clock;
   readonly #keepMs: number;
   readonly #maxBytes: number;
-  #arriving = 0;
+  /** By workspace. */
+  readonly #arriving: string[] = [];
 
   constructor(@inject(Store) store: Store<Tables>, @inject(Blobs) blobs: Blobs, @inject(Clock) clock: Clock, @inject(Settings) settings: { readonly importHours: number; readonly importMaxBytes: number }) {
     this.#store = store;
@@ -83,12 +86,14 @@ export class Imports {
    */
   async receive(format: ImportFormat, content: AsyncIterable<Uint8Array>, length: number | undefined, call: Call): Promise<Arrived> {
     if (length !== undefined && length > this.#maxBytes) throw bodyTooLarge(this.#maxBytes);
-    if (this.#arriving === MOST_ARRIVING) throw new Fault('exhausted', 'Too many files arrive at once. Send it again a little later.', { reason: 'overloaded', details: { retryAfterMs: 10_000 } });
-    this.#arriving++;
+    const workspace = call.requireWorkspace();
+    const own = this.#arriving.filter((one) => one === workspace).length;
+    if (own === MOST_ARRIVING_OF_ONE || this.#arriving.length === MOST_ARRIVING) throw new Fault('exhausted', 'Too many files arrive at once. Send it again a little later.', { reason: 'overloaded', details: { retryAfterMs: 10_000 } });
+    this.#arriving.push(workspace);
     try {
       return await this.#keep(format, content, call);
     } finally {
-      this.#arriving--;
+      this.#arriving.splice(this.#arriving.indexOf(workspace), 1);
     }
   }
 
