@@ -62,6 +62,9 @@ export function composeForTest(options: TestCompositionOptions): TestComposition
   });
   return {
     ...composition,
+    get problems() {
+      return composition.problems;
+    },
     bus,
     dataDir: context.dataDir,
     async start() {
