@@ -190,12 +190,12 @@ test('the commands of the guides to segments, exports and imports work as they s
 });
 
 test('the examples of topologies have nothing wrong', () => {
-  const blocks = ['docs/operating.md', 'docs/workers.md', 'docs/exports.md'].flatMap((name) => blocksOf(page(name), 'yaml'));
+  const blocks = ['docs/operating.md', 'docs/workers.md', 'docs/exports.md', 'docs/storage.md'].flatMap((name) => blocksOf(page(name), 'yaml'));
   assert.ok(blocks.length > 0);
   for (const [index, block] of blocks.entries()) {
     const file = join(scratch, `example-${index}.yaml`);
     writeFileSync(file, block);
-    assert.deepEqual(readConfig({ topology: file, env: { SMTP_PASSWORD: 'secret', S3_KEY_ID: 'key', S3_SECRET: 'secret' }, cwd: scratch }, parts).problems, []);
+    assert.deepEqual(readConfig({ topology: file, env: { SMTP_PASSWORD: 'secret', S3_KEY_ID: 'key', S3_SECRET: 'secret', MODULES_PASSWORD: 'secret' }, cwd: scratch }, parts).problems, []);
   }
 });
 
