@@ -16,7 +16,7 @@ import { Timeline } from './events/timeline.ts';
 import { ExportCommand } from './exports/export-command.ts';
 import { ExportHandler } from './exports/export-handler.ts';
 import { Exports, exportRequested } from './exports/exports.ts';
-import { Expiry } from './expiry.ts';
+import { Expiry } from './files/expiry.ts';
 import { Api } from './http/api.ts';
 import { Idempotency } from './http/idempotency.ts';
 import { KoaApp } from './http/koa-app.ts';

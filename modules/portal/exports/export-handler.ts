@@ -7,7 +7,7 @@ import type { Received } from '../../../src/kernel/message.ts';
 import type { EffectHandler } from '../../../src/kernel/module.ts';
 import { Blobs } from '../../../src/ports/blob.ts';
 import { Store } from '../../../src/ports/storage.ts';
-import { afterFault } from '../file-work.ts';
+import { afterFault } from '../files/file-work.ts';
 import { readerOf } from '../pieces.ts';
 import { findSegment } from '../segments/segment-rows.ts';
 import type { ExportRow, Tables } from '../tables.ts';

@@ -1,4 +1,4 @@
-import { guarded } from '../formula-guard.ts';
+import { csvLine } from '../files/csv-line.ts';
 import type { EventRow, PersonRow } from '../tables.ts';
 
 export type Row = Readonly<Record<string, string | number | null>>;
@@ -28,18 +28,6 @@ export const FORMATS = {
   csv: { type: 'text/csv; charset=utf-8', head: ({ fields }: Exported) => csvLine(fields.map(({ name }) => name)), line: ({ fields }: Exported, row: Row) => csvLine(fields.map(({ of }) => of(row))) },
   ndjson: { type: 'application/x-ndjson', head: () => '', line: ndjsonLine },
 } as const satisfies Record<string, { type: string; head(of: Exported): string; line(of: Exported, row: Row): string }>;
-
-/** RFC 4180. */
-export function csvLine(values: readonly (string | number | null)[]): string {
-  return `${values.map(csvField).join(',')}\r\n`;
-}
-
-function csvField(value: string | number | null): string {
-  if (value === null) return '';
-  if (typeof value === 'number') return String(value);
-  const text = guarded(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
 
 /** What is JSON text already is not read: it holds no line ends. */
 function ndjsonLine({ fields }: Exported, row: Row): string {

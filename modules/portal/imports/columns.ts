@@ -1,5 +1,5 @@
 import { Fault } from '../../../src/kernel/fault.ts';
-import { unguarded } from '../formula-guard.ts';
+import { unguarded } from '../files/formula-guard.ts';
 import { mayHoldUnstorableText, problemOf, storable, type ValueProblem } from '../ingest/plain-json.ts';
 import { isAttributeName } from '../people/traits.ts';
 

@@ -6,7 +6,7 @@ import type { Received } from '../../../src/kernel/message.ts';
 import type { EffectHandler } from '../../../src/kernel/module.ts';
 import { Blobs } from '../../../src/ports/blob.ts';
 import { Store, type Transaction } from '../../../src/ports/storage.ts';
-import { afterFault, AGAIN_MS } from '../file-work.ts';
+import { afterFault, AGAIN_MS } from '../files/file-work.ts';
 import { BatchRun } from '../ingest/batch-run.ts';
 import { IdentityHashes } from '../people/identity-hashes.ts';
 import { LiveSegments } from '../segments/live-segments.ts';

@@ -9,7 +9,7 @@ import { job } from '../../../src/kernel/message.ts';
 import { Settings } from '../../../src/kernel/module.ts';
 import { Blobs } from '../../../src/ports/blob.ts';
 import { Store } from '../../../src/ports/storage.ts';
-import { csvLine } from '../exports/export-text.ts';
+import { csvLine } from '../files/csv-line.ts';
 import { bodyTooLarge } from '../http/body.ts';
 import type { ImportRow, Tables } from '../tables.ts';
 import type { ImportFormat } from './people-file.ts';

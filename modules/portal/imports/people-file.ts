@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
-import { unguarded } from '../formula-guard.ts';
+import { unguarded } from '../files/formula-guard.ts';
 import type { ListedDenial, ListedPerson } from '../ingest/batch-run.ts';
 import { isObject } from '../ingest/wire-item.ts';
 import { ROWS_A_TURN } from '../pieces.ts';

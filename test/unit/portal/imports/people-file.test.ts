@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { csvLine } from '../../../../modules/portal/exports/export-text.ts';
+import { csvLine } from '../../../../modules/portal/files/csv-line.ts';
 import { type CsvRow, csvRows } from '../../../../modules/portal/imports/csv-row.ts';
 import { type FileRow, type ImportFormat, peopleOf } from '../../../../modules/portal/imports/people-file.ts';
 import { MOST_ROW_BYTES, type Place, TextRows } from '../../../../modules/portal/imports/text-rows.ts';
-import { unguarded } from '../../../../modules/portal/formula-guard.ts';
+import { unguarded } from '../../../../modules/portal/files/formula-guard.ts';
 import { rejectsWith } from '../../../support/faults.ts';
 import { seeded } from '../../../support/seed.ts';
 

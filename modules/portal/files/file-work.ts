@@ -1,5 +1,5 @@
-import type { EpochMs } from '../../src/kernel/clock.ts';
-import { toFault } from '../../src/kernel/fault.ts';
+import type { EpochMs } from '../../../src/kernel/clock.ts';
+import { toFault } from '../../../src/kernel/fault.ts';
 
 /** What cannot go on for so long has failed. */
 const GIVE_UP_MS = 6 * 3_600_000;

@@ -1,10 +1,10 @@
 import { inject, injectable } from 'inversify';
-import { Clock } from '../../src/kernel/clock.ts';
-import type { Lifecycle } from '../../src/kernel/lifecycle.ts';
-import { Rounds } from '../../src/kernel/rounds.ts';
-import { Log } from '../../src/kernel/telemetry.ts';
-import { Exports } from './exports/exports.ts';
-import { Imports } from './imports/imports.ts';
+import { Clock } from '../../../src/kernel/clock.ts';
+import type { Lifecycle } from '../../../src/kernel/lifecycle.ts';
+import { Rounds } from '../../../src/kernel/rounds.ts';
+import { Log } from '../../../src/kernel/telemetry.ts';
+import { Exports } from '../exports/exports.ts';
+import { Imports } from '../imports/imports.ts';
 
 const EVERY_MS = 600_000;
 const AT_ONCE = 50;
