@@ -6,8 +6,8 @@ import { type Side, sideOf } from './storage-compare.ts';
 
 const BATCH_ROWS = 500;
 const LONGEST_MS = 60_000;
-/** Transactions are held back for no longer; what is not done by then is tried again later. */
-const HOLD_MS = 1_000;
+/** Of the second for which transactions may be held back; what is not done by then is tried again later. The rest is for the line in the record. */
+const HOLD_MS = 800;
 const TRIES = 20;
 /** So few changes are left when transactions are held back. */
 const FEW = 200;
@@ -43,10 +43,11 @@ export class CatchUp {
       goOn();
       let still: Promise<Closable<T> | undefined> = Promise.resolve(undefined);
       let seen: Closable<T> | undefined;
+      // Those wait, too, that come while one under way ends.
+      const until = performance.now() + HOLD_MS;
       await storage.hold(async () => {
-        const until = performance.now() + HOLD_MS;
         still = this.#carryRest(from, to, until).then((isDone) => (isDone ? look() : undefined));
-        seen = await orNothing(still, HOLD_MS);
+        seen = await orNothing(still, Math.max(until - performance.now(), 0));
         return seen === undefined ? storage.side : settle();
       });
       if (seen !== undefined) return seen.value;
