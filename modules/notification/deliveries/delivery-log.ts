@@ -100,7 +100,7 @@ async function write(tx: Tx, all: readonly Change[]): Promise<ReadonlySet<Stored
   const isNew = ({ before }: Change): boolean => before === null;
   const rows = await Promise.all([
     tx.runMany(insertDelivery, all.filter(isNew).map(({ delivery }) => rowOf(delivery))),
-    ...all.filter((change) => !isNew(change)).map(({ delivery, before }) => tx.run(moveDelivery, { ...rowOf(delivery), from: before!.state })),
+    ...all.filter((change) => !isNew(change)).map(({ delivery, before }) => tx.run(moveDelivery, { ...rowOf(delivery), from: before!.state, written_at: before!.updatedAt })),
   ]);
   const keys = new Set(rows.flat().map(({ workspace, id }) => `${workspace} ${id}`));
   // One that is asked for twice is written once.

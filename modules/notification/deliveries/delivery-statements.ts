@@ -38,10 +38,13 @@ export const insertDelivery = statement<NotificationTables, Row>()((db, p) =>
     .returning(['workspace', 'id']),
 );
 
-/** From one state to another; no row comes back when it is no longer in the first. */
+/**
+ * From one state to another; no row comes back when it has been written since. The time of the last write stands for it,
+ * since the state alone may be the same again: another process took the delivery for cut off and sends it anew.
+ */
 export const moveDelivery = statement<
   NotificationTables,
-  Key & Pick<Row, 'person_id' | 'state' | 'reason' | 'may_be_repeated' | 'tries' | 'attempts' | 'next_attempt_at' | 'updated_at' | 'to_address' | 'template_version' | 'message_id'> & { from: Row['state'] }
+  Key & Pick<Row, 'person_id' | 'state' | 'reason' | 'may_be_repeated' | 'tries' | 'attempts' | 'next_attempt_at' | 'updated_at' | 'to_address' | 'template_version' | 'message_id'> & { from: Row['state']; written_at: Row['updated_at'] }
 >()((db, p) =>
   db
     .updateTable('deliveries')
@@ -61,6 +64,7 @@ export const moveDelivery = statement<
     .where('workspace', '=', p('workspace'))
     .where('id', '=', p('id'))
     .where('state', '=', p('from'))
+    .where('updated_at', '=', p('written_at'))
     .returning(['workspace', 'id']),
 );
 

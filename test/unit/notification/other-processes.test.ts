@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { DeliveryLog } from '../../../modules/notification/deliveries/delivery-log.ts';
+import { INTERRUPTED, settle } from '../../../modules/notification/deliveries/delivery.ts';
+import { NotificationSettings } from '../../../modules/notification/settings.ts';
 import { Suppressions } from '../../../modules/notification/suppressions/suppressions.ts';
 import type { NotificationTables } from '../../../modules/notification/tables.ts';
 import { OutboxStore } from '../../../src/fabric/outbox.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
-import { testContext } from '../../support/context.ts';
+import { noMetrics, testContext } from '../../support/context.ts';
 import { accepted, assertAddsUp, rigWith } from '../../support/deliveries.ts';
 import { moduleStorage, TEST_POSTGRES } from '../../support/module-storage.ts';
 import { person, ScriptedChannel, WORKSPACE } from '../../support/notification-rig.ts';
@@ -49,4 +52,27 @@ describe('of several processes that store in one database', () => {
       await assertAddsUp(rig);
     });
   }
+
+  it('a mail that one has handed over, while another took it for cut off and sends it anew, says that it may have come twice', async (t) => {
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    const channel = new ScriptedChannel(async () => (await released, accepted), 1);
+    const rig = await rigWith({ channels: new Map([['email', channel]]) });
+    rig.portal.people.set('eve', person('eve'));
+    const storage = moduleStorage(testContext({ dataDir: rig.composition.dataDir }), 'notification');
+    await storage.start();
+    t.after(() => storage.stop(1_000));
+    const other = new DeliveryLog(new OutboxStore<NotificationTables>(storage, { module: 'notification', publishes: new Set(['notification.delivery-updated']), strict: true, clock: systemClock }, () => {}), noMetrics);
+
+    const id = await rig.ask({ personId: 'eve' });
+    await rig.until(async () => channel.sent.length === 1);
+    const found = (await other.find(WORKSPACE, id))!;
+    const now = found.updatedAt + 1;
+    const { trace } = rig.call();
+    const cutOff = await other.record({ ...found, ...settle(found, INTERRUPTED, NotificationSettings.parse({}), now, Math.random), updatedAt: now }, found, trace);
+    await other.begin({ ...cutOff, to: found.to!, nextAttemptAt: null, updatedAt: now + 1 }, cutOff, { personId: 'eve', trace });
+    release();
+    const delivery = await rig.rest(id);
+    assert.deepEqual([delivery.state, delivery.mayBeRepeated, channel.sent.length], ['sent', true, 1]);
+    await assertAddsUp(rig);
+  });
 });
