@@ -30,7 +30,7 @@ const FIRST_ROWS = [
   /^select "p"\."workspace", .* from "purges" as "p" limit /s,
   /^select \* from "fabric_outbox" order by "seq" limit /,
   / from \(select "seq", "payload" from "fabric_outbox" where "seq" > \S+ order by "seq" limit \S+\) as "some"$/,
-  /^update "fabric_leases" set .* exists \(select "seq" from "fabric_outbox" limit \S+\)/,
+  /^update "fabric_leases" set .* \(select "seq" from "fabric_outbox" order by "seq" limit \S+\) is null/,
 ];
 
 const limit = 10;
