@@ -30,6 +30,12 @@ export async function handledBefore(tx: StorageTransaction<any>, queue: string, 
   return (await tx.run(record, { queue, id, time: now })).length === 0;
 }
 
+/** Those of these messages that have not had their effect before; notes, in this transaction, that they have it now. */
+export async function notHandledBefore<M extends { readonly id: string }>(tx: StorageTransaction<any>, queue: string, all: readonly M[], now: number): Promise<M[]> {
+  const noted = new Set((await tx.runMany(record, all.map(({ id }) => ({ queue, id, time: now })))).map(({ id }) => id));
+  return all.filter(({ id }) => noted.delete(id));
+}
+
 /** A repeat arrives within seconds, or after an outage; not after a week. */
 const KEPT_DAYS = 7;
 const DAY_MS = 86_400_000;

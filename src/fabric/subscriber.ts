@@ -3,10 +3,14 @@ import { Fault, toFault } from '../kernel/fault.ts';
 import type { EffectHandler, Subscription, TransactionalHandler } from '../kernel/module.ts';
 import type { Received } from '../kernel/message.ts';
 import type { Histogram, Log, Metrics } from '../kernel/telemetry.ts';
+import { type Fared, Together } from '../kernel/together.ts';
 import type { Bus, Consumer, Handler, Incoming, Outcome } from '../ports/bus.ts';
 import type { Store } from '../ports/storage.ts';
 import { queueName, queueSettings, requireValid } from './envelope.ts';
-import { handledBefore } from './inbox.ts';
+import { handledBefore, notHandledBefore } from './inbox.ts';
+
+/** Messages of one transaction: what is held up when one of them fails. */
+const HANDLED_AT_ONCE = 50;
 
 export interface SubscriberContext {
   readonly module: string;
@@ -28,6 +32,7 @@ export class Subscriber {
   readonly #attempts: number;
   readonly #seconds: Histogram;
   readonly #stopping = new AbortController();
+  readonly #together = new Together<Received<unknown>, void>(HANDLED_AT_ONCE, (all) => this.#transactMany(all));
   #consumer: Consumer | undefined;
 
   constructor(context: SubscriberContext, subscription: Subscription, handler: TransactionalHandler<unknown> | EffectHandler<unknown>) {
@@ -82,10 +87,19 @@ export class Subscriber {
   }
 
   #transact(handler: TransactionalHandler<unknown>, received: Received<unknown>): Promise<void> {
+    if (handler.handleMany !== undefined) return this.#together.ask(received);
     return this.#context.store.transaction(async (tx) => {
       if (await handledBefore(tx, this.#queue, received.id, this.#context.clock.now())) return;
       await handler.handle(received, tx);
     });
+  }
+
+  async #transactMany(all: readonly Received<unknown>[]): Promise<Fared<void>[]> {
+    await this.#context.store.transaction(async (tx) => {
+      const fresh = await notHandledBefore(tx, this.#queue, all, this.#context.clock.now());
+      if (fresh.length > 0) await (this.#handler as TransactionalHandler<unknown>).handleMany!(fresh, tx);
+    });
+    return all.map(() => ({ value: undefined }));
   }
 
   #open({ id, name, workspace, payload: json, time, trace, attempt }: Incoming): Received<unknown> {

@@ -16,6 +16,12 @@ export type Injectable<T> = abstract new (...args: any[]) => T;
 export interface TransactionalHandler<P, Tx = any> {
   /** `tx` is the storage port's Transaction over the module's own tables. */
   handle(received: Received<P>, tx: Tx): Promise<void>;
+  /**
+   * Several in one transaction, as if they had been handled one after the other; when it throws, each is handled by itself.
+   * Worth having where much of what a handler asks of the database can be asked for many messages together. Left out: each
+   * has a transaction of its own.
+   */
+  handleMany?(all: readonly Received<P>[], tx: Tx): Promise<void>;
 }
 
 /**

@@ -45,7 +45,7 @@ const add = statement<TriggerTables, Params>()((db, p) =>
 
 const NO_CHANGE = { entered: 0, waiting: 0, sent: 0, left_unqualified: 0, left_gone: 0, left_merged: 0, turned_away: 0 };
 
-export async function addCounts(tx: StorageTransaction<TriggerTables>, workspace: string, automationId: string, change: CountChange): Promise<void> {
+async function addCounts(tx: StorageTransaction<TriggerTables>, workspace: string, automationId: string, change: CountChange): Promise<void> {
   await tx.run(add, { ...NO_CHANGE, ...change, workspace, id: automationId });
 }
 
@@ -55,11 +55,14 @@ export class Tally {
 
   /** One run that waited has come to this. */
   settle(workspace: string, automationId: string, how: 'sent' | LeftColumn): void {
+    this.add(workspace, automationId, { waiting: -1, [how]: 1 });
+  }
+
+  add(workspace: string, automationId: string, change: CountChange): void {
     const key = JSON.stringify([workspace, automationId]);
     let entry = this.#changes.get(key);
     if (entry === undefined) this.#changes.set(key, (entry = { workspace, automationId, change: {} }));
-    entry.change.waiting = (entry.change.waiting ?? 0) - 1;
-    entry.change[how] = (entry.change[how] ?? 0) + 1;
+    for (const [column, amount] of Object.entries(change) as [keyof CountChange, number][]) entry.change[column] = (entry.change[column] ?? 0) + amount;
   }
 
   async write(tx: StorageTransaction<TriggerTables>): Promise<void> {

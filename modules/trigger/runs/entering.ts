@@ -11,7 +11,7 @@ import { type SeenPerson, newestFacts } from '../people/people.ts';
 import { type LiveRule, toLiveRule } from '../rules/live-rule.ts';
 import { reentryWindow } from '../rules/reentry.ts';
 import type { TriggerTables } from '../tables.ts';
-import { type CountChange, addCounts } from './counts.ts';
+import type { CountChange, Tally } from './counts.ts';
 import { enter, hasEntered } from './entry-statements.ts';
 import { requestSend, runIdOf } from './sends.ts';
 
@@ -23,11 +23,13 @@ export interface Matched {
   readonly event: EventRecorded;
   readonly person: SeenPerson;
   readonly trace: Trace;
+  /** Written by the caller, in the same transaction. */
+  readonly counts: Tally;
 }
 
 /**
  * Lets a person into an automation. In one transaction: the re-entry rule is checked and the entry recorded, the
- * send is asked for or the wait planned, and the counts follow.
+ * send is asked for or the wait planned, and counted.
  */
 @injectable()
 export class Entering {
@@ -40,12 +42,12 @@ export class Entering {
   }
 
   async enter(tx: Transaction<TriggerTables>, rule: LiveRule, matched: Matched): Promise<void> {
-    const { workspace, event, person } = matched;
+    const { workspace, event, person, counts } = matched;
     const { automationId, version, epoch } = rule;
     const entry = { workspace, personId: person.personId, automationId, eventAt: event.time, eventId: event.eventId };
     const entered = await tx.run(enter, { ...entry, version, epoch, ...reentryWindow(rule.rule.reentry, event.time) });
     if (entered.length > 0) {
-      await addCounts(tx, workspace, automationId, { entered: 1, ...(await this.#begin(tx, rule, matched)) });
+      counts.add(workspace, automationId, { entered: 1, ...(await this.#begin(tx, rule, matched)) });
     } else if ((await tx.run(hasEntered, entry)).length === 0) {
       await this.#turnAway(tx, rule, matched);
     }
@@ -53,10 +55,10 @@ export class Entering {
 
   /** The rule may be older than the database's: then the newest one decides. */
   async #turnAway(tx: Transaction<TriggerTables>, rule: LiveRule, matched: Matched): Promise<void> {
-    const { workspace, event } = matched;
+    const { workspace, event, counts } = matched;
     const { automationId: id, version, epoch } = rule;
     const asKnown = await tx.run(stillLive, { workspace, id, version, epoch });
-    if (asKnown.length > 0) return addCounts(tx, workspace, id, { turned_away: 1 });
+    if (asKnown.length > 0) return counts.add(workspace, id, { turned_away: 1 });
     const [row] = await tx.run(liveRule, { workspace, id });
     if (row === undefined) return;
     const newest = toLiveRule(row);

@@ -6,6 +6,7 @@ import type { Transaction } from '../../../src/ports/storage.ts';
 import { seePerson } from '../people/people.ts';
 import { RuleIndex } from '../rules/rule-index.ts';
 import type { TriggerTables } from '../tables.ts';
+import { Tally } from './counts.ts';
 import { Entering, type EventRecorded } from './entering.ts';
 
 /**
@@ -22,9 +23,25 @@ export class EventRecordedHandler implements TransactionalHandler<EventRecorded,
     this.#entering = entering;
   }
 
-  async handle({ workspace, payload: event, trace }: Received<EventRecorded>, tx: Transaction<TriggerTables>): Promise<void> {
+  handle(received: Received<EventRecorded>, tx: Transaction<TriggerTables>): Promise<void> {
+    return this.handleMany([received], tx);
+  }
+
+  /** Those of one person one after the other; what concerns different persons is on its way to the database together. */
+  async handleMany(all: readonly Received<EventRecorded>[], tx: Transaction<TriggerTables>): Promise<void> {
+    const counts = new Tally();
+    const ofOnePerson = Map.groupBy(all, ({ workspace, payload }) => `${workspace} ${payload.person.personId}`);
+    await Promise.all(
+      [...ofOnePerson.values()].map(async (some) => {
+        for (const received of some) await this.#take(received, tx, counts);
+      }),
+    );
+    await counts.write(tx);
+  }
+
+  async #take({ workspace, payload: event, trace }: Received<EventRecorded>, tx: Transaction<TriggerTables>, counts: Tally): Promise<void> {
     if (workspace === null) throw new Fault('invalid', 'An event belongs to a workspace; the message names none.', { reason: 'workspace_required' });
     const [person, rules] = await Promise.all([seePerson(tx, workspace, event.person), this.#rules.of(workspace)]);
-    for (const rule of rules.matching(event.name, event.properties, event.person)) await this.#entering.enter(tx, rule, { workspace, event, person, trace });
+    for (const rule of rules.matching(event.name, event.properties, event.person)) await this.#entering.enter(tx, rule, { workspace, event, person, trace, counts });
   }
 }

@@ -23,6 +23,7 @@ const notesTable = {
 const Note = z.object({ text: z.string() });
 const noted = event('writer.noted', Note, { orderBy: (n) => n.text[0]! });
 const mailed = job('reader.mail', Note, { attempts: 3, backoff: { firstMs: 5, mostMs: 20 } });
+const gathered = job('reader.gather', Note);
 const undeclared = event('writer.undeclared', Note);
 const Write = z.object({ text: z.string(), then: z.enum(['commit', 'throw', 'undeclared', 'malformed']) });
 const Empty = z.object({});
@@ -66,8 +67,8 @@ class ReaderService implements Reader {
   }
 }
 /** What the handlers do and saw; reset by each test. */
-const seen: { notes: string[]; mails: { text: string; attempt: number; last: boolean }[]; onNote: (text: string) => void; onMail: (attempt: number) => { notBefore: number; reason: string } | undefined } = {
-  notes: [], mails: [], onNote: () => {}, onMail: () => undefined,
+const seen: { notes: string[]; pieces: string[][]; mails: { text: string; attempt: number; last: boolean }[]; onNote: (text: string) => void; onMail: (attempt: number) => { notBefore: number; reason: string } | undefined } = {
+  notes: [], pieces: [], mails: [], onNote: () => {}, onMail: () => undefined,
 };
 @injectable()
 class OnNoted implements TransactionalHandler<z.infer<typeof Note>, Transaction<Tables>> {
@@ -76,6 +77,19 @@ class OnNoted implements TransactionalHandler<z.infer<typeof Note>, Transaction<
     await tx.db.insertInto('notes').values({ id, text: payload.text }).execute();
     await tx.publish(mailed, payload, { workspace: 'w' });
     seen.onNote(payload.text);
+  }
+}
+@injectable()
+class OnGathered implements TransactionalHandler<z.infer<typeof Note>, Transaction<Tables>> {
+  handle(received: Received<z.infer<typeof Note>>, tx: Transaction<Tables>): Promise<void> {
+    return this.handleMany([received], tx);
+  }
+  async handleMany(all: readonly Received<z.infer<typeof Note>>[], tx: Transaction<Tables>): Promise<void> {
+    seen.pieces.push(all.map(({ payload }) => payload.text));
+    for (const { id, payload } of all) {
+      await tx.db.insertInto('notes').values({ id, text: payload.text }).execute();
+      if (payload.text === 'bad') throw new Fault('not_found', 'No such person.', { reason: 'person_not_found' });
+    }
   }
 }
 @injectable()
@@ -94,14 +108,14 @@ class ReaderNotes {
 }
 const readerModule = defineModule({
   name: 'reader', contract: reader, implementation: ReaderService, calls: [writer], migrations: [notesTable],
-  subscriptions: [{ message: noted, concurrency: 4, transactional: OnNoted }, { message: mailed, concurrency: 4, effect: OnMailed }],
+  subscriptions: [{ message: noted, concurrency: 4, transactional: OnNoted }, { message: mailed, concurrency: 4, effect: OnMailed }, { message: gathered, concurrency: 20, transactional: OnGathered }],
   publishes: [mailed], settings: Empty, parts: [ReaderNotes], lifecycles: [],
 });
 
 describe('messages between modules', () => {
   let composed: TestComposition;
   const begin = async (): Promise<Writer> => {
-    Object.assign(seen, { notes: [], mails: [], onNote: () => {}, onMail: () => undefined });
+    Object.assign(seen, { notes: [], pieces: [], mails: [], onNote: () => {}, onMail: () => undefined });
     composed = composeForTest({ modules: [writerModule, readerModule] });
     await composed.start();
     return composed.contract(writer);
@@ -155,6 +169,21 @@ describe('messages between modules', () => {
     await composed.bus.publish([{ ...again, id: 'other', payload: '{"text":"y"}' }]);
     await until(() => seen.mails.length === 2);
     assert.deepEqual([seen.notes, await rows()], [['x', 'y'], ['x', 'y']]);
+  });
+
+  it('are handled many in one transaction where the handler can, each once, and by themselves when one of them fails', async () => {
+    await begin();
+    const message = (text: string) => ({ id: `id-${text}`, name: gathered.name, to: { queue: gathered.name }, workspace: 'w', key: null, lane: 'normal', time: 1, trace: { traceId: '0'.repeat(32), spanId: '0'.repeat(16) }, payload: JSON.stringify({ text }) }) as const;
+    const good = Array.from({ length: 29 }, (_, i) => `c${i}`).sort();
+    await composed.bus.publish([...good.slice(0, 10), 'bad', ...good.slice(10)].map(message));
+    await until(async () => (await rows()).length === 29 && (await dead(gathered.name)).length === 1);
+    assert.deepEqual(await rows(), good);
+    assert.ok(seen.pieces.some((piece) => piece.length > 1), 'one transaction for several');
+    assert.ok(seen.pieces.some((piece) => piece.length === 1 && piece[0] === 'bad'), 'the one that fails has failed alone');
+    seen.pieces = [];
+    await composed.bus.publish([message('c3'), message('new')]);
+    await until(async () => (await rows()).includes('new'));
+    assert.deepEqual(seen.pieces, [['new']]);
   });
 
   it('roll back and come again when their handler throws, and leave nothing twice', async () => {
