@@ -82,7 +82,7 @@ export const portalModule = defineModule({
     { message: unsubscribed, concurrency: 8, transactional: UnsubscribedHandler },
     { message: exportRequested, concurrency: 1, effect: ExportHandler },
     // Few, so that a long one does not keep the others.
-    { message: importRequested, concurrency: 4, effect: ImportHandler },
+    { message: importRequested, concurrency: 4, effect: ImportHandler, resumes: true },
   ],
   hears: [eventRecorded, personChanged, deliveryUpdated],
   retention: [

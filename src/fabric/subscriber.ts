@@ -58,9 +58,9 @@ export class Subscriber {
     this.#consumer = await this.#context.bus.consume(this.#queue, { concurrency: this.#subscription.concurrency }, this.#handle);
   }
 
-  /** Lets what is under way finish; at the deadline it is told to stop by its signal. */
+  /** Lets what is under way finish; at the deadline, or at once where it goes on another time, it is told to stop by its signal. */
   async stop(deadlineMs: number): Promise<void> {
-    const last = setTimeout(() => this.#stopping.abort(new Fault('cancelled', 'The host is stopping.')), deadlineMs * 0.8);
+    const last = setTimeout(() => this.#stopping.abort(new Fault('cancelled', 'The host is stopping.')), this.#subscription.resumes === true ? 0 : deadlineMs * 0.8);
     await this.#consumer?.stop(deadlineMs).finally(() => clearTimeout(last));
     clearTimeout(last);
   }

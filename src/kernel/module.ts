@@ -38,6 +38,8 @@ interface SubscriptionBase<P> {
   readonly concurrency: number;
   /** Its effect leaves the house: none are taken while sending is held. */
   readonly sends?: true;
+  /** Told to stop by its signal it leaves off within a moment, and goes on another time where it was: a stop does not wait for its end. */
+  readonly resumes?: true;
 }
 export type Subscription<P = any> =
   | (SubscriptionBase<P> & { readonly transactional: Injectable<TransactionalHandler<P>> })

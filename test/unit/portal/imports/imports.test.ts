@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
@@ -225,6 +226,31 @@ test('of a file that is cut off on its way, or that the disk has no room for, no
   const { status, json } = await full.send('userId\na');
   assert.deepEqual([status, json.reason], [429, 'disk_full']);
   assert.deepEqual((await full.ask('/imports')).json.items, []);
+});
+
+test('a stop does not wait for the end of a file, which is read on after the next start', WITHIN, async () => {
+  const disk = blobDrivers.fs.create(blobDrivers.fs.settings.parse({}), testContext());
+  const slow: Blobs = {
+    spansHosts: false,
+    start: () => disk.start(),
+    stop: (deadlineMs) => disk.stop(deadlineMs),
+    check: () => disk.check(),
+    remove: (key) => disk.remove(key),
+    write: (key, content, signal) => disk.write(key, content, signal),
+    async *read(key, signal) {
+      yield* disk.read(key, signal);
+      await once(signal, 'abort');
+      throw signal.reason;
+    },
+  };
+  const host = await startPortalWeb({ blobs: slow });
+  const owner = await host.setUp();
+  const { ask, send } = placeOf(host, owner.workspaceId, await host.key(owner.cookie));
+  const { importId } = (await send(SEVEN_HUNDRED)).json;
+  while ((await ask(`/imports/${importId}`)).json.rowsRead === 0);
+  const began = performance.now();
+  await host.close();
+  assert.ok(performance.now() - began < 4_000, `it took ${performance.now() - began} ms of the 10 s that it may`);
 });
 
 /** Files of an import lie elsewhere, and reading them can be watched. */
