@@ -85,7 +85,7 @@ function parametersOf(spec: AnyRoute): JsonObject[] {
   const parameters = [...fieldsOf(spec.params, 'path'), ...fieldsOf(spec.query, 'query')];
   if (spec.access !== 'public' && spec.stream === undefined) parameters.push(header('Multilith-Workspace', 'With a session: which workspace; the first one joined without it.'));
   if (isIdempotent(spec)) parameters.push(header('Idempotency-Key', 'The same key with the same request has one effect and one answer for 24 hours.', { minLength: 1, maxLength: 255 }));
-  if (spec.ifMatch === true && spec.method !== 'GET') parameters.push(header('If-Match', 'The ETag that the change was made on; 412 when there is another one now.'));
+  if (spec.ifMatch === true && spec.method !== 'GET' && spec.status !== 201) parameters.push(header('If-Match', 'The ETag that the change was made on; 412 when there is another one now.'));
   return parameters;
 }
 

@@ -62,7 +62,7 @@ export interface RouteSpec<P extends z.ZodObject, Q extends z.ZodObject, B exten
   readonly status?: number;
   /** Lists: `after` in the query and `next` in the answer are made opaque and bound to this list. */
   readonly list?: boolean;
-  /** The route compares If-Match. */
+  /** The answer has an ETag, and a route that changes what is there compares If-Match with it. */
   readonly ifMatch?: boolean;
   /** Default true for everything but GET and public routes. */
   readonly idempotent?: boolean;

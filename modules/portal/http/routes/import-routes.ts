@@ -56,7 +56,7 @@ export class ImportRoutes implements RouteGroup {
         body: z.custom<Arrived>(),
         answer: ImportRecord,
         status: 202,
-        faults: ['too_many_imports', 'overloaded', 'disk_full'],
+        faults: ['too_many_imports', 'overloaded', 'disk_full', 'import_not_found'],
         handle: async ({ body, call }) => {
           const made = await imports.begin(body, call);
           return { body: made, location: `/imports/${made.importId}`, targetId: made.importId };

@@ -46,6 +46,13 @@ test('every route of the table is in it, once, with its parameters, its body and
   assert.equal(Object.values<object>(document.paths).flatMap((path) => Object.keys(path)).length, routes.length);
 });
 
+test('what changes something that is there compares If-Match, what makes something does not', () => {
+  const asks = (path: string, method: string) => document.paths[path][method].parameters.some(({ name }: { name: string }) => name === 'If-Match');
+  const made = Object.keys(document.paths).filter((path) => document.paths[path].post?.responses['201'] !== undefined);
+  assert.deepEqual(made.filter((path) => asks(path, 'post')), []);
+  assert.ok(made.includes('/segments') && asks('/segments/{segmentId}', 'put') && asks('/templates/{templateId}/publish', 'post'));
+});
+
 test('a file that is sent in is described by its types', () => {
   const { content } = document.paths['/imports'].post.requestBody;
   assert.deepEqual(Object.keys(content), ['text/csv', 'application/x-ndjson', 'application/jsonl']);
