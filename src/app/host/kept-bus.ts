@@ -153,11 +153,14 @@ export class KeptBus {
   }
 }
 
-/** A topology as its file and this environment say. Fault `invalid` with everything that is wrong. */
+/** A topology as its file and this environment say. Fault `invalid` with everything that is wrong, for somebody whose shell has another environment. */
 export function readTopologyWith(parts: Parts, { env, cwd }: { readonly env: NodeJS.ProcessEnv; readonly cwd: string }): ReadTopology {
   return (topology) => {
     const { config, problems } = readConfig({ topology, topologyOption: '--to', env, cwd }, parts);
-    if (config === undefined) throw new Fault('invalid', problems.filter(({ severity }) => severity === 'error').map(formatProblem).join('\n'), { reason: 'topology_invalid' });
+    if (config === undefined) {
+      const wrong = problems.filter(({ severity }) => severity === 'error').map(formatProblem);
+      throw new Fault('invalid', ['The host cannot take this topology, read with the environment that it was started with:', ...wrong].join('\n  '), { reason: 'topology_invalid' });
+    }
     return config;
   };
 }

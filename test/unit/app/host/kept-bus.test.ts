@@ -111,6 +111,7 @@ test('messages go to another bus of the same host alone', async (t) => {
   const elsewhere = topology({ driver: 'embedded', directory: 'other' }, { extends: undefined, hosts: { web: { modules: ['portal', 'trigger', 'notification'] } } });
   await rejectsWith('invalid', bus.move(elsewhere), 'other_keeper');
   await rejectsWith('invalid', bus.move('/nowhere.yaml'), 'topology_invalid');
+  await assert.rejects(bus.move(topology({ driver: 'activemq', password: { fromEnv: 'NOT_IN_THE_HOST' } })), /with the environment that it was started with:\n.*NOT_IN_THE_HOST/);
   const away = topology({ driver: 'activemq', port: 1, connectTimeoutMs: 1_000 });
   await bus.bus.start();
   t.after(() => bus.bus.stop(1_000));
