@@ -1,6 +1,6 @@
 import { createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { rename, rm, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../app/config/config.ts';
@@ -56,6 +56,8 @@ Exit codes: 0 the file is there · 1 failed · 2 wrong option or configuration.`
     if (!FORMATS.includes(format)) throw new UsageError(`--format must be ${FORMATS.join(' or ')}, not ${format}.`);
     const to = args.text('to');
     if (to === undefined) throw new UsageError('export needs to know where to: --to FILE.');
+    const file = resolve(io.cwd, to);
+    await requirePlaceFor(file);
     const config = loadConfig(args, io, parts);
     const ask = await operatorOf(config);
     const [workspace, segment] = [args.text('workspace'), args.text('segment')];
@@ -68,12 +70,18 @@ Exit codes: 0 the file is there · 1 failed · 2 wrong option or configuration.`
       io.error(`The export has failed: ${stands.reason}.`);
       return EXIT.failed;
     }
-    const file = resolve(io.cwd, to);
     await fetchTo(config, stands.key, file);
     io.out(`${file}: ${count(stands.rows!, 'row')}`);
     return EXIT.ok;
   },
 };
+
+/** Before the host writes a file that could not be put there. */
+async function requirePlaceFor(file: string): Promise<void> {
+  const isFolder = async (path: string) => (await stat(path).catch(() => null))?.isDirectory() ?? false;
+  if (!(await isFolder(dirname(file)))) throw new BootProblem(`There is no folder ${dirname(file)}.`, 'Make it, or name another file with --to.');
+  if (await isFolder(file)) throw new BootProblem(`${file} is a folder.`, 'Name a file with --to.');
+}
 
 async function operatorOf(config: Config): Promise<(request: object) => Promise<Stands>> {
   const host = hostOfModule('portal', config)!;
