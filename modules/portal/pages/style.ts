@@ -32,8 +32,9 @@ code, pre { font: .9rem/1.45 ui-monospace, monospace; }
 code { overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--box); border: 1px solid var(--line); border-radius: .35rem; padding: .75rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 iframe { width: 100%; height: 70vh; border: 1px solid var(--line); border-radius: .35rem; background: #fff; }
+th.wide { width: 45%; }
 .method { font-weight: 600; white-space: nowrap; }
-@media (max-width: 40rem) { header strong { flex-basis: 100%; } thead { display: none; } td { display: block; border: 0; padding: .1rem 0; } tr { display: block; border-bottom: 1px solid var(--line); padding: .6rem 0; } }
+@media (max-width: 40rem) { header strong { flex-basis: 100%; } thead { display: none; } td { display: block; border: 0; padding: .1rem 0; } td[data-label]::before { content: attr(data-label) " "; } tr { display: block; border-bottom: 1px solid var(--line); padding: .6rem 0; } }
 `;
 
 /** An envelope. */

@@ -92,8 +92,8 @@ function segmentChoice(segments: readonly Segment[], chosen: Segment | null): Ht
 }
 
 function peopleTable(people: readonly PersonRecord[]): Html {
-  return html`<table><thead><tr><th>E-mail address</th><th>User id</th><th>To mail</th><th>Known since (UTC)</th></tr></thead><tbody>
-${people.map((one) => html`<tr><td>${one.email ?? html`<span class="soft">no address</span>`}</td><td>${one.userId ?? html`<span class="soft">anonymous</span>`}</td><td class="soft">consent ${one.consent.email}</td><td class="soft">${timeOf(one.createdAt)}</td></tr>`)}
+  return html`<table><thead><tr><th class="wide">E-mail address</th><th>User id</th><th>To mail</th><th>Known since (UTC)</th></tr></thead><tbody>
+${people.map((one) => html`<tr><td>${one.email ?? html`<span class="soft">no address</span>`}</td><td>${one.userId ?? html`<span class="soft">anonymous</span>`}</td><td class="soft">consent ${one.consent.email}</td><td class="soft" data-label="since">${timeOf(one.createdAt)}</td></tr>`)}
 </tbody></table>`;
 }
 
@@ -102,9 +102,9 @@ export function exportsView(exports: readonly Export[], segments: readonly Segme
   return html`<h1>Exports</h1>
 <form method="post" action="/exports?workspace=${workspace}" class="box"><input type="hidden" name="csrf" value="${csrfToken}">
 ${choice('what', 'What', What.options)}${segments.length === 0 ? null : segmentChoice(segments, null)}${choice('format', 'As', Format.options)}<button>Export</button></form>
-<table><thead><tr><th>What</th><th>Asked for (UTC)</th><th>Rows</th><th>Until (UTC)</th><th></th><th></th></tr></thead><tbody>
-${exports.map((one) => html`<tr><td>${nameOf(one)}, ${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rows ?? ''}</td><td class="soft">${timeOf(one.expiresAt)}</td><td>${one.state === 'done' ? html`<a href="/api/v1/exports/${one.exportId}/content?workspace=${workspace}">Download</a>` : html`<span class="soft">${one.state}${one.reason === null ? '' : `: ${one.reason}`}</span>`}</td><td>${deleteForm(`/exports/${one.exportId}`, one.state, csrfToken, workspace)}</td></tr>`)}
-</tbody></table>`;
+${exports.length === 0 ? html`<p>No files yet. Each that is asked for is listed here, and kept for some days.</p>` : html`<table><thead><tr><th>What</th><th>Asked for (UTC)</th><th>Rows</th><th>Until (UTC)</th><th></th><th></th></tr></thead><tbody>
+${exports.map((one) => html`<tr><td>${nameOf(one)}, ${one.format}</td><td class="soft" data-label="asked for">${timeOf(one.createdAt)}</td><td${one.rows === null ? null : html` data-label="rows"`}>${one.rows}</td><td class="soft" data-label="until">${timeOf(one.expiresAt)}</td><td>${one.state === 'done' ? html`<a href="/api/v1/exports/${one.exportId}/content?workspace=${workspace}">Download</a>` : html`<span class="${one.state === 'failed' ? 'bad' : 'soft'}">${one.state}${one.reason === null ? '' : `: ${one.reason}`}</span>`}</td><td>${deleteForm(`/exports/${one.exportId}`, one.state, csrfToken, workspace)}</td></tr>`)}
+</tbody></table>`}`;
 }
 
 function choice(name: string, label: string, values: readonly string[]): Html {
@@ -115,10 +115,19 @@ export function importsView(imports: readonly Import[], maxBytes: number, csrfTo
   return html`<h1>Imports</h1>
 <form method="post" action="/imports?workspace=${workspace}" enctype="multipart/form-data" class="box"><input type="hidden" name="csrf" value="${csrfToken}">
 ${choice('format', 'What kind of file', ImportFormat.options)}<label for="file">File of people, ${Math.floor(maxBytes / 1_048_576)} MiB at most; the first line of a CSV file names its columns, <code>userId</code> or <code>email</code> among them</label><input id="file" name="file" type="file" required><button>Import</button></form>
-<table><thead><tr><th>File</th><th>Sent (UTC)</th><th>Taken</th><th>Refused</th><th></th><th></th></tr></thead><tbody>
-${imports.map((one) => html`<tr><td>${one.format}</td><td class="soft">${timeOf(one.createdAt)}</td><td>${one.rowsAccepted} taken</td><td>${refusedOf(one, workspace)}</td><td class="soft">${progressOf(one)}</td><td>${deleteForm(`/imports/${one.importId}`, one.state, csrfToken, workspace)}</td></tr>`)}
-</tbody></table>`;
+${imports.length === 0 ? html`<p>No files yet. Each that is sent is listed here, with what became of its rows.</p>` : html`<table><thead><tr><th>File</th><th>Sent (UTC)</th><th>Taken</th><th>Refused</th><th></th><th></th></tr></thead><tbody>
+${imports.map((one) => html`<tr><td>${one.format}</td><td class="soft" data-label="sent">${timeOf(one.createdAt)}</td><td>${one.rowsAccepted} taken</td><td>${refusedOf(one, workspace)}</td><td class="${one.state === 'failed' ? 'bad' : 'soft'}">${progressOf(one)}</td><td>${deleteForm(`/imports/${one.importId}`, one.state, csrfToken, workspace)}</td></tr>`)}
+</tbody></table>`}`;
 }
+
+const FAILURES: Readonly<Record<string, string>> = {
+  header_invalid: 'the first line does not name the columns, or the file is not text in UTF-8',
+  columns_too_many: 'more than 1,000 columns',
+  column_invalid: 'a column has no name, or one that cannot be taken',
+  column_repeated: 'two columns have the same name',
+  identity_column_missing: 'no column is called userId, personId or email',
+  blob_not_found: 'the file is gone; send it again',
+};
 
 function refusedOf({ importId, rowsRefused }: Import, workspace: string): Html {
   return rowsRefused === 0 ? html`<span class="soft">none refused</span>` : html`<a href="/api/v1/imports/${importId}/refused?workspace=${workspace}">${rowsRefused} refused</a>`;
@@ -126,7 +135,7 @@ function refusedOf({ importId, rowsRefused }: Import, workspace: string): Html {
 
 function progressOf({ state, reason, bytes, bytesRead }: Import): string {
   if (state === 'running' && bytes !== null) return `running, ${Math.floor((100 * bytesRead) / Math.max(bytes, 1))} %`;
-  return reason === null ? state : `${state}: ${reason}`;
+  return reason === null ? state : `${state}: ${FAILURES[reason] ?? reason}`;
 }
 
 function deleteForm(at: string, state: string, csrfToken: string, workspace: string): Html {

@@ -154,7 +154,9 @@ test('an export is asked for on the page with its token, written down in the aud
 
 test('a file of people is sent on the page with its token, shown as it goes, and called off there', async () => {
   const at = `/imports?workspace=${workspaceId}`;
-  const csrf = csrfOf((await web.ask(at, { headers: { cookie } })).text);
+  const empty = (await web.ask(at, { headers: { cookie } })).text;
+  assert.ok(empty.includes('No files yet') && !empty.includes('<table>'));
+  const csrf = csrfOf(empty);
   const send = async (fields: Readonly<Record<string, string>>, file: string, headers: Readonly<Record<string, string>> = {}) => {
     const sent = new FormData();
     for (const [name, value] of Object.entries(fields)) sent.set(name, value);
@@ -173,6 +175,12 @@ test('a file of people is sent on the page with its token, shown as it goes, and
   do shown = (await web.ask(at, { headers: { cookie } })).text;
   while (!shown.includes('done</td>'));
   assert.match(shown, /1 taken/);
+  await send({ csrf, format: 'csv' }, 'name\r\nAda\r\n');
+  let failed: string;
+  do failed = (await web.ask(at, { headers: { cookie } })).text;
+  while (!failed.includes('class="bad"'));
+  assert.match(failed, /<td class="bad">failed: no column is called userId, personId or email</);
+  await submit(/action="(\/imports\/[^"]+\/delete[^"]*)"/.exec(failed)![1]!, { csrf }, { cookie });
   const refused = /href="(\/api\/v1\/imports\/[^"]+\/refused[^"]*)">1 refused/.exec(shown)![1]!;
   assert.equal((await web.ask(refused, { headers: { cookie } })).text, 'line,column,reason\r\n3,email,email_invalid\r\n');
   const drop = /action="(\/imports\/[^"]+\/delete[^"]*)"/.exec(shown)![1]!;
@@ -181,7 +189,7 @@ test('a file of people is sent on the page with its token, shown as it goes, and
   assert.ok(!(await web.ask(at, { headers: { cookie } })).text.includes('taken'));
   const { items } = (await web.ask('/api/v1/audit', { headers: { cookie } })).json;
   const outcomes = items.filter(({ action }: { action: string }) => /Import$/.test(action)).map(({ action, outcome }: { action: string; outcome: string }) => `${action} ${outcome}`);
-  assert.deepEqual(outcomes, ['deleteImport done', 'createImport done', 'createImport refused:file_empty']);
+  assert.deepEqual(outcomes, ['deleteImport done', 'deleteImport done', 'createImport done', 'createImport done', 'createImport refused:file_empty']);
 });
 
 test('a mail is shown in a sandbox that runs and loads nothing', async () => {
