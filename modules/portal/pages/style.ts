@@ -17,7 +17,7 @@ h2 { font-size: 1.15rem; margin: 1.75rem 0 .5rem; }
 .box > label:first-of-type { margin-top: 0; }
 .box > :last-child { margin-bottom: 0; }
 .soft { color: var(--soft); font-size: .9rem; }
-td.soft { white-space: nowrap; }
+td.soft, td.short, button.plain { white-space: nowrap; }
 .bad { color: var(--bad); }
 label { display: block; margin: .75rem 0 .25rem; }
 label.inline { display: inline-flex; gap: .35rem; margin-right: 1rem; align-items: center; }

@@ -116,7 +116,7 @@ export function importsView(imports: readonly Import[], maxBytes: number, csrfTo
 <form method="post" action="/imports?workspace=${workspace}" enctype="multipart/form-data" class="box"><input type="hidden" name="csrf" value="${csrfToken}">
 ${choice('format', 'What kind of file', ImportFormat.options)}<label for="file">File of people, ${Math.floor(maxBytes / 1_048_576)} MiB at most; the first line of a CSV file names its columns, <code>userId</code> or <code>email</code> among them</label><input id="file" name="file" type="file" required><button>Import</button></form>
 ${imports.length === 0 ? html`<p>No files yet. Each that is sent is listed here, with what became of its rows.</p>` : html`<table><thead><tr><th>File</th><th>Sent (UTC)</th><th>Taken</th><th>Refused</th><th></th><th></th></tr></thead><tbody>
-${imports.map((one) => html`<tr><td>${one.format}</td><td class="soft" data-label="sent">${timeOf(one.createdAt)}</td><td>${one.rowsAccepted} taken</td><td>${refusedOf(one, workspace)}</td><td class="${one.state === 'failed' ? 'bad' : 'soft'}">${progressOf(one)}</td><td>${deleteForm(`/imports/${one.importId}`, one.state, csrfToken, workspace)}</td></tr>`)}
+${imports.map((one) => html`<tr><td class="short">${one.format}</td><td class="soft" data-label="sent">${timeOf(one.createdAt)}</td><td class="short">${one.rowsAccepted} taken</td><td class="short">${refusedOf(one, workspace)}</td><td class="${one.state === 'failed' ? 'bad' : 'soft'}">${progressOf(one)}</td><td>${deleteForm(`/imports/${one.importId}`, one.state, csrfToken, workspace)}</td></tr>`)}
 </tbody></table>`}`;
 }
 
