@@ -88,6 +88,7 @@ test('an installation goes to PostgreSQL with everything in it, and only the sto
   const running = await command('move', '--to', target);
   assert.deepEqual([running.code, /runs: app \(process \d+\)/.test(running.error)], [1, true], running.error);
   assert.equal(await host.stop(), 0);
+  await assert.rejects(start(target), /data of portal is in \S*portal\.sqlite[\s\S]*Take it along: multilith storage move/);
 
   const moved = comparisons(await command('move', '--to', target, '--json'));
   assert.deepEqual(moved.map(({ module, from, to }) => [module, from, to]), MODULES.map((name) => [name, `sqlite, ${name}.sqlite`, `postgres, 127.0.0.1:${postgres.port}/postgres, schema ${prefix}-${name}`]));

@@ -12,6 +12,7 @@ import type { Config } from '../config/config.ts';
 import type { Parts } from '../config/parts.ts';
 import { createStorage } from './drivers.ts';
 import type { ReadTopology } from './kept-bus.ts';
+import { requireNothingLeftBehind } from './left-behind.ts';
 import { enterStorage, forgetStorageMove, noteStorageMove, readStorageMove, type StorageMove } from './storage-move-file.ts';
 import type { Trouble } from './trouble.ts';
 
@@ -51,7 +52,11 @@ export class KeptStorages {
   /** Before any is opened. @throws BootProblem when the data of a module is somewhere else than the configuration says. */
   async enter(): Promise<void> {
     const { config, parts, context } = this.#options;
-    for (const { name } of parts.modules) await enterStorage(context.dataDir, name, this.#create(name, config).contents.place);
+    for (const { name } of parts.modules) {
+      const storage = this.#create(name, config);
+      if (readStorageMove(context.dataDir, name) === undefined) await requireNothingLeftBehind(context.dataDir, name, storage);
+      await enterStorage(context.dataDir, name, storage.contents.place);
+    }
   }
 
   /** A module's database, not started; behind a switch that is not yet finished the new one, with the old one following; the other way round before it. */
