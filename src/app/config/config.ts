@@ -111,9 +111,7 @@ function finish(shape: ConfigShape, topology: string, cwd: string, parts: Parts,
   const registry = choose(shape.registry, ['registry'], parts.registry, checking);
   const storage = storageOf(shape.storage, parts, checking);
   const channels = mapEntries(shape.channels, (section, name) => choose(section, ['channels', name], parts.channel, checking));
-  // Settings whose secret is missing may not fit without being a problem of their own.
-  const fit = [bus, registry, ...Object.values(storage), ...Object.values(channels)].every(({ settings }) => settings !== undefined);
-  checkTopology(shape, { bus, registry, storage, channels, complete: fit && checking.problems.filter(isError).length === before }, parts, checking);
+  checkTopology(shape, { bus, registry, storage, channels, complete: checking.problems.filter(isError).length === before }, parts, checking);
   const config: Omit<Config, 'shown'> = {
     topology,
     dataDir: resolve(cwd, data),

@@ -26,8 +26,10 @@ export function checkTopology(shape: ConfigShape, chosen: ChosenParts, parts: Pa
   for (const module of Object.keys(shape.calls)) checkCall(module, shape, parts, placed, checking);
   if (!given) return;
   checkAddresses(shape, chosen, parts, checking);
-  if (chosen.complete) checkWorkers(chosen.bus, parts, checking);
-  if (chosen.complete) checkSpan(shape, chosen, parts, checking);
+  // Without a secret that is missing, settings do not fit, and that is told already.
+  if (!chosen.complete || chosen.bus.settings === undefined) return;
+  checkWorkers(chosen.bus, parts, checking);
+  checkSpan(shape, chosen, parts, checking);
 }
 
 function hostsFit({ problems }: Checking): boolean {
