@@ -7,8 +7,8 @@ import { SplitLoad } from '../support/split-load.ts';
 
 const MAILERS = ['mailer', 'mailer/2', 'mailer/3'];
 /** Half of them while nothing happens, and half while one of the three is killed, or frozen, again and again. */
-const SENDS = isLong ? 100_000 : 200;
-const KILLS = isLong ? 15 : 2;
+const SENDS = isLong ? 100_000 : 160;
+const KILLS = isLong ? 15 : 1;
 /** Every so many interruptions the process is not killed but stands still. */
 const FREEZE_EVERY = 3;
 /** Beyond what the database lets a transaction stand still, and the messages a process that took them. */

@@ -19,21 +19,21 @@ onEachBus('lanes and fairness', (under) => {
   test('an urgent message overtakes a backlog that is being worked off', async (t) => {
     const bus = await under.open(t);
     await bus.declare(queueOf('q'));
-    await bus.publish(Array.from({ length: 2_000 }, () => messageTo('q', { lane: 'bulk' })));
+    await bus.publish(Array.from({ length: 1_000 }, () => messageTo('q', { lane: 'bulk' })));
     const arrivals = new Arrivals();
     await bus.consume('q', { concurrency: 5 }, arrivals.handler);
     await arrivals.count(20);
     await bus.publish([messageTo('q', { id: 'storm', lane: 'urgent', workspace: 'w2' })]);
     await untilQueue(bus, 'q', isEmpty);
-    assert.ok(arrivals.ids.indexOf('storm') < 500, `the urgent message was number ${arrivals.ids.indexOf('storm')}`);
+    assert.ok(arrivals.ids.indexOf('storm') < 250, `the urgent message was number ${arrivals.ids.indexOf('storm')}`);
   });
 
   for (const restarted of [false, true]) {
-    test(`a workspace with thousands of messages does not delay another's one${restarted ? ', after a restart too' : ''}`, async (t) => {
+    test(`the long backlog of a workspace does not delay another's message${restarted ? ', after a restart too' : ''}`, async (t) => {
       const place = under.place(t);
       let bus = await under.open(t, place);
       await bus.declare(queueOf('q'));
-      for (let i = 0; i < 4; i++) await bus.publish(Array.from({ length: 1_000 }, () => messageTo('q', { workspace: 'greedy' })));
+      for (let i = 0; i < 3; i++) await bus.publish(Array.from({ length: 500 }, () => messageTo('q', { workspace: 'greedy' })));
       await bus.publish([messageTo('q', { id: 'b', workspace: 'small' }), messageTo('q', { id: 'c', workspace: null }), messageTo('q', { id: 'd', workspace: 'tiny' })]);
       if (restarted) {
         await bus.stop(1_000);
@@ -43,7 +43,7 @@ onEachBus('lanes and fairness', (under) => {
       await bus.consume('q', { concurrency: 4 }, arrivals.handler);
       await untilQueue(bus, 'q', isEmpty);
       for (const id of ['b', 'c', 'd']) assert.ok(arrivals.ids.indexOf(id) < 10, `${id} was number ${arrivals.ids.indexOf(id)}`);
-      assert.equal(new Set(arrivals.ids).size, 4_003);
+      assert.equal(new Set(arrivals.ids).size, 1_503);
     });
   }
 
