@@ -22,7 +22,7 @@ after(removeAll);
 const MAIN = join(import.meta.dirname, '../../src/main.js');
 const ROWS = 400;
 /** More than the heap that it must do with. */
-const MB = isLong ? 1_000 : 80;
+const MB = isLong ? 1_000 : 160;
 
 test('a disk that fills up under a backup ends it and leaves nothing, and under a restore what the next one begins anew in', async (t) => {
   const config = configFor(join(root, 'original'));
@@ -61,7 +61,7 @@ test('a small file that unpacks to a hundred times as much costs neither memory 
   writeFileSync(bomb, Buffer.concat([gzipSync(`${header}\n${head}\n`), ...Array.from({ length: MB }, () => megabyte)]));
   assert.ok(statSync(bomb).size < MB * 10_486);
   const target = configFor(join(root, 'small-copy'));
-  const child = spawn(process.execPath, ['--max-old-space-size=64', MAIN, 'restore', bomb, '--topology', target.topology], { env: bareEnvironment(), stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(process.execPath, ['--max-old-space-size=96', MAIN, 'restore', bomb, '--topology', target.topology], { env: bareEnvironment(), stdio: ['ignore', 'ignore', 'pipe'] });
   const [[code], said] = await Promise.all([once(child, 'close'), text(child.stderr)]);
   assert.equal(code, 1, said);
   assert.match(said, /cut off or damaged/);
