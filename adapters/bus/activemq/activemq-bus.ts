@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { DriverContext } from '../../../src/kernel/driver.ts';
-import { Fault, toFault } from '../../../src/kernel/fault.ts';
+import { Fault } from '../../../src/kernel/fault.ts';
 import { StartStop } from '../../../src/kernel/lifecycle.ts';
 import type { Bus, BusCapabilities, BusCheck, BusContents, Consumer, Handler, HintListener, Outgoing, Part, QueueFilter, QueueSettings, QueueState } from '../../../src/ports/bus.ts';
 import type { BusSharing, ServedBus } from '../../../src/ports/bus-sharing.ts';
@@ -13,6 +13,7 @@ import type { ActiveMqSettings } from './driver.ts';
 import type { Engine } from './engine.ts';
 import { Office } from './office.ts';
 import { Replica } from './replica.ts';
+import { BrokerTrouble } from './trouble.ts';
 import { openTunnels, TunnelFinder } from './tunnel.ts';
 import { Workers } from './workers.ts';
 
@@ -57,11 +58,11 @@ export class ActiveMqBus implements Bus {
   readonly #stopping = new AbortController();
   readonly #attachments: Attachments;
   readonly #finder: TunnelFinder;
+  readonly #trouble: BrokerTrouble;
   readonly #ready = Promise.withResolvers<void>();
   #role: Keeping | Visiting | undefined;
   #connection: Connection | undefined;
   #running: Promise<void> | undefined;
-  #trouble: { readonly since: number; fault: Fault } | undefined;
   #waiters: (() => void)[] = [];
 
   constructor(options: ActiveMqBusOptions) {
@@ -69,14 +70,14 @@ export class ActiveMqBus implements Bus {
     this.#options = options;
     this.capabilities = { spansHosts: true, maxMessageBytes: settings.maxMessageBytes };
     this.#attachments = new Attachments(log);
+    this.#trouble = new BrokerTrouble(log);
     this.#finder = new TunnelFinder(settings.prefix, clock);
     this.#life = new StartStop(() => this.#start(), (deadlineMs) => this.#stop(deadlineMs));
     this.contents = this.#contents();
   }
 
   get problem(): string | undefined {
-    if (this.#trouble !== undefined) return wordsFor(this.#trouble.fault, Math.round((performance.now() - this.#trouble.since) / 1_000));
-    return this.#role === undefined ? 'No process keeps the messages of the bus yet.' : undefined;
+    return this.#trouble.words ?? (this.#role === undefined ? 'No process keeps the messages of the bus yet.' : undefined);
   }
 
   get kept(): Storage | undefined {
@@ -187,7 +188,7 @@ export class ActiveMqBus implements Bus {
         await this.#live(connection);
       } catch (thrown) {
         if (signal.aborted) return;
-        this.#away(thrown);
+        this.#trouble.met(thrown);
       }
       this.#connection?.close();
       await pause(Math.min(FIRST_PAUSE_MS * 2 ** failures++, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2), undefined, { signal, ref: false }).catch(() => {});
@@ -199,7 +200,7 @@ export class ActiveMqBus implements Bus {
   async #live(connection: Connection): Promise<void> {
     const { settings, clock } = this.#options;
     const { signal } = this.#stopping;
-    this.#finder.onKeeper = () => void this.#visit().catch((thrown: unknown) => this.#away(thrown));
+    this.#finder.onKeeper = () => void this.#visit().catch((thrown: unknown) => this.#trouble.met(thrown));
     this.#finder.listen(connection);
     if (this.#role?.kind === 'guest') await pause(KEEPER_FIRST_MS, undefined, { signal, ref: false });
     const office = await Office.seek(connection, settings.prefix, clock, signal);
@@ -223,7 +224,7 @@ export class ActiveMqBus implements Bus {
   async #visit(): Promise<void> {
     if (this.#role?.kind === 'keeper') await this.#leave();
     if (this.#stopping.signal.aborted) return;
-    if (this.#role !== undefined) return this.#back();
+    if (this.#role !== undefined) return this.#trouble.over();
     const bus = await this.#options.sharing.reach(() => this.#finder.connect());
     await bus.start();
     if (this.#mayVisit) await this.#become({ kind: 'guest', bus });
@@ -232,14 +233,15 @@ export class ActiveMqBus implements Bus {
 
   async #keep(office: Office): Promise<void> {
     if (this.#role?.kind === 'keeper' && (await this.#role.replica.resume(office))) {
-      this.#back();
+      this.#trouble.over();
       return this.#attachments.moveTo(this.#role.bus);
     }
     await this.#leave();
     const { settings, engine, openStorage, sharing, ...context } = this.#options;
     let replica: Replica | undefined;
-    const bus = engine.create(settings, { ...context, // Not in the file of the embedded bus, whose messages may be on their way here.
-      openStorage: () => (replica = new Replica({ storage: openStorage('bus-activemq'), engine, prefix: settings.prefix, log: context.log, office })) });
+    // Not in the file of the embedded bus, whose messages may be on their way here.
+    const open = (): Storage => (replica = new Replica({ storage: openStorage('bus-activemq'), engine, prefix: settings.prefix, log: context.log, office }));
+    const bus = engine.create(settings, { ...context, openStorage: open });
     try {
       await bus.start();
       const workers = new Workers({ bus, settings, clock: context.clock, log: context.log });
@@ -253,7 +255,7 @@ export class ActiveMqBus implements Bus {
 
   async #become(role: Keeping | Visiting): Promise<void> {
     this.#role = role;
-    this.#back();
+    this.#trouble.over();
     this.#ready.resolve();
     this.#wake();
     await this.#attachments.moveTo(role.bus);
@@ -325,28 +327,4 @@ export class ActiveMqBus implements Bus {
     if (!this.#stopping.signal.aborted && (state === 'starting' || state === 'running' || state === 'stopping')) return;
     throw new Fault('unavailable', 'The bus is not running.', { reason: 'stopped', origin: 'unsent' });
   }
-
-  /** Said once, until it is back, and again when it is something else. */
-  #away(thrown: unknown): void {
-    const fault = toFault(thrown);
-    const { since = performance.now(), fault: before } = this.#trouble ?? {};
-    this.#trouble = { since, fault };
-    if (before?.reason === fault.reason) return;
-    const { remedy } = fault.details;
-    this.#options.log.error({ err: thrown, reason: fault.reason, ...(remedy !== undefined && { remedy }) }, 'the bus cannot work with its broker; it goes on trying');
-  }
-
-  #back(): void {
-    if (this.#trouble === undefined) return;
-    this.#options.log.info({ awayMs: Math.round(performance.now() - this.#trouble.since) }, 'the bus has its broker back');
-    this.#trouble = undefined;
-  }
-}
-
-/** For people, without addresses. */
-function wordsFor({ code, reason, message, details: { remedy } }: Fault, forS: number): string {
-  const kept = 'what is published waits where it was.';
-  if (code === 'exhausted') return `${message} It has taken nothing for ${forS} s; ${kept} ${String(remedy)}`;
-  if (reason === 'broker_refused') return `The bus has had no broker for ${forS} s; ${kept} ${message}`;
-  return `The broker of the bus has been away for ${forS} s; ${kept}`;
 }
