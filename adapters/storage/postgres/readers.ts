@@ -29,8 +29,10 @@ export class Readers {
     this.#options = options;
     const { Pool: Connections } = load('pg') as typeof import('pg');
     this.#pool = new Connections({ ...options.config, max: options.connections, idleTimeoutMillis: 30_000, ...(options.usedOnce === true && { maxUses: 1 }) });
-    // The pool drops an idle connection that breaks; the next read opens another.
-    this.#pool.on('error', () => {});
+    // The pool drops an idle connection that breaks; the next read opens another. One that is lent out, or just about to
+    // be, says so to nobody: the next question fails.
+    this.#pool.on('error', ignore);
+    this.#pool.on('connect', (client) => client.on('error', ignore));
   }
 
   /** One statement. The connection goes on after an error that the server has answered with. */
@@ -78,7 +80,6 @@ export class Readers {
     if (this.#pool.waitingCount >= this.#options.maxWaiting) throw allTaken();
     try {
       const client = await this.#pool.connect();
-      client.on('error', ignore);
       this.#taken.add(client);
       return client;
     } catch (error) {
@@ -90,7 +91,6 @@ export class Readers {
   /** `cut`: it is of no further use, or busy for somebody who has gone. Twice does nothing. */
   giveBack(client: PoolClient, cut: boolean): void {
     if (!this.#taken.delete(client)) return;
-    client.off('error', ignore);
     client.release(cut);
   }
 
@@ -104,7 +104,6 @@ export class Readers {
   }
 }
 
-/** A connection that ends while nothing is asked of it says so to nobody; the next question fails. */
 function ignore(): void {}
 
 export function readFault(error: unknown): Fault {

@@ -15,12 +15,17 @@ import { rejectsWith } from '../../support/faults.ts';
 import { PostgresServer } from '../../support/postgres.ts';
 import { freePort } from '../../support/server-process.ts';
 import { type Tables, underTest } from '../../support/storages.ts';
+import { TcpProxy } from '../../support/tcp-proxy.ts';
 
 const insert = statement<Tables, { id: string; n: number }>()((db, p) => db.insertInto('counters').values({ id: p('id'), n: p('n') }));
 const add = statement<Tables, { id: string; n: number }>()((db, p) => db.updateTable('counters').set({ n: p('n') }).where('id', '=', p('id')));
 const counter = statement<Tables, { id: string }>()((db, p) => db.selectFrom('counters').select('n').where('id', '=', p('id')));
 const insertSlowly = statement<Tables, { id: string }>()((db, p) => db.insertInto('counters').values({ id: p('id'), n: sql<number>`(select 1 from pg_sleep(0.4))` }));
 const whole = statement<Tables, { id: string }>()((db, p) => db.selectFrom('counters').selectAll().where('id', '=', p('id')));
+
+/** What the server ends its greeting with, and how it takes its leave (https://www.postgresql.org/docs/15/protocol-message-formats.html). */
+const READY = Buffer.from('Z\0\0\0\x05I', 'latin1');
+const FAREWELL = Buffer.from('E\0\0\0\x29SFATAL\0C57P01\0Mthe server goes away\0\0', 'latin1');
 
 const until = async (done: () => Promise<boolean>): Promise<void> => {
   for (const deadline = Date.now() + 10_000; !(await done()); ) {
@@ -301,6 +306,17 @@ describe('postgres', () => {
     assert.equal(typeof fault.details.remedy, 'string');
     assert.ok(read < 9);
     assert.equal((await storage.db.selectFrom('counters').selectAll().execute()).length, 9);
+  });
+
+  test('a server that says farewell in the breath in which it takes a connection: the read is unavailable, and the process goes on', async (t) => {
+    const proxy = await TcpProxy.start(server.port);
+    t.after(() => proxy.stop());
+    const storage = create(t, place(t), { port: proxy.port });
+    await storage.start();
+    proxy.meddle = (chunk, direction) => (direction === 'down' && chunk.subarray(-READY.length).equals(READY) ? [Buffer.concat([chunk, FAREWELL])] : [chunk]);
+    await rejectsWith('unavailable', sql`select 1`.execute(storage.db));
+    proxy.meddle = undefined;
+    await sql`select 1`.execute(storage.db);
   });
 
   test('a statement that was prepared before another owner changed the table goes on', async (t) => {

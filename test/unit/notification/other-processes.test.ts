@@ -13,14 +13,15 @@ import { moduleStorage, TEST_POSTGRES } from '../../support/module-storage.ts';
 import { person, ScriptedChannel, WORKSPACE } from '../../support/notification-rig.ts';
 import { PostgresServer } from '../../support/postgres.ts';
 
-describe('of several processes that store in one database', () => {
-  const server = new PostgresServer();
-  before(async () => {
-    await server.start();
-    process.env[TEST_POSTGRES] = String(server.port);
-  });
-  after(() => server.remove());
+const server = new PostgresServer();
+before(async () => {
+  await server.start();
+  process.env[TEST_POSTGRES] = String(server.port);
+});
+// Behind the rigs, which go at the end of the file as well.
+after(() => server.remove());
 
+describe('of several processes that store in one database', () => {
   for (const [what, reason, act] of [
     ['an opt-out', 'unsubscribed', (other: Suppressions) => other.unsubscribe(WORKSPACE, 'ada', 'email')],
     ['a suppression', 'suppression_list', (other: Suppressions) => other.suppress(WORKSPACE, { address: 'ADA@example.org', channel: 'email', reason: 'bounced' })],
