@@ -41,7 +41,7 @@ export async function openPeople(clock: FakeClock) {
     problems,
     people,
     recipients: new Recipients(store),
-    segments: new Segments(store, clock),
+    segments: new Segments(store, clock, live),
     timeline: new Timeline(store),
     call,
     /** Whom the sender's own id stands for. */

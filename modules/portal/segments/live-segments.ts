@@ -1,5 +1,6 @@
 import { injectable } from 'inversify';
 import type { Condition } from '../../../src/kernel/conditions/condition.ts';
+import { costOf } from '../../../src/kernel/conditions/cost.ts';
 import { compileCondition, type Predicate } from '../../../src/kernel/conditions/predicate.ts';
 import type { StorageTransaction } from '../../../src/ports/storage.ts';
 import type { PersonState } from '../people/person-state.ts';
@@ -9,9 +10,12 @@ import { segmentById, segmentsOf } from './segment-rows.ts';
 /** A segment whose condition is ready to be asked. */
 export interface LiveSegment {
   readonly segmentId: string;
+  readonly cost: number;
   /** Whether the person belongs to it. Nobody who is gone does. */
   has(person: PersonState): boolean;
 }
+
+type Compiled = Pick<LiveSegment, 'cost'> & { readonly holds: Predicate };
 
 /** Some 20 KB each at the most. */
 const MOST_KEPT = 2_000;
@@ -22,23 +26,24 @@ const MOST_KEPT = 2_000;
  */
 @injectable()
 export class LiveSegments {
-  readonly #compiled = new Map<string, Predicate>();
+  readonly #compiled = new Map<string, Compiled>();
 
   async of(tx: StorageTransaction<Tables>, workspace: string): Promise<readonly LiveSegment[]> {
     const live: LiveSegment[] = [];
     for (const { id, condition_id: conditionId } of await tx.run(segmentsOf, { workspace })) {
-      const holds = this.#compiled.get(conditionId) ?? (await this.#compile(tx, workspace, id));
-      live.push({ segmentId: id, has: (person) => !person.gone && holds(recordOf(person), person) });
+      const { holds, cost } = this.#compiled.get(conditionId) ?? (await this.#compile(tx, workspace, id));
+      live.push({ segmentId: id, cost, has: (person) => !person.gone && holds(recordOf(person), person) });
     }
     return live;
   }
 
-  async #compile(tx: StorageTransaction<Tables>, workspace: string, segment: string): Promise<Predicate> {
+  async #compile(tx: StorageTransaction<Tables>, workspace: string, segment: string): Promise<Compiled> {
     const [row] = await tx.run(segmentById, { workspace, segment });
-    const holds = compileCondition(JSON.parse(row!.condition_json) as Condition);
-    this.#compiled.set(row!.condition_id, holds);
+    const condition = JSON.parse(row!.condition_json) as Condition;
+    const compiled = { holds: compileCondition(condition), cost: costOf(condition) };
+    this.#compiled.set(row!.condition_id, compiled);
     if (this.#compiled.size > MOST_KEPT) this.#compiled.delete(this.#compiled.keys().next().value!);
-    return holds;
+    return compiled;
   }
 }
 

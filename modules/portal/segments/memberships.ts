@@ -5,7 +5,7 @@ import type { Tables } from '../tables.ts';
 import type { LiveSegment, LiveSegments } from './live-segments.ts';
 import { addMember, countPeople, removeMember } from './segment-rows.ts';
 
-/** How long conditions may be asked one after the other: a hundred segments may hold thousands of comparisons of long texts. */
+/** How long conditions may be asked one after the other: one alone may take some 30 ms. */
 const TURN_MS = 10;
 
 /** Who belongs to which segment, as one transaction changes it. */
@@ -32,12 +32,23 @@ export class Memberships {
   async follow(before: PersonState | null, after: PersonState): Promise<void> {
     const changes: Promise<void>[] = [];
     for (const segment of await this.live()) {
-      if (performance.now() - this.#turnBegan >= TURN_MS) await this.#yield();
+      if (this.isTurnOver) await this.rest();
       const belongs = segment.has(after);
+      if (this.isTurnOver) await this.rest();
       // Whoever goes may still be in one whose condition is new and has not come to her yet.
       if (after.gone || belongs !== (before !== null && segment.has(before))) changes.push(this.put(segment.segmentId, after.id, belongs));
     }
     await Promise.all(changes);
+  }
+
+  /** Others have waited for long enough: `rest` before the next condition is asked. */
+  get isTurnOver(): boolean {
+    return performance.now() - this.#turnBegan >= TURN_MS;
+  }
+
+  async rest(): Promise<void> {
+    await nextTurn();
+    this.#turnBegan = performance.now();
   }
 
   /** Where it stands so already, nothing. */
@@ -50,10 +61,5 @@ export class Memberships {
   async flush(): Promise<void> {
     const changed = [...this.#more].filter(([, more]) => more !== 0);
     await Promise.all(changed.map(([segment, more]) => this.#tx.run(countPeople, { workspace: this.#workspace, segment, more })));
-  }
-
-  async #yield(): Promise<void> {
-    await nextTurn();
-    this.#turnBegan = performance.now();
   }
 }

@@ -17,6 +17,8 @@ export const settleSegment = job('portal.settle-segment', SettleSegment, { lane:
 
 /** In one transaction: those who wait behind it wait for few milliseconds. */
 const PEOPLE_AT_ONCE = 250;
+/** The same, where a condition takes long. */
+const LONGEST_MS = 50;
 
 /**
  * Looks at a piece of the workspace's people and asks for the next, until all have been looked at. Whoever changes
@@ -41,9 +43,10 @@ export class SettleSegmentHandler implements TransactionalHandler<z.infer<typeof
   async #fill(tx: Transaction<Tables>, { workspace_id: workspace, id: segment, filled_to: filled }: SegmentRow): Promise<boolean> {
     let place = filled;
     let looked = 0;
+    const until = performance.now() + LONGEST_MS;
     const memberships = new Memberships(tx, workspace, this.#segments);
-    while (place !== null && looked < PEOPLE_AT_ONCE) {
-      const [next, people] = await this.#fillSome(tx, memberships, { workspace, segment, after: place });
+    while (place !== null && looked < PEOPLE_AT_ONCE && performance.now() < until) {
+      const [next, people] = await this.#fillSome(tx, memberships, { workspace, segment, after: place }, until);
       place = next;
       looked += people;
       await nextTurn();
@@ -54,15 +57,25 @@ export class SettleSegmentHandler implements TransactionalHandler<z.infer<typeof
   }
 
   /** Answers where to go on, null at the end, and how many people it has looked at. */
-  async #fillSome(tx: Transaction<Tables>, memberships: Memberships, from: { readonly workspace: string; readonly segment: string; readonly after: string }): Promise<[string | null, number]> {
-    const { has } = (await memberships.live()).find(({ segmentId }) => segmentId === from.segment)!;
-    const rows = await tx.run(peopleAfter, { workspace: from.workspace, after: from.after, limit: ROWS_A_TURN });
-    const last = rows.at(-1);
+  async #fillSome(tx: Transaction<Tables>, memberships: Memberships, from: { readonly workspace: string; readonly segment: string; readonly after: string }, until: number): Promise<[string | null, number]> {
+    const segment = (await memberships.live()).find(({ segmentId }) => segmentId === from.segment)!;
+    const people = (await tx.run(peopleAfter, { workspace: from.workspace, after: from.after, limit: ROWS_A_TURN })).map(toState);
+    const last = people.at(-1);
     if (last === undefined) return [null, 0];
     const members = new Set((await tx.run(membersBetween, { ...from, upTo: last.id })).map((row) => row.person_id));
-    const changed = rows.map(toState).filter((person) => has(person) !== members.has(person.id));
-    await Promise.all(changed.map(({ id }) => memberships.put(from.segment, id, !members.has(id))));
-    return [rows.length < ROWS_A_TURN ? null : last.id, rows.length];
+    const changes: Promise<void>[] = [];
+    let looked = 0;
+    let place = from.after;
+    for (const person of people) {
+      if (looked > 0 && performance.now() >= until) break;
+      if (memberships.isTurnOver) await memberships.rest();
+      const belongs = segment.has(person);
+      if (belongs !== members.has(person.id)) changes.push(memberships.put(from.segment, person.id, belongs));
+      place = person.id;
+      looked++;
+    }
+    await Promise.all(changes);
+    return [place === last.id && people.length < ROWS_A_TURN ? null : place, looked];
   }
 
   /** True when there may be more. */

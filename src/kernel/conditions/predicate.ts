@@ -83,8 +83,14 @@ function equals(value: Json): Test {
 
 function oneOf(values: readonly Json[]): Test {
   const plain: ReadonlySet<Json> = new Set(values.filter((value) => typeof value !== 'object'));
-  const nested = values.filter((value) => typeof value === 'object');
-  return (found) => found !== undefined && (plain.has(found) || (nested.length > 0 && nested.some((value) => sameJson(found, value))));
+  const nested = values.filter((value) => value !== null && typeof value === 'object').map((value) => ({ value, size: sizeOf(value) }));
+  return (found) => {
+    if (found === undefined) return false;
+    if (nested.length === 0 || typeof found !== 'object' || found === null) return plain.has(found);
+    // Once for all values: counting the names of a large object takes a third of a millisecond.
+    const size = sizeOf(found);
+    return nested.some((one) => one.size === size && sameJson(found, one.value));
+  };
 }
 
 function contains(value: Json): Test {
@@ -117,8 +123,12 @@ function sameJson(found: Json, value: Json): boolean {
   if (found === value) return true;
   if (typeof found !== 'object' || typeof value !== 'object' || found === null || value === null) return false;
   if (Array.isArray(found) !== Array.isArray(value)) return false;
-  const keys = Object.keys(value);
+  if (sizeOf(found) !== sizeOf(value)) return false;
   const a = found as Properties;
   const b = value as Properties;
-  return Object.keys(a).length === keys.length && keys.every((key) => Object.hasOwn(a, key) && sameJson(a[key]!, b[key]!));
+  return Object.keys(value).every((key) => Object.hasOwn(a, key) && sameJson(a[key]!, b[key]!));
+}
+
+function sizeOf(value: object): number {
+  return Array.isArray(value) ? value.length : Object.keys(value).length;
 }

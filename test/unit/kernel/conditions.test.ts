@@ -106,6 +106,7 @@ describe('the check of a condition', () => {
         { any: [{ field: 'event.a', op: 'gt', value: true }, { field: 'event.a', op: 'eq', value: null }] },
         { field: 'event.a', op: 'starts_with', value: 1 },
         { field: 'event.a', op: 'in', value: [null] },
+        { field: 'event.a', op: 'contains', value: 'x'.repeat(201) },
         { field: 'event.a', op: 'exists', all: [] },
         {},
       ],
@@ -118,10 +119,28 @@ describe('the check of a condition', () => {
       'rule.when.all[3].any[1].value',
       'rule.when.all[4].value',
       'rule.when.all[5].value',
-      'rule.when.all[6]',
+      'rule.when.all[6].value',
       'rule.when.all[7]',
+      'rule.when.all[8]',
     ]);
     for (const { problem, remedy } of found) assert.ok(problem.length > 0 && remedy.length > 0);
+  });
+
+  test('no comparison that passes takes long, whatever it is asked about', () => {
+    const text = 'ab'.repeat(16_000);
+    const wide = Object.fromEntries(Array.from({ length: 3_500 }, (_, i) => [`k${i}`, 1]));
+    for (const [found, comparison] of [
+      [text, { op: 'contains', value: `${'ab'.repeat(50)}b${'ab'.repeat(49)}` }],
+      [wide, { op: 'in', value: Array.from({ length: 1_000 }, (_, i) => ({ i })) }],
+      [Array<number>(16_000).fill(1), { op: 'in', value: Array.from({ length: 1_000 }, (_, i) => [i]) }],
+    ] as const) {
+      const condition = { field: 'event.a', ...comparison } as Condition;
+      assert.deepEqual(problemsOf(condition), []);
+      const holds = compileCondition(condition);
+      const began = process.threadCpuUsage().user;
+      assert.equal(holds({ a: found } as Properties, PERSON), false);
+      assert.ok(process.threadCpuUsage().user - began < 20_000, comparison.op);
+    }
   });
 
   test('survives values and trees that are nested a hundred thousand deep', () => {

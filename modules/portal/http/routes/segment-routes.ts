@@ -50,7 +50,7 @@ export class SegmentRoutes implements RouteGroup {
         answer: SegmentRecord,
         status: 201,
         ifMatch: true,
-        faults: ['condition_invalid', 'too_many_segments'],
+        faults: ['condition_invalid', 'too_many_segments', 'segments_too_costly'],
         handle: async ({ body: wanted, call }) => {
           const made = await segments.create(wanted, call);
           return { body: made, etag: made.version, location: `/segments/${made.segmentId}`, targetId: made.segmentId };
@@ -83,7 +83,7 @@ export class SegmentRoutes implements RouteGroup {
         body,
         answer: SegmentRecord,
         ifMatch: true,
-        faults: ['segment_not_found', 'condition_invalid', 'version_changed'],
+        faults: ['segment_not_found', 'condition_invalid', 'version_changed', 'segments_too_costly'],
         handle: async ({ params: { segmentId }, body: wanted, ifMatch, call }) => {
           const saved = await segments.save(segmentId, { ...wanted, ifVersion: ifMatch }, call);
           return { body: saved, etag: saved.version };
