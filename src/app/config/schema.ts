@@ -51,7 +51,7 @@ const Peers = z.strictObject({
   /** How long a host that starts waits for those that it calls before it goes on without them. */
   waitMs: z.int().min(0).max(600_000).default(10_000),
   /** Known to every host of the topology and to nobody else. Needed where hosts talk over anything but loopback. */
-  secret: z.string().min(16, 'must have 16 characters or more, e.g. the output of "openssl rand -base64 32"').max(1_000).optional(),
+  secret: z.string().min(16, 'must have 16 characters or more, e.g. the output of "openssl rand -base64 32"').max(1_000).regex(/^(?! )[^\0-\x1f\x7f]*(?<! )$/, 'must be one line without blanks at its ends, as a header of http carries it').optional(),
   /** PEM texts, best by `fromFile`: this host's certificate and key, and the authority that signed those of all hosts. */
   tls: z.strictObject({ cert: z.string().min(1), key: z.string().min(1), ca: z.string().min(1) }).optional(),
 });

@@ -3,6 +3,7 @@ import { reject, rejectMissing, type Checking } from './check.ts';
 import { isLoopback, parseListen, type ListenAddress } from './listen.ts';
 import { callersAcross, hostOfModule, isAlone, isOnThread, REACH, type Via } from './placement.ts';
 import { type Catalog, type Chosen, type Parts, probe } from './parts.ts';
+import { checkPeerTls } from './peer-tls.ts';
 import type { ConfigShape } from './schema.ts';
 import { didYouMean } from './suggest.ts';
 import { eventsOf, isOfPrograms } from './worker-queues.ts';
@@ -22,6 +23,7 @@ export function checkTopology(shape: ConfigShape, chosen: ChosenParts, parts: Pa
   const names = parts.modules.map(({ name }) => name);
   const given = hostsFit(checking);
   checkHosts(shape, names, checking);
+  checkPeerTls(shape.peers, checking);
   const placed = hostsFit(checking);
   for (const module of Object.keys(shape.calls)) checkCall(module, shape, parts, placed, checking);
   if (!given) return;

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readConfig } from '../../../../src/app/config/config.ts';
 import { parts as installed } from '../../../../src/app/parts.ts';
+import type { TlsMaterial } from '../../../../src/ports/transport.ts';
+import { newAuthority } from '../../../support/certificates.ts';
 import { folderWith, read } from './fixture.ts';
 
 const placesOf = (yaml: string) => read({ yaml }).problems.map(({ path }) => path);
@@ -74,6 +76,28 @@ test('hosts that strangers can reach share a secret of some length', () => {
   const short = read({ yaml: far, env: { MULTILITH_PEER_SECRET: 'tooshort' } });
   assert.ok(short.problems.every(({ found }) => found === undefined || !found.includes('tooshort')), 'a secret is never shown');
   assert.match(short.problems.map(({ expected }) => expected).join(), /16 characters/);
+});
+
+test('a secret that a header of http would change on its way is refused', () => {
+  for (const secret of ['sixteen characters\nor more', 'sixteen characters or more\n', ' sixteen characters or more', 'sixteen characters or more ']) {
+    assert.deepEqual(read({ yaml: TWO, env: { MULTILITH_PEER_SECRET: secret } }).problems.map(({ path }) => path), ['peers.secret'], JSON.stringify(secret));
+  }
+  assert.deepEqual(read({ yaml: TWO, env: { MULTILITH_PEER_SECRET: 'sechzehn Zeichen, größer' } }).problems, []);
+});
+
+test('certificates and keys are looked at before anything starts, and the wrong one is named', (t) => {
+  const authority = newAuthority(t);
+  const [one, other] = [authority('one'), authority('other')] as const;
+  const placesWith = (change: Partial<TlsMaterial>) => read({ yaml: `${TWO}peers: ${JSON.stringify({ tls: { ...one, ...change } })}` }).problems.map(({ path }) => path);
+  assert.deepEqual(placesWith({}), []);
+  assert.deepEqual(placesWith({ cert: one.key as string }), ['peers.tls.cert']);
+  assert.deepEqual(placesWith({ ca: 'an authority' }), ['peers.tls.ca']);
+  assert.deepEqual(placesWith({ key: one.cert as string }), ['peers.tls.key']);
+  assert.deepEqual(placesWith({ key: other.key }), ['peers.tls.key']);
+  const missing = read({ yaml: `${TWO}peers: { tls: { cert: { fromEnv: NOWHERE }, key: { fromEnv: NOWHERE }, ca: { fromEnv: NOWHERE } } }` });
+  assert.deepEqual(missing.problems.map(({ path }) => path), ['peers.tls.cert', 'peers.tls.key', 'peers.tls.ca'], 'each once');
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 3 * 86_400_000 });
+  assert.deepEqual(read({ yaml: `${TWO}peers: ${JSON.stringify({ tls: one })}` }).problems.map(({ path, severity }) => [path, severity]), [['peers.tls.cert', 'warning'], ['peers.tls.ca', 'warning']], 'they last two days');
 });
 
 test('a name that only begins like an address of this machine may be anywhere', () => {
