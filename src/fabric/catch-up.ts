@@ -7,7 +7,7 @@ import { type Side, sideOf } from './storage-compare.ts';
 const BATCH_ROWS = 500;
 const LONGEST_MS = 60_000;
 /** Of the second for which transactions may be held back; what is not done by then is tried again later. The rest is for the line in the record. */
-const HOLD_MS = 800;
+const HOLD_MS = 600;
 const TRIES = 20;
 /** So few changes are left when transactions are held back. */
 const FEW = 200;
