@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { BootProblem } from '../../src/app/host/boot-problem.ts';
 import { enterStorage, noteStorageMove } from '../../src/app/host/storage-move-file.ts';
-import type { ModuleMove } from '../../src/app/host/kept-storages.ts';
+import { requireConfig } from '../../src/app/config/config.ts';
+import { KeptStorages, type ModuleMove } from '../../src/app/host/kept-storages.ts';
 import type { ModuleComparison } from '../../src/app/host/storage-mover.ts';
+import { parts } from '../../src/app/parts.ts';
 import { type Io, parse, UsageError } from '../../src/cli/command.ts';
 import { storage } from '../../src/cli/storage.ts';
 import { contentTables } from '../../src/fabric/storage-tables.ts';
@@ -80,7 +82,7 @@ function comparisons({ code, out, error }: CliResult, expected = 0): ModuleCompa
 }
 
 test('an installation goes to PostgreSQL with everything in it, and only the storage that has the data can be started with', { timeout: 180_000 }, async (t) => {
-  const { target, prefix, start, command } = await installation(t);
+  const { dataDir, target, prefix, start, command } = await installation(t);
   let host = await start();
   const traffic = await MailTraffic.over(host, await mails);
   await traffic.post(20);
@@ -88,7 +90,7 @@ test('an installation goes to PostgreSQL with everything in it, and only the sto
   const running = await command('move', '--to', target);
   assert.deepEqual([running.code, /runs: app \(process \d+\)/.test(running.error)], [1, true], running.error);
   assert.equal(await host.stop(), 0);
-  await assert.rejects(start(target), /data of portal is in \S*portal\.sqlite[\s\S]*Take it along: multilith storage move/);
+  await assert.rejects(start(target), /data of portal is in another storage \(sqlite, portal\.sqlite\) [\s\S]*, which is empty[\s\S]*take the data along: multilith storage move[\s\S]* move storage-portal\.json and portal\.sqlite\* out/);
 
   const moved = comparisons(await command('move', '--to', target, '--json'));
   assert.deepEqual(moved.map(({ module, from, to }) => [module, from, to]), MODULES.map((name) => [name, `sqlite, ${name}.sqlite`, `postgres, 127.0.0.1:${postgres.port}/postgres, schema ${prefix}-${name}`]));
@@ -101,6 +103,22 @@ test('an installation goes to PostgreSQL with everything in it, and only the sto
   assert.equal(await host.stop(), 0);
   const late = await command('back', '--to', target);
   assert.deepEqual([late.code, /lacks what came in since[\s\S]*take the data back/.test(late.error)], [1, true], late.error);
+
+  // Another name for the same server, as after a failover; and what a start would leave behind, whatever became of the move's own records.
+  const enter = (topology: string, ...sets: string[]) => {
+    const { config } = requireConfig({ topology, env: { MULTILITH_DATA: dataDir }, cwd: dataDir, sets }, parts);
+    return new KeptStorages({ config, parts, context: testContext({ dataDir }), readTopology: () => config }).enter();
+  };
+  await enter(target, 'storage.portal.host=localhost');
+  await assert.rejects(enter(target, 'storage.portal.schema=elsewhere'), /names \(postgres, .*schema elsewhere, which is empty\)/);
+  for (const module of MODULES) rmSync(join(dataDir, `storage-move-${module}.json`));
+  await assert.rejects(enter('default'), /another storage \(postgres, .*-portal\) than this configuration names \(sqlite, portal\.sqlite\)/);
+  for (const end of ['', '-wal', '-shm', '-lock']) rmSync(join(dataDir, `portal.sqlite${end}`), { force: true });
+  await assert.rejects(enter('default'), /sqlite, portal\.sqlite, which is empty/);
+  // A data directory of a build that noted nothing.
+  for (const module of MODULES) rmSync(join(dataDir, `storage-${module}.json`));
+  await enter(target);
+  await assert.rejects(enter(target, 'storage.trigger.schema=elsewhere'), /data of trigger is in another storage \(\S*trigger\.sqlite\)/);
 });
 
 test('a copy that differs is not switched to, and a move can be called off and repeated until a host has worked with the new storage', { timeout: 120_000 }, async (t) => {

@@ -180,6 +180,7 @@ export class Host implements Lifecycle {
     if (this.#modules.some(({ usesBlobs }) => usesBlobs)) await this.#blobs.start();
     await this.#composition.start();
     await this.#threads?.start();
+    await this.#storages.noteWhere();
     this.#peers?.busRuns(this.#bus);
     if (this.#peers?.remoteBus === undefined) this.#metrics.watchQueues(this.#bus);
     if (this.#http !== undefined) this.#http.surfaces = [this.#health, ...this.#composition.http];
@@ -264,7 +265,7 @@ export class Host implements Lifecycle {
       metrics: this.#metrics,
       installation: this.#installation(secret),
       system: this.#system,
-      openStorage: (module) => this.#openStorage(module),
+      openStorage: (module) => this.#keep(module, () => this.#storages.open(module)),
       bus,
       outbox: config.outbox,
       // An event that comes before its subscriber's host or thread has ever started would be kept by nobody.
@@ -279,10 +280,6 @@ export class Host implements Lifecycle {
 
   get #context(): DriverContext {
     return { clock: systemClock, log: this.#log, metrics: this.#metrics, dataDir: this.#config.dataDir };
-  }
-
-  #openStorage(name: string): Storage {
-    return this.#keep(name, () => this.#storages.open(name));
   }
 
   readonly #keep = (name: string, make: () => Storage): Storage => {

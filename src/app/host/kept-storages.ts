@@ -12,8 +12,8 @@ import type { Config } from '../config/config.ts';
 import type { Parts } from '../config/parts.ts';
 import { createStorage } from './drivers.ts';
 import type { ReadTopology } from './kept-bus.ts';
-import { requireNothingLeftBehind } from './left-behind.ts';
 import { enterStorage, forgetStorageMove, noteStorageMove, readStorageMove, type StorageMove } from './storage-move-file.ts';
+import { noteStoragePlace, requireNothingLeftBehind } from './storage-place.ts';
 import type { Trouble } from './trouble.ts';
 
 export interface KeptStoragesOptions {
@@ -54,9 +54,16 @@ export class KeptStorages {
     const { config, parts, context } = this.#options;
     for (const { name } of parts.modules) {
       const storage = this.#create(name, config);
-      if (readStorageMove(context.dataDir, name) === undefined) await requireNothingLeftBehind(context.dataDir, name, storage);
-      await enterStorage(context.dataDir, name, storage.contents.place);
+      const { place } = storage.contents;
+      const move = await enterStorage(context.dataDir, name, place);
+      if (move === undefined || (move.from !== place && move.to !== place)) await requireNothingLeftBehind(context.dataDir, name, config.storage[name]!.driver, storage);
     }
+  }
+
+  /** Once all of them have started with their tables in place: the next start finds them there. */
+  async noteWhere(): Promise<void> {
+    const { config, parts, context } = this.#options;
+    for (const { name } of parts.modules) await noteStoragePlace(context.dataDir, name, { driver: config.storage[name]!.driver, place: this.#create(name, config).contents.place });
   }
 
   /** A module's database, not started; behind a switch that is not yet finished the new one, with the old one following; the other way round before it. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { BootProblem } from './boot-problem.ts';
 import { readRecord, replaceDurably, syncFolder } from './durable-file.ts';
+import { readStoragePlace } from './storage-place.ts';
 
 const StorageMove = z.strictObject({
   /** Where the module's data came from, and where it goes: places as the storages name them. */
@@ -43,11 +44,15 @@ export async function forgetStorageMove(dataDir: string, module: string): Promis
   await syncFolder(dataDir);
 }
 
-/** The record of a module whose data is in `place`. @throws BootProblem when it is somewhere else. */
+/**
+ * The record of a module whose data is in `place`, or was moved long ago, and then to neither side of the move.
+ * @throws BootProblem when it is somewhere else.
+ */
 export function requireStorage(dataDir: string, module: string, place: string): StorageMove | undefined {
   const move = readStorageMove(dataDir, module);
   if (move === undefined) return undefined;
   const { from, to, topology, state } = move;
+  if (state === 'used' && place !== from && readStoragePlace(dataDir, module) !== undefined) return move;
   const hasMoved = state === 'moved' || state === 'used';
   if (hasMoved && place !== to) throw new BootProblem(`The data of ${module} has been moved to another storage (${to}), and this configuration names ${place}.`, `Start with --topology ${topology}, or take its section "storage" over into your own.${state === 'moved' ? ` No host has worked with it yet; to stay with the old one: multilith storage back --module ${module} --to ${topology}` : ''}`);
   if (state === 'switched' && place !== from) throw new BootProblem(`The data of ${module} has been moved to ${to}, and ${from} follows until that is finished; this configuration names ${place}.`, `Finish it: multilith storage finish --to ${topology}, with the configuration from before; or start with that one.`);
@@ -57,13 +62,15 @@ export function requireStorage(dataDir: string, module: string, place: string): 
 
 /**
  * Before a host opens the storage that its configuration names for a module: notes that it works with it from now on.
+ * Answers the module's record as it was.
  * @throws BootProblem when the module's data is somewhere else.
  */
-export async function enterStorage(dataDir: string, module: string, place: string): Promise<void> {
+export async function enterStorage(dataDir: string, module: string, place: string): Promise<StorageMove | undefined> {
   const move = requireStorage(dataDir, module, place);
   if (move?.state === 'moved') await noteStorageMove(dataDir, module, { ...move, state: 'used' });
   // What is written from now on is not in the copy.
   if (move?.state === 'copying') await noteStorageMove(dataDir, module, { ...move, state: 'begun', indexes: [] });
+  return move;
 }
 
 function pathOf(dataDir: string, module: string): string {
