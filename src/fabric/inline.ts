@@ -11,31 +11,53 @@ import { stubOf, type Target } from './target.ts';
  * what a remote call has: the deadline, cancellation, and faults that hide the callee's inside.
  */
 export function bindInline<T>(target: Target, contract: Contract<T>, log: Log): T {
-  return stubOf(contract, (method, { timeoutMs }) => (request, call) => invoke(target, method, timeoutMs, request, call, log));
+  return stubOf(contract, (method, { timeoutMs }) => {
+    const operation = new Operation(target, method, timeoutMs, log);
+    return (request, call) => operation.invoke(request, call);
+  });
 }
 
-function invoke(target: Target, method: string, timeoutMs: number, request: unknown, call: Call, log: Log): Promise<unknown> {
-  const now = Date.now();
-  const deadline = Math.min(call.deadline, now + timeoutMs);
-  if (deadline <= now) return Promise.reject(new Fault('deadline', 'The deadline had passed before the call began.', { origin: 'unsent' }));
-  const { implementation } = target;
-  if (implementation === undefined) return Promise.reject(target.notRunning());
-  const inner = deadline < call.deadline ? call.with({ deadline }) : call;
-  return new Promise((resolve, reject) => {
-    const pending = new Pending(target.contract.name, method, inner, resolve, reject, log);
-    let answer: Promise<unknown>;
-    try {
-      if (!pending.open(now)) return;
-      answer = implementation[method]!(request, inner);
-    } catch (thrown) {
-      pending.fail(thrown);
-      return;
-    }
-    answer.then(
-      (value) => pending.succeed(value),
-      (thrown: unknown) => pending.fail(thrown),
-    );
-  });
+/** What all calls of one operation share. */
+class Operation {
+  readonly #target: Target;
+  readonly #method: string;
+  readonly #timeoutMs: number;
+  readonly #log: Log;
+
+  constructor(target: Target, method: string, timeoutMs: number, log: Log) {
+    this.#target = target;
+    this.#method = method;
+    this.#timeoutMs = timeoutMs;
+    this.#log = log;
+  }
+
+  invoke(request: unknown, call: Call): Promise<unknown> {
+    const now = Date.now();
+    const deadline = Math.min(call.deadline, now + this.#timeoutMs);
+    if (deadline <= now) return Promise.reject(new Fault('deadline', 'The deadline had passed before the call began.', { origin: 'unsent' }));
+    const { implementation } = this.#target;
+    if (implementation === undefined) return Promise.reject(this.#target.notRunning());
+    const inner = deadline < call.deadline ? call.with({ deadline }) : call;
+    return new Promise((resolve, reject) => {
+      const pending = new Pending(this, inner, resolve, reject);
+      let answer: Promise<unknown>;
+      try {
+        if (!pending.open(now)) return;
+        answer = implementation[this.#method]!(request, inner);
+      } catch (thrown) {
+        pending.fail(thrown);
+        return;
+      }
+      answer.then(
+        (value) => pending.succeed(value),
+        (thrown: unknown) => pending.fail(thrown),
+      );
+    });
+  }
+
+  faultOf(thrown: unknown, call: Call): Fault {
+    return faultOf(thrown, `${this.#target.contract.name}.${this.#method}`, call, this.#log);
+  }
 }
 
 /** A call under way: settles once, by its answer, its deadline or its caller, whichever comes first. */
@@ -43,21 +65,17 @@ class Pending implements Deadline {
   slot = 0;
   index = -1;
   #open = true;
-  readonly #contract: string;
-  readonly #method: string;
+  readonly #operation: Operation;
   readonly #call: Call;
   readonly #resolve: (value: unknown) => void;
   readonly #reject: (fault: Fault) => void;
-  readonly #log: Log;
   #onCancel: (() => void) | undefined;
 
-  constructor(contract: string, method: string, call: Call, resolve: (value: unknown) => void, reject: (fault: Fault) => void, log: Log) {
-    this.#contract = contract;
-    this.#method = method;
+  constructor(operation: Operation, call: Call, resolve: (value: unknown) => void, reject: (fault: Fault) => void) {
+    this.#operation = operation;
     this.#call = call;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#log = log;
   }
 
   /** False when the caller has cancelled already. */
@@ -87,7 +105,7 @@ class Pending implements Deadline {
   }
 
   fail(thrown: unknown): void {
-    const fault = faultOf(thrown, `${this.#contract}.${this.#method}`, this.#call, this.#log);
+    const fault = this.#operation.faultOf(thrown, this.#call);
     if (this.#settle()) this.#reject(fault);
   }
 

@@ -23,9 +23,9 @@ export interface CallFields {
   readonly deadline: EpochMs;
   readonly trace?: Trace;
   /** Makes a command repeatable: the same key has one effect and the same answer. 1 to 255 characters. */
-  readonly idempotencyKey?: string;
+  readonly idempotencyKey?: string | undefined;
   /** The caller's own wish to stop; a fault `cancelled` follows. A function makes it when somebody asks. */
-  readonly signal?: AbortSignal | (() => AbortSignal);
+  readonly signal?: AbortSignal | (() => AbortSignal) | undefined;
   readonly id?: string;
 }
 
@@ -76,16 +76,14 @@ export class Call {
 
   /** The same call with a nearer deadline, another key, workspace or actor. The deadline never moves away. */
   with(change: { deadline?: EpochMs; idempotencyKey?: string; workspace?: string | null; actor?: Actor; signal?: AbortSignal }): Call {
-    const key = 'idempotencyKey' in change ? change.idempotencyKey : this.idempotencyKey;
-    const signal = change.signal ?? this.#parent;
     return new Call({
       id: this.id,
       workspace: change.workspace === undefined ? this.workspace : change.workspace,
       actor: change.actor ?? this.actor,
       deadline: Math.min(change.deadline ?? this.deadline, this.deadline),
       trace: this.trace,
-      ...(key === undefined ? {} : { idempotencyKey: key }),
-      ...(signal === undefined ? {} : { signal }),
+      idempotencyKey: 'idempotencyKey' in change ? change.idempotencyKey : this.idempotencyKey,
+      signal: change.signal ?? this.#parent,
     });
   }
 
