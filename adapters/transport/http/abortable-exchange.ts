@@ -3,7 +3,7 @@ import type { Dispatcher as Undici } from 'undici';
 /** One request on a connection, from handing it over to the end of its answer: it may be taken back at any time. */
 export abstract class AbortableExchange {
   #controller: Undici.DispatchController | undefined;
-  #isAborted = false;
+  #abortedWith: Error | undefined;
   /** Of the answer; 0 until it begins. */
   protected status = 0;
 
@@ -12,14 +12,14 @@ export abstract class AbortableExchange {
     return this.#controller !== undefined;
   }
 
-  /** Takes the request back, or ends its connection: the peer lets go of all that it has not answered. */
-  abort(): void {
-    this.#isAborted = true;
-    this.#controller?.abort(new Error('let go'));
+  /** Takes the request back, or ends its connection: the peer lets go of all that it has not answered. `why`: what the exchange then fails with. */
+  abort(why = 'let go'): void {
+    this.#abortedWith = new Error(why);
+    this.#controller?.abort(this.#abortedWith);
   }
 
   onRequestStart(controller: Undici.DispatchController): void {
-    if (this.#isAborted) return controller.abort(new Error('let go'));
+    if (this.#abortedWith !== undefined) return controller.abort(this.#abortedWith);
     this.#controller = controller;
   }
 

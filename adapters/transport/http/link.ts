@@ -240,7 +240,7 @@ export class HttpLink implements Link {
   #askWho(): { answer: Promise<Sighting>; giveUp: () => void } {
     const { promise, resolve } = Promise.withResolvers<Sighting>();
     const exchange = this.#question(this.#connections.watched, 'GET', INTRODUCTION_PATH, (outcome) => resolve(this.#sightingIn(outcome)));
-    return { answer: promise, giveUp: () => exchange.abort() };
+    return { answer: promise, giveUp: () => exchange.abort('it has fallen silent') };
   }
 
   #sightingIn(outcome: Outcome): Sighting {

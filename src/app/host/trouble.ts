@@ -24,6 +24,7 @@ const CAUSES: readonly (readonly [RegExp, string])[] = [
   [/certificate|\bTLS\b|\bSSL\b/, 'the certificate of one is not of the authority that the other trusts (peers.tls).'],
   [/\bstopping\b/, 'it has stopped, or is being started again.'],
   [/answers there/, 'another host answers there. Correct its addresses in the topology.'],
+  [/fallen silent|in time|CONNECT_TIMEOUT/, 'it does not answer. Look whether it, or its machine, stands still.'],
   [/no process of it is known/, 'no process of it is known. Start it.'],
   ...Object.entries(SYSTEM_WORDS).map(([code, words]) => [new RegExp(`\\b${code}\\b`), `${words} (${code}). Start it, or correct its addresses in the topology.`] as const),
 ];

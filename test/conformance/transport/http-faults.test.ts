@@ -62,6 +62,7 @@ test('a peer that freezes is noticed within seconds, and found again when it goe
   const tookMs = performance.now() - began;
   assert.ok(tookMs < 8_000, `${tookMs} ms`);
   assert.equal(link.state, 'connecting');
+  assert.match(link.problem!, /fallen silent/);
   assert.equal(link.pending, 0);
   const later = await faultOf(ask(link, callOf(1)));
   assert.deepEqual([later.reason, later.origin], ['not_connected', 'unsent']);
