@@ -217,12 +217,15 @@ test('each side proves the secret without showing it, and a proof cannot be used
   assert.equal(server.take(said[2])?.peer.host, 'callee');
   assert.equal(caller.take(said[3])?.windowCalls, DEFAULTS.windowCalls);
   assert.doesNotMatch(JSON.stringify(said), /hunter2/);
+  const another = JSON.stringify({ host: 'another', process: 'p', contracts: {} });
+  assert.throws(() => caller.take({ ...said[3], introduction: another }), /secret/, 'a proof is one of what stands beside it');
   const again = new ServerHandshake(identity, DEFAULTS, () => {});
   again.take(said[0]);
   assert.throws(() => again.take(said[2]), /secret/);
-  const mirrored = new CallerHandshake(identity, DEFAULTS, () => {});
+  const own: object[] = [];
+  const mirrored = new CallerHandshake(identity, DEFAULTS, (content) => own.push(content));
   mirrored.take(said[1]);
-  assert.throws(() => mirrored.take({ ...said[3], proof: (said[2] as { proof: string }).proof }), /secret/);
+  assert.throws(() => mirrored.take({ ...said[3], ...own[1] }), /secret/, 'whoever holds up to it what it has said itself');
 });
 
 test('a server that knows another secret is not believed, and both sides are told', async (t) => {
