@@ -59,7 +59,7 @@ describe('a worker in Python', () => {
       worker = python();
     }
     await scored.count(JOBS - failing, 60_000);
-    await untilQueue(keeper, QUEUE, ({ dead, inFlight, waiting, ready }) => dead === failing + 2 && inFlight + waiting + ready.normal === 0, 60_000);
+    await untilQueue(keeper, QUEUE, ({ dead, inFlight, waiting, ready }) => dead === failing + 2 && inFlight + waiting + ready.normal === 0);
 
     const ids = scored.messages.map(({ id }) => id);
     assert.equal(new Set(ids).size, ids.length, 'an effect came twice');

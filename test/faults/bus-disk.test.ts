@@ -55,7 +55,7 @@ test('transactions that fail before, instead of, or after their commit lose noth
     }),
   );
   calm = true;
-  await untilQueue(bus, 'q', isEmpty, 20_000);
+  await untilQueue(bus, 'q', isEmpty);
   assert.equal((await readPending(bus, 'q')).size, 0);
   await bus.stop(5_000);
   await effects.stop(5_000);

@@ -196,13 +196,13 @@ export class Arrivals {
 }
 
 /** Waits until a queue looks as described; what is only in the file (an outcome written) has no event to wait for. */
-export async function untilQueue(bus: Bus, name: string, looks: (state: QueueState) => boolean, withinMs = 30_000): Promise<QueueState> {
-  const deadline = Date.now() + withinMs;
+export async function untilQueue(bus: Bus, name: string, looks: (state: QueueState) => boolean): Promise<QueueState> {
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const state = await stateOf(bus, name);
     if (looks(state)) return state;
     if (Date.now() > deadline) throw new Error(`queue ${name} never looked as expected: ${JSON.stringify(state)}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 

@@ -20,6 +20,6 @@ export async function withDeadLetters(bus: Bus, queue: string, letters: readonly
     );
   }
   const consumer = await bus.consume(queue, { concurrency: 200 }, async ({ id }) => ({ kind: 'dead', reason: reasons.get(id)! }));
-  await untilQueue(bus, queue, ({ dead }) => dead === letters.length, 60_000);
+  await untilQueue(bus, queue, ({ dead }) => dead === letters.length);
   await consumer.stop(5_000);
 }

@@ -89,7 +89,7 @@ test('a full outbox refuses new work with `exhausted` and a time to come again, 
   assert.equal(backlog.messages, messages + 2);
 
   answer = () => undefined;
-  await untilQueue(bus, mail.name, ({ ready }) => ready.normal === messages + 2, 20_000);
+  await untilQueue(bus, mail.name, ({ ready }) => ready.normal === messages + 2);
   await within(5_000, emptied(backlog), () => `${backlog.messages} messages`);
   assert.deepEqual([backlog.messages, backlog.bytes, relay.problem], [0, 0, undefined]);
   await store.transaction((tx) => tx.publish(mail, { text: 'next' }, w1));
@@ -128,7 +128,7 @@ test('what is published while the bus is away or silent is on disk within second
   assert.equal(backlog.messages, 4);
   answer = () => undefined;
   silence.reject(new Fault('unavailable', 'It was cut.', { origin: 'lost' }));
-  await untilQueue(bus, mail.name, ({ ready }) => ready.normal === 4, 20_000);
+  await untilQueue(bus, mail.name, ({ ready }) => ready.normal === 4);
 });
 
 test('what the bus refuses for another reason is told to the publisher', async (t) => {

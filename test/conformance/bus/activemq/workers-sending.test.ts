@@ -78,7 +78,7 @@ describe('what programs of other languages send to an activemq bus', () => {
     await untilQueue(first, 'q', ({ ready }) => ready.normal === 1);
     // By another process than the one that keeps the messages.
     await other.declare(queueOf('later', { ordered: true }));
-    await untilQueue(other, 'later', ({ ready }) => ready.bulk === 4, 20_000);
+    await untilQueue(other, 'later', ({ ready }) => ready.bulk === 4);
     const { messages } = await other.browse('later', { dead: false, limit: 10 });
     assert.deepEqual(messages.map(({ payload }) => JSON.parse(payload).n), [1, 2, 3, 4]);
     assert.deepEqual([messages[0]!.id, messages[0]!.name, messages[0]!.workspace, messages[0]!.key], ['j1', 'later', 'w9', 'Zoë']);
