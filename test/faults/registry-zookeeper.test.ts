@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RegistryState } from '../../src/ports/registry.ts';
 import { isLong } from '../support/campaign.ts';
+import { heldMb } from '../support/held-memory.ts';
 import { announcementOf, HOSTS, untilState, untilToken } from '../support/registries.ts';
 import { freshWith, has, Lines, portThat, through, TIMEOUT_MS, until, untilChildren, zooKeeperOfFile } from '../support/zookeeper-file.ts';
 
@@ -123,16 +124,16 @@ test(`a server that is away for ${isLong ? 'five minutes' : 'seconds'} is asked 
   const place = zookeeper.placeOf(t);
   const registry = await place.open({ servers: [`127.0.0.1:${gone.port}`] }, lines.log, HOSTS);
   const own = announcementOf();
-  const before = process.memoryUsage().heapUsed;
+  const before = await heldMb();
   const end = performance.now() + (isLong ? 300_000 : 3_000);
   for (let load = 0; performance.now() < end || gone.met < 3; load += 10_000) {
     for (let at = 0; at < 10_000; at++) await registry.announce({ ...own, load: load + at });
     await sleep(100);
   }
-  const grownMb = (process.memoryUsage().heapUsed - before) / 2 ** 20;
+  const grownMb = (await heldMb()) - before;
   t.diagnostic(`${gone.met} connections, ${grownMb.toFixed(1)} MB more`);
   assert.ok(gone.met <= (isLong ? 130 : 9), `${gone.met} connections`);
-  assert.ok(grownMb < 60);
+  assert.ok(grownMb < 10, `${grownMb} MB`);
   assert.equal(lines.lines.length, 1);
   const state = await untilState(registry, () => true);
   assert.deepEqual([state.fresh, state.announcements.length], [false, 2]);
