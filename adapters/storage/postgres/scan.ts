@@ -1,6 +1,7 @@
 import type { PoolClient, QueryConfig, QueryResult } from 'pg';
 import { writeOutsideTransaction } from '../shared/faults.ts';
 import { scanEnded, whenAborted } from '../shared/when-aborted.ts';
+import { FetchSize, inBatches } from './fetch-size.ts';
 import { readFault, type Readers } from './readers.ts';
 
 export interface ScanRequest {
@@ -22,21 +23,24 @@ export async function* scan<Row>({ readers, query, batchRows, signal }: ScanRequ
   // Also while the consumer is busy with a batch.
   const aborted = whenAborted(signal, () => readers.giveBack(client, true));
   let fetching: Promise<QueryResult> = client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-  const fetch = (): Promise<QueryResult> => {
-    fetching = client.query(`FETCH FORWARD ${batchRows} FROM scan`);
+  const size = new FetchSize(batchRows);
+  const fetch = (rows: number): { readonly rows: number; readonly batch: Promise<QueryResult> } => {
+    fetching = client.query(`FETCH FORWARD ${rows} FROM scan`);
     // Nobody waits for it while the consumer is busy, and maybe nobody ever will.
     fetching.catch(() => {});
-    return fetching;
+    return { rows, batch: fetching };
   };
   try {
     await aborted.race(fetching);
     fetching = client.query({ ...query, text: `DECLARE scan NO SCROLL CURSOR FOR ${query.text}` });
     await aborted.race(fetching);
-    for (let batch = await aborted.race(fetch()); batch.rows.length > 0; ) {
-      const ahead = batch.rows.length < batchRows ? undefined : fetch();
-      yield batch.rows as Row[];
-      if (ahead === undefined) return;
-      batch = await aborted.race(ahead);
+    for (let asked = fetch(size.rows); ; ) {
+      const { rows } = await aborted.race(asked.batch);
+      const isLast = rows.length < asked.rows;
+      size.saw(rows);
+      if (!isLast) asked = fetch(size.rows);
+      yield* inBatches(rows) as AsyncIterable<Row[]>;
+      if (isLast) return;
     }
   } catch (error) {
     throw readFault(error);

@@ -3,6 +3,7 @@ import type { Snapshot } from '../../../src/ports/storage.ts';
 import { batchRowsOf } from '../shared/limits.ts';
 import { type ColumnRow, everyRow, tableShapes } from '../shared/table-shapes.ts';
 import { type Aborted, whenAborted } from '../shared/when-aborted.ts';
+import { FetchSize, inBatches } from './fetch-size.ts';
 import { readFault, type Readers } from './readers.ts';
 
 /** The first statement of the transaction: from here on it sees nothing else. */
@@ -37,19 +38,21 @@ export async function openSnapshot({ readers, schema, signal }: { readonly reade
 }
 
 async function* rowsOf(client: PoolClient, aborted: Aborted, query: string, batchRows: number): AsyncGenerator<Record<string, unknown>[], void, void> {
-  const fetch = () => {
-    const fetching = client.query(`FETCH FORWARD ${batchRows} FROM rows`);
+  const size = new FetchSize(batchRows);
+  const fetch = (rows: number) => {
+    const batch = client.query(`FETCH FORWARD ${rows} FROM rows`);
     // Nobody waits for it while the consumer is busy, and maybe nobody ever will.
-    fetching.catch(() => {});
-    return fetching;
+    batch.catch(() => {});
+    return { rows, batch };
   };
   try {
     await aborted.race(client.query(`DECLARE rows NO SCROLL CURSOR FOR ${query}`));
-    for (let fetching = fetch(); ; ) {
-      const { rows } = await aborted.race(fetching);
-      const isLast = rows.length < batchRows;
-      if (!isLast) fetching = fetch();
-      if (rows.length > 0) yield rows as Record<string, unknown>[];
+    for (let asked = fetch(size.rows); ; ) {
+      const { rows } = await aborted.race(asked.batch);
+      const isLast = rows.length < asked.rows;
+      size.saw(rows);
+      if (!isLast) asked = fetch(size.rows);
+      yield* inBatches(rows);
       if (isLast) return;
     }
   } catch (error) {
