@@ -2,10 +2,11 @@ import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { run } from './children.mjs';
-import { dist, product, root, whole } from './paths.mjs';
+import { bundledPackages, dist, product, root, whole } from './paths.mjs';
 import { Problem, step } from './progress.mjs';
 
 const compilerState = join(dist, '.tsbuildinfo');
+const bundler = join(root, 'scripts', 'bundle.mjs');
 /** Plain JavaScript that runs where it stands, with packages of its own. */
 const notOurs = new Set([join(root, 'test', 'bench', 'peers'), join(root, 'test', 'bench', 'node_modules')]);
 const packageFiles = new Set(['package.json', 'package-lock.json']);
@@ -13,7 +14,7 @@ const packageFiles = new Set(['package.json', 'package-lock.json']);
 /** `part` is `product` or `whole`: a mistake in a test must not keep the application from starting. */
 export function isBuilt(part) {
   const sources = listSources(part);
-  return readStamp(part) === fingerprint(sources, part) && missingOutputs(sources).length === 0;
+  return readStamp(part) === fingerprint(sources, part) && missingOutputs(sources).length === 0 && existsSync(bundledPackages);
 }
 
 /** Compiles what changed, copies what is no TypeScript, and removes what has no source any more. */
@@ -32,6 +33,7 @@ async function compileAndCopy(node, part) {
   await compile(node, part);
   copyAssets(sources);
   prune(new Set(sources.map(outputOf)), part);
+  await bundle(node);
   for (const [stamp, mark] of marks) writeFileSync(stamp, mark);
 }
 
@@ -39,6 +41,11 @@ async function compile(node, { config }) {
   const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   const result = await run(node, [compiler, '-p', config, '--pretty', 'false'], { cwd: root });
   if (!result.ok) throw new Problem(`The TypeScript compiler reports:\n${result.output}`, 'Correct these and run the same command again. On a fresh clone, please report them.');
+}
+
+async function bundle(node) {
+  const result = await run(node, [bundler], { cwd: root });
+  if (!result.ok) throw new Problem(`Packages cannot be bundled:\n${result.output}`, 'Run "npm ci" and the same command again. On a fresh clone, please report it.');
 }
 
 /** All files below the part's folders, relative to the project, with time and size. */
@@ -59,7 +66,7 @@ function listSources({ folders }) {
 function fingerprint(sources, { config }) {
   const hash = createHash('sha256');
   for (const { path, stat } of sources) hash.update(`${path} ${stat.mtimeMs} ${stat.size}\n`);
-  for (const file of new Set(['tsconfig.json', config, 'package-lock.json'])) hash.update(readFileSync(join(root, file)));
+  for (const file of new Set(['tsconfig.json', config, 'package-lock.json', relative(root, bundler)])) hash.update(readFileSync(join(root, file)));
   return hash.digest('hex');
 }
 

@@ -40,6 +40,14 @@ test('one process that keeps to itself loads no transport, no server\'s client, 
   for (const library of ['undici', 'ioredis', 'memjs', 'msgpackr', 'cockatiel', 'pg', 'node-zookeeper-client', 'stompit', 'nodemailer', 'postal-mime', 'liquidjs', 'mjml', 'aws4fetch']) assert.ok(!libraries.includes(library), `${library} is loaded at every start; import what needs it when it is needed`);
 });
 
+test('packages that the build makes one file of are imported by their names alone', () => {
+  const list = /const packages = \[(.+)\]/.exec(readFileSync(join(root, 'scripts', 'bundle.mjs'), 'utf8'))![1]!;
+  const bundled = [...list.matchAll(/'([^']+)'/g)].map(([, name]) => name!);
+  assert.ok(bundled.includes('kysely'), 'the list was read');
+  const below = [...files.values()].flatMap((file) => file.imports.filter(({ specifier }) => bundled.some((name) => specifier?.startsWith(`${name}/`))).map(({ specifier, line }) => `${file.path}:${line} ${specifier}`));
+  assert.deepEqual(below, []);
+});
+
 test('the size of files', (t) => {
   const sizes = [...files.values()].map(({ path, lines }) => ({ path, lines })).sort((a, b) => b.lines - a.lines);
   const middle = sizes[Math.floor(sizes.length / 2)]!;

@@ -10,7 +10,7 @@ export function otherBuild(t: Test, file: string, from: string, to: string): str
   const folder = mkdtempSync(join(tmpdir(), 'multilith-build-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   for (const part of ['src', 'modules', 'adapters']) cpSync(join(ROOT, 'dist', part), join(folder, 'dist', part), { recursive: true });
-  for (const part of ['node_modules', 'config', 'package.json']) symlinkSync(join(ROOT, part), join(folder, part));
+  for (const part of ['node_modules', 'dist/node_modules', 'config', 'package.json']) symlinkSync(join(ROOT, part), join(folder, part));
   const path = join(folder, 'dist', file);
   const text = readFileSync(path, 'utf8');
   if (!text.includes(from)) throw new Error(`${file} does not say ${from}`);
