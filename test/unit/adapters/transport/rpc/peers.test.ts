@@ -6,7 +6,7 @@ import { FrameReader } from '../../../../../adapters/transport/rpc/frame-reader.
 import { handshakeFrame, KIND_HANDSHAKE, PREAMBLE } from '../../../../../adapters/transport/rpc/frames.ts';
 import { CallerHandshake, ServerHandshake } from '../../../../../adapters/transport/rpc/handshake.ts';
 import { Incoming } from '../../../../../adapters/transport/rpc/incoming.ts';
-import { GO_AWAY, type Message } from '../../../../../adapters/transport/rpc/messages.ts';
+import { DESCRIBE, GO_AWAY, type Message } from '../../../../../adapters/transport/rpc/messages.ts';
 import { Outgoing } from '../../../../../adapters/transport/rpc/outgoing.ts';
 import { DEFAULTS } from '../../../../../adapters/transport/rpc/settings.ts';
 import { rpcWith } from '../../../../../adapters/transport/rpc/transport.ts';
@@ -162,7 +162,7 @@ test('answers that come faster than they are read wait their turn, and beyond a 
 
 test('a caller that breaks the rules is closed, and nobody else is', async (t) => {
   const held = new Held();
-  const under = transportUnderTest('rpc', rpcWith({ windowCalls: 8 }));
+  const under = transportUnderTest('rpc', rpcWith({ windowCalls: 8, highWaterBytes: 65_536 }));
   const host = await under.host(t, held.dispatch);
   const link = await under.openLink(t, host.address);
   const breaches: readonly ((out: Outgoing) => void)[] = [
@@ -174,6 +174,7 @@ test('a caller that breaks the rules is closed, and nobody else is', async (t) =
     (out) => out.call(1, 1_000, callOf(1, { actor: { kind: 'god' as 'user', id: '1' } })),
     (out) => out.call(1, 1_000, callOf(1), 'not JSON'),
     (out) => out.plain(6),
+    (out) => Array.from({ length: 50_000 }, () => out.plain(DESCRIBE, 1)),
   ];
   for (const breach of breaches) {
     const { socket, out } = await badCaller(t, host.address.at);
