@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import type { Finding } from '../../src/app/host/checks.ts';
 import { runCli } from '../support/cli.ts';
@@ -28,13 +28,15 @@ test('before anything runs, the port is free and the other host is missed, which
   assert.match(find('host mailer')!.remedy!, /--host mailer/);
 });
 
-test('a port that another program has fails, and so does a host name that is not in the topology', async () => {
-  const other = createServer().listen(system.port('app'), '127.0.0.1');
+test('a port that another program has fails, one that is silent elsewhere stops nobody, and a host name that is not in the topology is told', async () => {
+  const open = new Set<Socket>();
+  const others = system.hosts.map((host) => createServer((socket) => open.add(socket.on('error', () => {}))).listen(system.port(host), '127.0.0.1'));
   try {
-    const { code, find } = await doctor(['--host', 'app']);
-    assert.deepEqual([code, find('peer port')?.state], [1, 'fail']);
+    const { code, find } = await doctor(['--host', 'app', '--set', 'calls.notification.via=http']);
+    assert.deepEqual([code, find('peer port')?.state, find('host mailer')?.state], [1, 'fail', 'warn']);
   } finally {
-    await new Promise((resolve) => other.close(resolve));
+    for (const socket of open) socket.destroy();
+    await Promise.all(others.map((other) => new Promise((resolve) => other.close(resolve))));
   }
   assert.equal((await runCli(['doctor', '--topology', system.topology, '--host', 'nope'])).code, 2);
 });
@@ -52,8 +54,9 @@ test('a host that shows no pages needs no port for them', async () => {
 });
 
 test('a registry and a cache that are not there are missed, and stop nobody', async () => {
-  const { code, find } = await doctor(['--host', 'app', '--set', `registry={driver: zookeeper, servers: ["${NOBODY}"]}`, '--set', `caches.memcached={driver: memcached, servers: ["${NOBODY}"]}`, '--set', 'calls.notification.cache.shared=memcached']);
+  const { code, find } = await doctor(['--host', 'app', '--set', 'hosts.mailer.listen=127.0.0.1:0', '--set', `registry={driver: zookeeper, servers: ["${NOBODY}"]}`, '--set', `caches.memcached={driver: memcached, servers: ["${NOBODY}"]}`, '--set', 'calls.notification.cache.shared=memcached']);
   assert.deepEqual([code, find('registry')?.state, find('cache memcached')?.state], [0, 'warn', 'warn']);
+  assert.match(find('host mailer')!.detail, /no process of it is known/, 'port 0 is nobody\'s');
 });
 
 test('the other host answers, fits and agrees on the time; one that wants another secret is a failure', async () => {

@@ -236,6 +236,11 @@ export function groups(called: readonly Called[]): Map<string, Contract<any>[]> 
   return found;
 }
 
+/** Where the topology says that the processes of each host are; not where the system chooses a port. */
+export function knownAddresses({ hosts }: Config): { readonly host: string; readonly addresses: readonly string[] }[] {
+  return Object.entries(hosts).map(([host, { listen, addresses }]) => ({ host, addresses: (addresses ?? [listen!]).filter((address) => !address.endsWith(':0')) }));
+}
+
 function isDesk({ contract }: Pick<Called, 'contract'>): boolean {
   return contract === (hostDesk as Contract<any>);
 }

@@ -11,7 +11,7 @@ import { probe, type Parts } from '../config/parts.ts';
 import { isRunning } from '../control/client.ts';
 import type { Finding } from './checks.ts';
 import { createRegistry, createSharedCache } from './drivers.ts';
-import { calledFrom, groups } from './network.ts';
+import { calledFrom, groups, knownAddresses } from './network.ts';
 
 /** How long another host, the registry or a cache is waited for. */
 const ANSWER_MS = 3_000;
@@ -19,7 +19,7 @@ const LOOK_AGAIN_MS = 50;
 /** The header that tells a clock is whole seconds; deadlines do not depend on clocks, the times in histories do. */
 const MOST_SKEW_MS = 5_000;
 /** Nobody is there yet, or the way there is closed: no reason why this host could not start. */
-const NOBODY_THERE = /\bE(CONNREFUSED|CONNRESET|TIMEDOUT|HOSTUNREACH|NETUNREACH)\b|It is connecting/;
+const NOBODY_THERE = /\bE(CONNREFUSED|CONNRESET|TIMEDOUT|HOSTUNREACH|NETUNREACH)\b|It is connecting|has not answered|fallen silent|in time|CONNECT_TIMEOUT/;
 
 /** What one host of several needs from this machine and from the others. Changes nothing anywhere. */
 export async function checkPeers(config: Config, host: string, parts: Parts): Promise<Finding[]> {
@@ -45,7 +45,7 @@ async function checkListen({ hosts, dataDir }: Config, host: string): Promise<Fi
 async function checkRegistry(config: Config, host: string, parts: Parts, addresses: Map<string, string[]>): Promise<Finding> {
   const check = 'registry';
   const { driver } = config.registry;
-  const hosts = Object.entries(config.hosts).map(([name, { listen, addresses: told }]) => ({ host: name, addresses: [...(told ?? [listen!])] }));
+  const hosts = knownAddresses(config);
   const registry = createRegistry(config.registry, parts, { ...probe(config.dataDir), hosts, host, replicas: config.hosts[host]!.replicas });
   let fresh = false;
   try {
