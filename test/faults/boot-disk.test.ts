@@ -1,23 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { rmSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { askHost } from '../../src/app/control/client.ts';
 import { runCli } from '../support/cli.ts';
 import { Multilith } from '../support/multilith.ts';
-import { tmpfs } from '../support/tmpfs.ts';
-
-/** Writes until the disk takes nothing more. */
-function fill(path: string): void {
-  for (const bytes of [1_048_576, 65_536, 4_096, 1]) {
-    try {
-      for (;;) writeFileSync(join(path, 'ballast'), Buffer.alloc(bytes), { flag: 'a' });
-    } catch (error) {
-      assert.equal((error as NodeJS.ErrnoException).code, 'ENOSPC');
-    }
-  }
-}
+import { fill, tmpfs } from '../support/tmpfs.ts';
 
 const startOn = (dataDir: string) => runCli(['start'], { env: { MULTILITH_DATA: dataDir, MULTILITH_HTTP_LISTEN: '127.0.0.1:0' } });
 

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
 import { test, type TestContext as Test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ActiveMqServer } from '../support/activemq.ts';
+import { within } from '../support/buses.ts';
 import { isLong } from '../support/campaign.ts';
 import type { Multilith } from '../support/multilith.ts';
 import { seeded } from '../support/seed.ts';
 import { SplitLoad } from '../support/split-load.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
+import { fill, tmpfs } from '../support/tmpfs.ts';
 import { type LayoutName, layouts, type TestSystem } from '../support/topologies.ts';
 
 const EVENTS_PER_SECOND = isLong ? 200 : 20;
@@ -88,10 +91,19 @@ test('the broker and the process that keeps the messages killed, connections cut
   }
 });
 
-test('a broker without disk space or with another password is told in /readyz, events are taken, and all is made up for once it is mended', { timeout: 900_000 }, async (t) => {
+test('a broker on a full disk ends at once; so it, one without space of its own and one with another password are told in /readyz, events are taken, and all is made up for once it is mended', { timeout: 900_000 }, async (t) => {
   const user = { name: 'multilith', password: 'the first one' };
-  const { broker, system, load } = await underLoad(t, 'one process', { user, storeBytes: 40 * 1024 * 1024 });
-  await load.more(MORE);
+  const disk = tmpfs(t, '64m');
+  const { broker, system, load } = await underLoad(t, 'one process', { user, storeBytes: 40 * 1024 * 1024, under: disk });
+  for (let round = 0; round < ROUNDS; round++) {
+    await load.more(MORE);
+    const ballast = fill(disk);
+    assert.equal(await within(DEADLINE_MS, broker.ended(), () => 'the broker goes on without a disk'), 74);
+    await untilTold(system, /broker of the bus has been away/);
+    await load.more(MORE);
+    rmSync(ballast);
+    if (isLong) await broker.up();
+  }
   if (isLong) await withAnotherPassword();
   // So small that what lies there is too much for it.
   await broker.kill();

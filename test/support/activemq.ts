@@ -13,6 +13,8 @@ import { freePort } from './server-process.ts';
 const START_MS = 60_000;
 
 interface Options extends Omit<BrokerOptions, 'port' | 'directory'> {
+  /** Where its data directory is made. */
+  readonly under?: string;
   /** Changes the configuration that is shipped. */
   readonly edit?: (xml: string) => string;
   /** What it speaks TLS with. */
@@ -25,13 +27,14 @@ interface Options extends Omit<BrokerOptions, 'port' | 'directory'> {
 export class ActiveMqServer {
   readonly port: number;
   #options: Options;
-  readonly #directory = mkdtempSync(join(tmpdir(), 'multilith-activemq-'));
+  readonly #directory: string;
   #process: ChildProcess | undefined;
   #output = '';
 
   private constructor(port: number, options: Options) {
     this.port = port;
     this.#options = options;
+    this.#directory = mkdtempSync(join(options.under ?? tmpdir(), 'multilith-activemq-'));
   }
 
   static async start(options: Options = {}): Promise<ActiveMqServer> {
@@ -62,6 +65,13 @@ export class ActiveMqServer {
 
   thaw(): void {
     this.#process!.kill('SIGCONT');
+  }
+
+  /** Resolves, with its status, when it has ended by itself. */
+  async ended(): Promise<number | null> {
+    const child = this.#process!;
+    if (child.exitCode === null) await once(child, 'exit');
+    return child.exitCode;
   }
 
   /** At once, as in a crash. */
