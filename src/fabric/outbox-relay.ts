@@ -4,6 +4,7 @@ import { Fault, toFault } from '../kernel/fault.ts';
 import { type Lifecycle, StartStop } from '../kernel/lifecycle.ts';
 import type { Counter, Log, Metrics } from '../kernel/telemetry.ts';
 import type { Bus, Outgoing } from '../ports/bus.ts';
+import { inSizes } from '../ports/sized.ts';
 import { type Storage, statement } from '../ports/storage.ts';
 import type { OutboxBacklog } from './outbox-backlog.ts';
 import { OutboxLease } from './outbox-lease.ts';
@@ -17,14 +18,12 @@ const oldest = statement<FabricTables, { limit: number }>()((db, p) => db.select
 const DELETE_SIZES = [1, 8, 64, 512];
 const BATCH_ROWS = 512;
 const BATCH_CHARACTERS = 4_194_304;
-const removeOf = new Map(
-  DELETE_SIZES.map((size) => [
-    size,
-    statement<FabricTables, Record<string, number>>()((db, p) =>
-      db.deleteFrom('fabric_outbox').where('seq', 'in', Array.from({ length: size }, (_, i) => p(`s${i}`))),
-    ),
-  ]),
-);
+const remove = DELETE_SIZES.map((size) => ({
+  size,
+  statement: statement<FabricTables, Record<string, number>>()((db, p) =>
+    db.deleteFrom('fabric_outbox').where('seq', 'in', Array.from({ length: size }, (_, i) => p(`s${i}`))),
+  ),
+}));
 
 const COLUMNS = ['id', 'kind', 'name', 'workspace', 'message_key', 'lane', 'time', 'trace_id', 'span_id', 'not_before', 'payload'] as const;
 
@@ -243,10 +242,8 @@ export class OutboxRelay implements Lifecycle {
   }
 
   async #remove(seqs: readonly number[]): Promise<void> {
-    const size = DELETE_SIZES.find((s) => s >= seqs.length)!;
-    const params = Object.fromEntries(Array.from({ length: size }, (_, i) => [`s${i}`, seqs[i] ?? seqs[0]!]));
     await this.#storage.transaction(async (tx) => {
-      await tx.run(removeOf.get(size)!, params);
+      for (const [{ statement: removeSome }, some] of inSizes(remove, seqs)) await tx.run(removeSome, some);
       await this.#lease?.keep(tx);
     });
   }

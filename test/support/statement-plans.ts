@@ -39,7 +39,7 @@ export async function fillTables(planned: Planned, names: readonly string[]): Pr
   for (const name of names) {
     const filled = tables.find((table) => table.name === name)!.columns.filter((column) => !column.isAutoIncrementing);
     const values = filled.map(({ name: column, dataType, isNullable }) => {
-      const value = /^workspace(_id)?$/.test(column) ? sql`'w' || (i % ${sql.lit(WORKSPACES)})` : /int/i.test(dataType) ? (/^(gone|enabled)$/.test(column) ? sql`i % 2` : sql`i`) : sql`'x' || i`;
+      const value = /^workspace(_id)?$/.test(column) ? sql`'w' || (i % ${sql.lit(WORKSPACES)})` : /int/i.test(dataType) ? (/^(gone|enabled)$/.test(column) ? sql`i % 2` : sql`i`) : column === 'attempts' ? sql`'[]'` : sql`'x' || i`;
       return isNullable ? sql`case when i % 10 = 0 then ${value} end` : value;
     });
     await planned.transaction(async (tx) => {

@@ -55,9 +55,11 @@ export class DeliveryQueries {
     const { db } = this.#store.lists();
     const { ids, next } = await find(db, workspace, filter, from, limit);
     if (ids.length === 0) return { items: [], next: cursorOf(next) };
-    const rows = await db.selectFrom('deliveries').selectAll().where('workspace', '=', workspace).where('id', 'in', ids).orderBy('created_at', 'desc').orderBy('id', 'desc').execute();
-    // Once more, since they may have moved on meanwhile.
-    return { items: rows.filter((row) => matches(row, filter)).map((row) => shown(deliveryOf(row))), next: cursorOf(next) };
+    const rows = await db.selectFrom('deliveries').selectAll().where('workspace', '=', workspace).where('id', 'in', ids).execute();
+    // Put in order here: asked for it, SQLite would walk past all deliveries of the workspace. Filtered once more, since they may have moved on meanwhile.
+    const found = new Map(rows.filter((row) => matches(row, filter)).map((row) => [row.id, row]));
+    const items = ids.flatMap((id) => found.get(id) ?? []);
+    return { items: items.map((row) => shown(deliveryOf(row))), next: cursorOf(next) };
   }
 
   /** All zero for a source that nothing was asked for. One statement, so that it adds up at any moment. */

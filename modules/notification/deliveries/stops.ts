@@ -1,3 +1,4 @@
+import { inSizes } from '../../../src/ports/sized.ts';
 import type { Reader } from '../../../src/ports/storage.ts';
 import { suppressionKey } from '../compose/address.ts';
 import { personSubject } from '../suppressions/subject.ts';
@@ -37,13 +38,8 @@ function subjectsOf({ delivery: { to, personId, source }, askedFor }: Going): st
 
 async function reasonsOf(reader: Reader<NotificationTables>, [workspace, channel]: readonly [string, string], subjects: readonly string[]): Promise<[subject: string, reason: string][]> {
   const reasons: [string, string][] = [];
-  for (let at = 0; at < subjects.length; ) {
-    const left = subjects.length - at;
-    const { size, statement } = findSuppressions.find((one) => one.size >= left) ?? findSuppressions.at(-1)!;
-    // Filled up to a size that is prepared.
-    const params = Object.fromEntries(Array.from({ length: size }, (_, i) => [`s${i}`, subjects[at + i] ?? subjects[at]!]));
-    for (const { subject, reason } of await reader.run(statement, { workspace, channel, ...params })) reasons.push([subject, reason]);
-    at += size;
+  for (const [{ statement }, some] of inSizes(findSuppressions, subjects)) {
+    for (const { subject, reason } of await reader.run(statement, { workspace, channel, ...some })) reasons.push([subject, reason]);
   }
   return reasons;
 }

@@ -1,14 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { inject, injectable } from 'inversify';
 import type { Call } from '../../../src/kernel/call.ts';
+import { inSizes } from '../../../src/ports/sized.ts';
 import { Store } from '../../../src/ports/storage.ts';
 import type { Person } from '../contract.ts';
 import type { PersonRow, Tables } from '../tables.ts';
-import { personById, toState } from './people-rows.ts';
+import { peopleByIds, personById, toState } from './people-rows.ts';
 import { toPerson } from './person-state.ts';
-
-/** Read in one go: at 32 KB of attributes each, what the event loop can bear. */
-const ROWS_AT_ONCE = 50;
 
 /** The persons whom others plan to write to, as they stand now. */
 @injectable()
@@ -35,9 +33,9 @@ export class Recipients {
   async #read(workspace: string, ids: readonly string[]): Promise<PersonRow[]> {
     if (ids.length === 1) return this.#store.run(personById, { workspace, id: ids[0]! });
     const rows: PersonRow[] = [];
-    for (let at = 0; at < ids.length; at += ROWS_AT_ONCE) {
-      if (at > 0) await nextTurn();
-      rows.push(...(await this.#store.db.selectFrom('people').selectAll().where('workspace_id', '=', workspace).where('id', 'in', ids.slice(at, at + ROWS_AT_ONCE)).execute()));
+    for (const [{ statement }, some] of inSizes(peopleByIds, ids)) {
+      if (rows.length > 0) await nextTurn();
+      rows.push(...(await this.#store.run(statement, { workspace, ...some })));
     }
     return rows;
   }

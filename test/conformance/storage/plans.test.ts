@@ -20,6 +20,8 @@ import { person, TriggerRig } from '../../support/trigger-rig.ts';
 /** What a database keeps of itself, the few who work with an installation, and a lease or two. */
 const SMALL = '(?:sqlite_master|sqlite_schema|migrations|pg_class|pg_constraint|users|fabric_refused|fabric_leases)';
 const READS_ALL = new RegExp(`Seq Scan on (?!${SMALL}\\b)\\w+|SCAN (?!${SMALL}\\b)\\w+`);
+/** Of a statement that names ids: SQLite, which does not know how much a workspace holds, walks past all of it. */
+const READS_A_WORKSPACE = /\(workspace(?:_id)?=\?\)/;
 /** What is left to do where an index does not lead to the page that is asked for. */
 const SORTS = /TEMP B-TREE FOR ORDER BY|Sort Key/;
 /** Wanted whole: the rules of a workspace, and a source's few counts. */
@@ -52,7 +54,8 @@ for (const driver of ['sqlite', 'postgres'] as const) {
       assert.ok(texts.length >= least, `${texts.length} statements`);
       await fillTables(planned, tables);
       const plans = await (driver === 'postgres' ? postgresPlans(planned, server, texts) : sqlitePlans(planned, texts));
-      const faults = [...plans].filter(([text, plan]) => (READS_ALL.test(plan) && !FIRST_ROWS.some((pattern) => pattern.test(text))) || (SORTS.test(plan) && !MAY_SORT.test(text)));
+      const readsTooMuch = (text: string, plan: string) => (READS_ALL.test(plan) && !FIRST_ROWS.some((pattern) => pattern.test(text))) || (/" in \(/.test(text) && READS_A_WORKSPACE.test(plan));
+      const faults = [...plans].filter(([text, plan]) => readsTooMuch(text, plan) || (SORTS.test(plan) && !MAY_SORT.test(text)));
       assert.deepEqual(faults, []);
     };
     const record = (t: Test): (() => string[]) => {
@@ -74,7 +77,7 @@ for (const driver of ['sqlite', 'postgres'] as const) {
       await bench.timeline.list(personId, { limit }, call);
       await bench.timeline.recent({ limit, before: 'x' }, call);
       await bench.problems.list('w1', { limit, before: 'x' });
-      for (const personIds of [[personId], [personId, 'other']]) await bench.recipients.getRecipients({ personIds }, call);
+      for (const many of [1, 2, 5, 60]) await bench.recipients.getRecipients({ personIds: Array.from({ length: many }, (_, i) => `p${i}`) }, call);
       await bench.segments.save(segment, { name: 'T', condition }, call);
       await bench.segments.list(call);
       while (await bench.settle());
@@ -108,23 +111,24 @@ for (const driver of ['sqlite', 'postgres'] as const) {
     });
 
     test('notification: deliveries, their lists and counts, suppressions', async (t) => {
-      const texts = record(t);
       const context = testContext();
       const storage = moduleStorage(context, 'notification');
       await storage.start();
       await storage.migrate(notificationMigrations);
+      await fillTables(storage, ['deliveries']);
+      const texts = record(t);
       const store = new OutboxStore(storage, { module: 'notification', publishes: new Set(), strict: true, clock: context.clock }, () => {});
       const queries = new DeliveryQueries(store);
       for (const filter of [{}, { personId: 'p' }, { sourceId: 's' }, { state: 'sent' as const }, { personId: 'p', state: 'sent' as const }]) {
-        const { next } = await queries.list('w1', { limit, ...filter });
-        assert.equal(next, null);
+        const { items } = await queries.list('w1', { limit, ...filter });
+        assert.equal(items.length, Object.keys(filter).length === 0 ? limit : 0);
       }
       await queries.count('w1', 's');
       await new Suppressions(store, context.clock).list('w1', { limit });
       const { findSuppressions, ...single } = deliveries;
       const exported = [...Object.values(single), ...findSuppressions.map(({ statement }) => statement)].filter((one): one is Statement<any, any> => typeof one === 'object');
       const built = exported.map((one) => one.build(storage.db).compile().sql);
-      await check(storage, ['deliveries', 'delivery_counts', 'suppressions', 'test_mails'], [...new Set([...texts(), ...built])], 12);
+      await check(storage, ['delivery_counts', 'suppressions', 'test_mails'], [...new Set([...texts(), ...built])], 12);
       await storage.stop(1_000);
       context.remove();
     });
