@@ -6,6 +6,7 @@ import { createSecureContext } from 'node:tls';
 import type stompit from 'stompit';
 import type { Clock, Timer } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
+import { readAnyHeader } from './any-header.ts';
 import { away, failure, foreign, refusal, unreadable } from './broker-faults.ts';
 import type { ActiveMqSettings } from './driver.ts';
 
@@ -132,6 +133,7 @@ export class Connection {
           resolve(new Connection(client, settings, clock));
         },
       ) as unknown as Client;
+      readAnyHeader(client);
       signal?.addEventListener('abort', cancel, { once: true });
       if (signal?.aborted) cancel();
     });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { after, before, describe, test, type TestContext as Test } from 'node:test';
 import { Connection, type Delivery } from '../../../../adapters/bus/activemq/connection.ts';
 import { ActiveMqSettings } from '../../../../adapters/bus/activemq/driver.ts';
@@ -93,6 +93,16 @@ describe('a connection to ActiveMQ', () => {
     await connection.deliver([frame(queue, 'a\0b', headers), frame(queue, '')]);
     const [one, empty] = await takes(connection, queue, 2);
     assert.deepEqual([one!.body.toString(), one!.headers.h0, one!.headers.h99, empty!.body.length], ['a\0b', headers.h0, headers.h99, 0]);
+  });
+
+  test('takes headers by whatever name somebody sends them', async (t) => {
+    const [connection, queue] = [await connected(t, user), queueName()];
+    const socket = connect(broker.port, '127.0.0.1');
+    t.after(() => socket.destroy());
+    // By hand: stompit escapes names, and the broker passes them on as they are.
+    socket.write(`CONNECT\naccept-version:1.2\nhost:localhost\nlogin:suite\npasscode:a password\n\n\0SEND\ndestination:${queue}\nhasOwnProperty:1\n__proto__:2\na\\b:3\nkey:\\c\\\\\n\n\0`);
+    const [{ headers }] = (await takes(connection, queue, 1)) as [Delivery];
+    assert.deepEqual([headers['a\\b'], headers.key], ['3', ':\\']);
   });
 
   test('an error of the broker ends it and everything under way, as lost; afterwards nothing is sent', async (t) => {
