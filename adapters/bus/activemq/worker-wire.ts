@@ -9,6 +9,10 @@ const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/;
 /** The broker refuses a header of 10 KB by ending the connection, and a character may take three bytes, or nine when it is written as in a URL. */
 const HEADER_CHARACTERS = 3_000;
 const REASON_CHARACTERS = 1_000;
+/** The broker takes 4 MB (`maxFrameSize`) and ends the connection by a larger frame; the headers get the rest. */
+const BODY_BYTES = 4_000_000;
+/** What a queue may be called that is kept for. In the name of a destination `*` and `>` mean many, and a comma and a question mark more than the name. */
+const QUEUE_NAME = /^[\w.-]{1,255}$/;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /** Where programs of other languages meet a deployment (docs/workers.md). */
@@ -141,7 +145,7 @@ export function workFrame(message: Incoming, hand: string, addresses: Addresses)
   };
 }
 
-/** What was sent in and cannot be taken, as it came but for long headers, which are cut, with the reason. */
+/** What was sent in and cannot be taken, as it came but for long headers and a body that leaves them no room, which are cut, with the reason. */
 export function refusedFrame({ headers, body }: Delivery, { code, reason, message }: Fault, addresses: Addresses): Frame {
   const { destination, id, name, workspace, key, lane, timestamp, traceparent, notBefore } = headers;
   const kept = Object.entries({ id, name, workspace, key, lane, traceparent, notBefore, 'sent-to': destination, 'sent-at': timestamp });
@@ -151,12 +155,13 @@ export function refusedFrame({ headers, body }: Delivery, { code, reason, messag
       ...Object.fromEntries(kept.flatMap(([header, value]) => (value === undefined ? [] : [[header, value.slice(0, HEADER_CHARACTERS)]]))),
       reason: encoded(`${code}/${reason}: ${message}`.slice(0, REASON_CHARACTERS)),
     },
-    body,
+    body: body.subarray(0, BODY_BYTES),
   };
 }
 
-/** What was sent in for a queue that is not there, under the id that it has: for the time when it is. Undefined where its headers may be longer than the broker takes. */
+/** What was sent in for a queue that is not there, under the id that it has: for the time when it is. Undefined where there can be no queue of that name, or its headers may be longer than the broker takes. */
 export function undeclaredFrame({ headers, body }: Delivery, queue: string, addresses: Addresses): Frame | undefined {
+  if (!QUEUE_NAME.test(queue)) return undefined;
   const { destination, name, workspace, key, lane, timestamp, traceparent, notBefore } = headers;
   const kept = Object.entries({ id: headers.id || headers['message-id'], name, workspace, key, lane, traceparent, notBefore, 'sent-to': destination, 'sent-at': timestamp }).filter((entry): entry is [string, string] => entry[1] !== undefined);
   return kept.some(([, value]) => value.length > HEADER_CHARACTERS) ? undefined : { destination: addresses.undeclared(queue), headers: Object.fromEntries(kept), body };

@@ -57,14 +57,18 @@ describe('what programs of other languages send to an activemq bus', () => {
     assert.deepEqual(sender.given.find(({ headers }) => headers.id === 'bytes')!.body, Buffer.from([0x22, 0xff, 0x22]));
   });
 
-  test('are told so, too, where what is refused has headers that grow on their way', async (t) => {
+  test('are told so, too, where what is refused grows on its way', async (t) => {
     const { bus: open, program } = workerDeployment(t, broker);
     const bus = await open();
     const sender = (await program()).reads('refused');
+    const bytes = Buffer.alloc(4 * 1024 * 1024 - 200, 'x');
     const long = { colons: { key: ':'.repeat(5_000) }, quotes: { lane: '"'.repeat(6_000) }, letters: { lane: 'ü'.repeat(4_000) } };
     for (const [id, headers] of Object.entries(long)) await sender.send(`in.${WORKER_QUEUE}`, '{}', { id, ...headers });
-    await sender.nth(3);
-    assert.deepEqual(sender.given.map(({ headers: { id } }) => id), Object.keys(long));
+    // As large as the broker takes it.
+    await sender.send(`in.${WORKER_QUEUE}`, bytes, { id: 'bytes' });
+    await sender.nth(4);
+    assert.deepEqual(sender.given.map(({ headers: { id } }) => id), [...Object.keys(long), 'bytes']);
+    assert.equal(sender.given[3]!.body.length, 4_000_000);
     assert.equal(bus.problem, undefined);
   });
 
@@ -83,6 +87,17 @@ describe('what programs of other languages send to an activemq bus', () => {
     assert.deepEqual(messages.map(({ payload }) => JSON.parse(payload).n), [1, 2, 3, 4]);
     assert.deepEqual([messages[0]!.id, messages[0]!.name, messages[0]!.workspace, messages[0]!.key], ['j1', 'later', 'w9', 'Zoë']);
     assert.ok(Math.abs(messages[0]!.time - Date.now()) < 60_000);
+  });
+
+  test('are told so where there can be no queue of the name, also where the broker takes it for many', async (t) => {
+    const { bus: open, program } = workerDeployment(t, broker);
+    const bus = await open();
+    const sender = (await program()).reads('refused');
+    const names = ['>', '*', 'a b'];
+    for (const name of names) await sender.send(`in.${name}`, '{}', { id: name === '>' ? 'all' : name });
+    await sender.nth(names.length);
+    assert.deepEqual(sender.given.map(({ headers: { reason } }) => reason!.split(':')[0]), names.map(() => 'not_found/queue_not_found'));
+    assert.equal(bus.problem, undefined);
   });
 
   test('are not refused while the bus has no room: what they send waits, and keeps its order', async (t) => {
