@@ -54,14 +54,20 @@ interface Client {
   send(headers: Record<string, string>, options?: { readonly onReceipt: () => void }): Writable;
   begin(): { readonly id: number; commit(options: { readonly onReceipt: () => void }): void };
   ack(message: object, headers: Record<string, string>, options?: { readonly onReceipt: () => void }): void;
-  subscribe(headers: Record<string, string>, listener: (error: Error | null, message: Readable & { readonly headers: Record<string, string> }) => void): { unsubscribe(): void };
+  sendFrame(command: 'SUBSCRIBE' | 'UNSUBSCRIBE', headers: Record<string, string>): Writable;
+  setCommandHandler(command: 'MESSAGE', handler: (message: Message) => void): void;
 }
+
+/** A message that is still being read. */
+type Message = Readable & { readonly headers: Record<string, string> };
 
 /** The margin that a busy event loop has before a heart that did not beat counts. */
 const HEART_MARGIN_MS = 5_000;
 /** What the broker may send as one header line, and how many of them: more than it takes from anybody. stompit's own limits cut consumers off. */
 const LINE_BYTES = 65_536;
 const MOST_HEADERS = 1_100;
+/** Subscriptions that have ended of which the last messages may still be on their way. */
+const MOST_ENDED = 100;
 
 interface Wait {
   reject(fault: Fault): void;
@@ -80,6 +86,10 @@ export class Connection {
   readonly #waits = new Set<Wait>();
   /** The tokens of what came by this connection. */
   readonly #given = new WeakSet<object>();
+  /** By their ids. Not stompit's own, which takes a message that comes behind the end of its subscription for an error, and ends the connection. */
+  readonly #subscriptions = new Map<string, (message: Message) => void>();
+  readonly #ended: string[] = [];
+  #subscribed = 0;
   readonly #lost = Promise.withResolvers<Fault>();
   #end: Fault | undefined;
   #corked = false;
@@ -90,6 +100,7 @@ export class Connection {
     this.#clock = clock;
     client.on('error', (error: Error) => this.#finish(error)).on('end', () => this.#finish());
     client.getTransportSocket().on('close', () => this.#finish());
+    client.setCommandHandler('MESSAGE', (message) => (this.#subscriptions.get(message.headers.subscription!) ?? ignore)(message));
   }
 
   /** Faults: `unavailable` (`broker_away`, or `broker_refused` when the broker says no), `cancelled`; all unsent. */
@@ -194,23 +205,33 @@ export class Connection {
     else sent?.();
   }
 
-  /** Answers what ends it. `take` is called for one message after the other; what it throws is not caught. */
+  /**
+   * Answers what ends it. `take` is called for one message after the other; what it throws is not caught. The broker
+   * gives out from a thread of its own, so messages may come behind the end: those that count as acknowledged are
+   * taken still, the broker has the others back.
+   */
   subscribe(destination: string, { prefetch, exclusive, auto, selector, priority, transformation }: SubscribeOptions, take: (delivery: Delivery) => void): () => void {
     if (this.#end !== undefined) return () => {};
-    const headers = {
-      destination, ack: auto ? 'auto' : 'client-individual', 'activemq.prefetchSize': String(prefetch),
-      ...(exclusive ? { 'activemq.exclusive': 'true' } : {}), ...(selector === undefined ? {} : { selector }), ...(priority === undefined ? {} : { 'activemq.priority': String(priority) }),
-      ...(transformation === undefined ? {} : { transformation }),
-    };
-    const subscription = this.#client.subscribe(headers, (error, message) => {
-      if (error) return;
+    const id = String(++this.#subscribed);
+    this.#subscriptions.set(id, (message) => {
       this.#given.add(message);
       const chunks: Buffer[] = [];
       // Read at once, whatever it is: a body that is not read holds up all that comes behind it, heartbeats included.
       message.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => take({ headers: message.headers, body: Buffer.concat(chunks), token: message }));
     });
+    this.#client.sendFrame('SUBSCRIBE', {
+      id, destination, ack: auto ? 'auto' : 'client-individual', 'activemq.prefetchSize': String(prefetch),
+      ...(exclusive ? { 'activemq.exclusive': 'true' } : {}), ...(selector === undefined ? {} : { selector }), ...(priority === undefined ? {} : { 'activemq.priority': String(priority) }),
+      ...(transformation === undefined ? {} : { transformation }),
+    }).end();
+    let left = false;
     return () => {
-      if (this.#end === undefined) subscription.unsubscribe();
+      if (left || this.#end !== undefined) return;
+      left = true;
+      this.#client.sendFrame('UNSUBSCRIBE', { id }).end();
+      if (auto) this.#ended.push(id);
+      else this.#subscriptions.delete(id);
+      if (this.#ended.length > MOST_ENDED) this.#subscriptions.delete(this.#ended.shift()!);
     };
   }
 
@@ -267,6 +288,10 @@ export class Connection {
     this.#waits.clear();
     this.#lost.resolve(this.#end);
   }
+}
+
+function ignore(message: Message): void {
+  message.resume();
 }
 
 function passwordOf({ password, passwordFile }: ActiveMqSettings): string | undefined {

@@ -7,12 +7,15 @@ import type { Connection, Delivery } from './connection.ts';
 import { type Addresses, unfit, workFrame } from './worker-wire.ts';
 
 const PREFETCH = 100;
-/** How long the broker may take to give back what no worker has. */
-const RECALL_MS = 1_000;
+/** How long the broker may take to give back what no worker has: a share of the time that workers have, within bounds. */
+const RECALL_SHARE = 0.1;
+const RECALL_MS = { least: 1_000, most: 10_000 };
+/** Those that run out of time together are taken back together: each time is a subscription more for the broker. */
+const GATHER_MS = 50;
 /** Before every worker. */
 const FIRST = 127;
-/** Of those that ran out of time: how many of a queue are kept from being given out by the broker once more. */
-const MOST_RECALLED = 100;
+/** Of those that ran out of time: how many of a queue are kept from being given out by the broker once more. All that may be out, and what one header holds. */
+const MOST_RECALLED = 200;
 const REASON_BYTES = 8_000;
 
 interface Hand {
@@ -28,6 +31,8 @@ interface Desk {
   readonly queue: string;
   readonly recalled: string[];
   leave: (() => void) | undefined;
+  /** Runs while the keeper's subscription is about to be made anew. */
+  gathering: Timer | undefined;
 }
 
 export interface HandOutsOptions {
@@ -77,7 +82,7 @@ export class HandOuts {
   /** What hands out a queue: it is done with a message when a worker is. Asked for again where the queue was not there yet. */
   handler(queue: string, withinMs: number): Handler {
     if (!this.#desks.has(queue)) {
-      const desk: Desk = { queue, recalled: [], leave: undefined };
+      const desk: Desk = { queue, recalled: [], leave: undefined, gathering: undefined };
       this.#desks.set(queue, desk);
       this.#guard(desk);
     }
@@ -99,6 +104,7 @@ export class HandOuts {
   close(): void {
     this.#closed = true;
     this.#last?.cancel();
+    for (const { gathering } of this.#desks.values()) gathering?.cancel();
     for (const { timer } of this.#hands.values()) timer?.cancel();
     this.#hands.clear();
     this.#wake();
@@ -158,8 +164,12 @@ export class HandOuts {
     const desk = this.#desks.get(hand.queue)!;
     desk.recalled.push(name);
     if (desk.recalled.length > MOST_RECALLED) desk.recalled.shift();
-    this.#guard(desk);
-    hand.timer = clock.at(clock.now() + RECALL_MS, () => this.#end(name, { kind: 'interrupted' }));
+    desk.gathering ??= clock.at(clock.now() + GATHER_MS, () => {
+      desk.gathering = undefined;
+      this.#guard(desk);
+    });
+    const recallMs = Math.min(Math.max(hand.withinMs * RECALL_SHARE, RECALL_MS.least), RECALL_MS.most);
+    hand.timer = clock.at(clock.now() + GATHER_MS + recallMs, () => this.#end(name, { kind: 'interrupted' }));
   }
 
   /** The keeper's own subscription to a work queue. The old one ends when there is the new one. */
