@@ -1,3 +1,4 @@
+import { toFault } from '../kernel/fault.ts';
 import type { ReadFigures } from './compared-reads.ts';
 import type { TableComparison } from './storage-compare.ts';
 
@@ -24,4 +25,10 @@ export interface LiveMoveProgress {
   readonly reads: ReadFigures | null;
   /** Why it has failed, why the side that does not count does not follow just now, or that reads differ. */
   readonly problem: string | null;
+}
+
+/** For people: what has gone wrong, and what to do. */
+export function problemIn(thrown: unknown): string {
+  const { message, details } = toFault(thrown);
+  return typeof details.remedy === 'string' ? `${message} ${details.remedy}` : message;
 }

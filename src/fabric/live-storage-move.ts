@@ -6,7 +6,7 @@ import { CatchUp, nothing, openSides, orNothing } from './catch-up.ts';
 import { ComparedReads, type ReadsOf } from './compared-reads.ts';
 import { Undecided } from './gate.ts';
 import { decide, type LiveMoveLedger } from './live-move-ledger.ts';
-import type { LiveMoveProgress } from './live-move-progress.ts';
+import { type LiveMoveProgress, problemIn } from './live-move-progress.ts';
 import type { MovableStorage } from './movable-storage.ts';
 import { compareSides } from './storage-compare.ts';
 import { clear, copyMoment, requireFree } from './storage-copy.ts';
@@ -108,7 +108,7 @@ export class LiveStorageMove implements Lifecycle {
     try {
       this.requireAlike();
     } catch (thrown) {
-      this.#note({ problem: toFault(thrown).message });
+      this.#note({ problem: problemIn(thrown) });
       return false;
     }
     return this.#end('following', async () => {
@@ -248,7 +248,7 @@ export class LiveStorageMove implements Lifecycle {
   async #fail(thrown: unknown, isRecordingOver: boolean): Promise<void> {
     const { storage, from, to, log } = this.#options;
     const fault = thrown instanceof Undecided ? thrown.fault : toFault(thrown);
-    this.#note({ state: 'failed', problem: fault.message });
+    this.#note({ state: 'failed', problem: problemIn(fault) });
     if (!this.#isStopping) log.error({ reason: fault.reason, err: fault.cause ?? fault }, 'moving the data has failed; the old storage counts as before');
     if (isRecordingOver) await from.contents.stopRecording().catch(() => {});
     storage.accompany(undefined);

@@ -3,6 +3,7 @@ import { toFault } from '../kernel/fault.ts';
 import type { Log } from '../kernel/telemetry.ts';
 import type { Migration, Storage } from '../ports/storage.ts';
 import type { CatchUp } from './catch-up.ts';
+import { problemIn } from './live-move-progress.ts';
 import { requireMigrated } from './storage-tables.ts';
 
 /** How often the side that counts is asked for what has changed there, when nothing had. */
@@ -84,9 +85,8 @@ export class StorageFollower {
 
   #tellOf(thrown: unknown): void {
     const { name, tell, log } = this.#options;
-    const { message, reason } = toFault(thrown);
-    if (!this.#isFailing) log.error({ reason, err: thrown }, `the ${name} storage does not follow the other one; tried again`);
+    if (!this.#isFailing) log.error({ reason: toFault(thrown).reason, err: thrown }, `the ${name} storage does not follow the other one; tried again`);
     this.#isFailing = true;
-    tell(`The ${name} storage does not follow: ${message}`);
+    tell(`The ${name} storage does not follow: ${problemIn(thrown)}`);
   }
 }
