@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type BackupProgress, Backups } from '../app/backup/backups.ts';
-import { closedDatabases, requireAllHere, stoppedProblem } from '../app/backup/databases.ts';
+import { closedDatabases, requireAllHere, requireUsed, stoppedProblem } from '../app/backup/databases.ts';
 import { OwnDesk } from '../app/backup/own-desk.ts';
 import { requireWhole } from '../app/backup/unfinished.ts';
 import type { Config } from '../app/config/config.ts';
@@ -84,9 +84,13 @@ async function withLock<T>(config: Config, work: () => Promise<T>): Promise<T> {
 
 async function writeAlone(config: Config, path: string): Promise<BackupProgress> {
   const { dataDir } = config;
-  const databases = new Map<string, Storage>([...(await closedDatabases(config, parts))].map(([name, { open }]) => [name, open()]));
+  const closed = await closedDatabases(config, parts);
+  const databases = new Map<string, Storage>([...closed].map(([name, { open }]) => [name, open()]));
   try {
-    for (const storage of databases.values()) await storage.start();
+    for (const [name, storage] of databases) {
+      await storage.start();
+      if (closed.get(name)!.module !== null) await requireUsed(name, storage);
+    }
     const backups = new Backups({ ...probe(dataDir), participants: () => [{ name: 'this command', desk: new OwnDesk({ databases }) }], expected: [...databases.keys()] });
     backups.begin(path);
     return await backups.ended();

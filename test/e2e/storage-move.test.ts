@@ -10,6 +10,7 @@ import { KeptStorages, type ModuleMove } from '../../src/app/host/kept-storages.
 import type { ModuleComparison } from '../../src/app/host/storage-mover.ts';
 import { parts } from '../../src/app/parts.ts';
 import { type Io, parse, UsageError } from '../../src/cli/command.ts';
+import { backup } from '../../src/cli/backup.ts';
 import { storage } from '../../src/cli/storage.ts';
 import { contentTables } from '../../src/fabric/storage-tables.ts';
 import { storageDrivers } from '../../adapters/storage/catalog.ts';
@@ -64,11 +65,11 @@ async function installation(t: TestContext): Promise<Installation> {
   };
 }
 
-async function run(argv: readonly string[], env: NodeJS.ProcessEnv, cwd: string): Promise<CliResult> {
+async function run(argv: readonly string[], env: NodeJS.ProcessEnv, cwd: string, command = storage): Promise<CliResult> {
   const said = { out: '', error: '' };
   const io: Io = { env, cwd, out: (text) => void (said.out += `${text}\n`), error: (text) => void (said.error += `${text}\n`) };
   try {
-    return { code: await storage.run(parse(storage, argv), io), ...said };
+    return { code: await command.run(parse(command, argv), io), ...said };
   } catch (thrown) {
     if (thrown instanceof UsageError) return { code: 2, ...said, error: thrown.message };
     if (thrown instanceof BootProblem) return { code: 1, ...said, error: `${thrown.message}\n${thrown.remedy}` };
@@ -111,6 +112,8 @@ test('an installation goes to PostgreSQL with everything in it, and only the sto
   };
   await enter(target, 'storage.portal.host=localhost');
   await assert.rejects(enter(target, 'storage.portal.schema=elsewhere'), /names \(postgres, .*schema elsewhere, which is empty\)/);
+  const ofNothing = await run([join(dataDir, 'nothing.gz'), '--topology', target, '--set', 'storage.portal.schema=elsewhere'], { MULTILITH_DATA: dataDir }, dataDir, backup);
+  assert.deepEqual([ofNothing.code, /nothing in the database of portal \(postgres, .*schema elsewhere\)/.test(ofNothing.error)], [1, true], ofNothing.error);
   for (const module of MODULES) rmSync(join(dataDir, `storage-move-${module}.json`));
   await assert.rejects(enter('default'), /another storage \(postgres, .*-portal\) than this configuration names \(sqlite, portal\.sqlite\)/);
   for (const end of ['', '-wal', '-shm', '-lock']) rmSync(join(dataDir, `portal.sqlite${end}`), { force: true });
@@ -191,8 +194,8 @@ test('a host that works goes to PostgreSQL, is killed, turned back, and moved fo
   const reads = (JSON.parse((await command('status', '--json')).out) as ModuleMove[]).map(({ module, progress }) => ({ module, state: progress!.state, ...progress!.reads! }));
   assert.deepEqual(reads.map(({ module, state, same, behind, waiting, differed, failed }) => [module, state, same + behind + waiting > 0, differed, failed]), MODULES.map((name) => [name, 'following', true, 0, 0]));
   assert.match((await command('status')).out, /portal: following, sqlite.*\n  reads of all: [\d,]+ answers? the same, 0 differ[^]*half of them within/);
-  const backup = await runCli(['backup', join(dataDir, 'backup.gz')], { env: { MULTILITH_DATA: dataDir } });
-  assert.deepEqual([backup.code, /being moved/.test(backup.error)], [1, true], backup.error);
+  const refused = await runCli(['backup', join(dataDir, 'backup.gz')], { env: { MULTILITH_DATA: dataDir } });
+  assert.deepEqual([refused.code, /being moved/.test(refused.error)], [1, true], refused.error);
   await host.kill();
   // Wherever the module then runs in the process.
   host = await start(undefined, 'calls.notification.via=thread');

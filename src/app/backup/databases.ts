@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { migrationsIn } from '../../fabric/storage-tables.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
 import type { Storage } from '../../ports/storage.ts';
 import type { Config } from '../config/config.ts';
@@ -80,6 +81,13 @@ function moduleStorage(name: string, config: Config, parts: Parts, context: Driv
   const storage = createStorage(name, config.storage[name]!, parts, context);
   requireStorage(config.dataDir, name, storage.contents.place);
   return storage;
+}
+
+/** Of a module's database that has started. @throws BootProblem when no host has ever worked with it. */
+export async function requireUsed(name: string, storage: Storage): Promise<void> {
+  const snapshot = await storage.snapshot();
+  const migrations = await migrationsIn(snapshot).finally(() => snapshot.close());
+  if (migrations.length === 0) throw new BootProblem(`There is nothing in the database of ${name} (${storage.contents.place}).`, 'Name the topology that the hosts have run with (--topology), and their data directory (MULTILITH_DATA).');
 }
 
 /** @throws BootProblem when something of the installation lies elsewhere, or in databases that others may be writing to. */
