@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
 import { createServer as createTlsServer } from 'node:tls';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -140,6 +141,16 @@ test('an answer that is none of ours is unreadable, and lost', async (t) => {
     const link = await openLink(t, await gateway(t, () => host.port, (incoming, response) => incoming.resume().on('end', () => response.end(text))));
     const faults = [await faultOf(ask(link, callOf(1))), ...(await Promise.all([1, 2].map((n) => faultOf(ask(link, callOf(n))))))];
     for (const fault of faults) assert.deepEqual([fault.reason, fault.origin], ['unreadable_answer', 'lost'], text);
+  }
+});
+
+test('an answer without end is given up, and lost', async (t) => {
+  const host = await httpHost(t, echo);
+  const endless = (response: ServerResponse): void => void Readable.from(Array(100).fill('x'.repeat(1024 * 1024))).pipe(response);
+  const link = await openLink(t, await gateway(t, () => host.port, (incoming, response) => incoming.resume().on('end', () => endless(response))));
+  for (const calls of [1, 2]) {
+    const faults = Array.from({ length: calls }, () => faultOf(ask(link, callOf(1))));
+    for (const { reason, origin } of await Promise.all(faults)) assert.deepEqual([reason, origin], ['connection_lost', 'lost']);
   }
 });
 

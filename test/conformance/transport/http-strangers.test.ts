@@ -216,6 +216,20 @@ test('requests far ahead of their answers are refused', async (t) => {
   assert.deepEqual(said().match(/(?<=HTTP\/1.1 )\d+/g), [...Array(16).fill('200'), '429']);
 });
 
+test('a host that has too much under way takes no more, and says that nothing has run', async (t) => {
+  const held = new Held();
+  const host = await httpHost(t, held.dispatch);
+  const calls = `[${Array(256).fill('{"contract":"echo","method":"say"}').join(',')}]`;
+  const connections = await Promise.all(Array.from({ length: 5 }, () => raw(t, host.port)));
+  for (const { socket } of connections) socket.write(post('/contract', calls).repeat(13));
+  await held.count(65 * 256);
+  const { socket, said } = await raw(t, host.port);
+  socket.write(post('/contract/echo/say', '1'));
+  await within(5_000, once(socket, 'data'), said);
+  assert.match(said(), /^HTTP\/1\.1 429 .*"reason":"host_full".*"origin":"unsent"/s);
+  assert.equal(held.calls.length, 65 * 256);
+});
+
 test('calls behind others on a connection are let go when it ends', async (t) => {
   const held = new Held();
   const host = await httpHost(t, held.dispatch);
