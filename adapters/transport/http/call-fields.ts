@@ -25,6 +25,8 @@ const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-
 /** @throws Fault `invalid` that names the field. */
 export function arrivedOf(contract: string, method: string, request: unknown, fields: CallFields): Arrived {
   if (fields.workspace === '') throw badField('workspace', 'must not be empty; leave it out where the call is of the whole installation');
+  // Else all who forget to fill it in would share one key.
+  if (fields.idempotencyKey === '') throw badField('idempotencyKey', 'must not be empty; leave it out where the call is not to be repeated');
   return new Arrived({
     contract,
     method,
