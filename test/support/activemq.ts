@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { type BrokerOptions, brokerCommand } from '../../src/app/servers/broker.ts';
 import type { TlsMaterial } from '../../src/ports/transport.ts';
+import { freeze, thaw } from './freeze.ts';
 import { freePort } from './server-process.ts';
 
 const START_MS = 60_000;
@@ -60,11 +61,11 @@ export class ActiveMqServer {
 
   /** It keeps its connections and its port and does nothing. */
   freeze(): void {
-    this.#process!.kill('SIGSTOP');
+    freeze(this.#process!.pid!);
   }
 
   thaw(): void {
-    this.#process!.kill('SIGCONT');
+    thaw(this.#process!.pid!);
   }
 
   /** Resolves, with its status, when it has ended by itself. */

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bareEnvironment } from './bare-environment.ts';
+import { freeze, thaw } from './freeze.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.js');
 /** It needs about two seconds of a processor, of which a machine with much else to do may give it a tenth. */
@@ -103,11 +104,11 @@ export class Multilith {
 
   /** It keeps its ports, connections and locks and does nothing. */
   freeze(): void {
-    this.process.kill('SIGSTOP');
+    freeze(this.process.pid!);
   }
 
   thaw(): void {
-    this.process.kill('SIGCONT');
+    thaw(this.process.pid!);
   }
 
   /** What it holds in memory just now. */

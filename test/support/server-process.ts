@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } 
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freeze, thaw } from './freeze.ts';
 
 const START_MS = 60_000;
 
@@ -42,21 +43,21 @@ export class ServerProcess {
 
   /** It keeps its connections and its port and does nothing. */
   freeze(): void {
-    this.#child!.kill('SIGSTOP');
+    freeze(this.#child!.pid!);
   }
 
   thaw(): void {
-    this.#child!.kill('SIGCONT');
+    thaw(this.#child!.pid!);
   }
 
   /** The same of one that has a process for each connection. */
   freezeAll(): void {
     this.freeze();
-    for (const pid of this.#children()) process.kill(pid, 'SIGSTOP');
+    for (const pid of this.#children()) freeze(pid);
   }
 
   thawAll(): void {
-    for (const pid of this.#children()) process.kill(pid, 'SIGCONT');
+    for (const pid of this.#children()) thaw(pid);
     this.thaw();
   }
 

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { zooKeeperServer } from '../../src/app/servers/zookeeper-server.ts';
+import { freeze, thaw } from './freeze.ts';
 
 /** Shorter than a product's, so that sessions of half a second can be had. */
 const TICK_MS = 250;
@@ -53,11 +54,11 @@ export class ZooKeeperServer {
   }
 
   freeze(): void {
-    this.#process!.kill('SIGSTOP');
+    freeze(this.#process!.pid!);
   }
 
   thaw(): void {
-    this.#process!.kill('SIGCONT');
+    thaw(this.#process!.pid!);
   }
 
   /** As a power cut would, but for the disk. */
