@@ -32,8 +32,8 @@ const TROUBLES = ['throw', 'throw-nothing', 'reject', 'exit', 'memory', 'native'
 /** What tests ask of a module on a thread: some work, and every kind of trouble. */
 interface Troubled {
   where(request: Nothing, call: Call): Promise<Whereabouts>;
-  /** Keeps its thread busy. */
-  block(request: { ms: number }, call: Call): Promise<object>;
+  /** Keeps its thread from everything else, and with `loops` a processor busy. */
+  block(request: { ms: number; loops?: boolean | undefined }, call: Call): Promise<object>;
   /** Breaks its thread a moment after it has answered. */
   trouble(request: { kind: (typeof TROUBLES)[number] }, call: Call): Promise<object>;
   /** How often each message was handled, by number. */
@@ -43,7 +43,7 @@ interface Troubled {
 }
 const troubled = contract<Troubled>('troubled', {
   where: query({ input: Nothing, output: Whereabouts, timeoutMs: 5_000 }),
-  block: command({ input: z.object({ ms: z.int() }), output: Nothing, timeoutMs: 500 }),
+  block: command({ input: z.object({ ms: z.int(), loops: z.boolean().optional() }), output: Nothing, timeoutMs: 500 }),
   trouble: command({ input: z.object({ kind: z.enum(TROUBLES) }), output: Nothing, timeoutMs: 5_000 }),
   marks: query({ input: Nothing, output: z.object({ marks: z.record(z.string(), z.int()) }), timeoutMs: 5_000 }),
   now: query({ input: Nothing, output: z.object({ now: z.number() }), timeoutMs: 5_000, cache: { ttlMs: 60_000, keyBy: () => 'now' } }),
@@ -110,9 +110,10 @@ class TroubledService implements Troubled {
     return { threadId, greeting, system: await this.#system.status(call) };
   }
 
-  async block({ ms }: { ms: number }): Promise<object> {
+  async block({ ms, loops = false }: { ms: number; loops?: boolean | undefined }): Promise<object> {
     this.#asked.add();
-    for (const until = Date.now() + ms; Date.now() < until; );
+    if (!loops) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+    for (const until = Date.now() + ms; loops && Date.now() < until; );
     return {};
   }
 
