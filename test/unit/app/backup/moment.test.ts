@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { BackupDesk } from '../../../../src/app/backup/desk.ts';
 import { JointDesk } from '../../../../src/app/backup/joint-desk.ts';
 import { momentOf, type Participant, type Taking } from '../../../../src/app/backup/moment.ts';
@@ -78,6 +79,21 @@ onEachStorage('databases at one moment', ({ open }) => {
     await asked;
     end();
     await keeping;
+  });
+
+  test('a process that could write again before all were let go is asked once more', async (t) => {
+    const [near, far] = [await open(t), await open(t)];
+    const { participants, expected } = taking([[{ near }], [{ far }]]);
+    const [first, { desk }] = participants() as [Participant, { readonly desk: BackupDesk }];
+    let opened = 0;
+    const late: BackupDesk['open'] = async (request, call) => {
+      const answer = await desk.open(request, call);
+      if (++opened === 1) await pause(350);
+      return answer;
+    };
+    const { close } = await momentOf({ participants: () => [first, { name: 'far', desk: { ...bound(desk), open: late } }], expected, holdMs: 300 });
+    await close();
+    assert.ok(opened > 1, 'it was taken all the same');
   });
 
   test('a process that is no longer heard of holds up nobody, and what was opened for it is closed', async (t) => {
