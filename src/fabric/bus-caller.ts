@@ -70,7 +70,7 @@ export class BusCaller {
         stopped.removeEventListener('abort', end);
         resolve();
       };
-      const timer = this.clock.at(this.clock.now() + ms, end);
+      const timer = this.clock.after(ms, end);
       stopped.addEventListener('abort', end, { once: true });
     });
   }

@@ -261,7 +261,7 @@ export class BusMove {
       const failed = results.find((result) => result.status === 'rejected');
       if (failed === undefined || this.#isAbandoned) return;
       log.error({ queue, err: failed.reason }, 'a queue that was moved cannot be consumed; tried again');
-      await new Promise<void>((resolve) => clock.at(clock.now() + REOPEN_MS, resolve));
+      await new Promise<void>((resolve) => clock.after(REOPEN_MS, resolve));
     }
   }
 

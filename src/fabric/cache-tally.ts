@@ -42,7 +42,7 @@ export class CacheTally {
 
   add(outcome: CacheOutcome): void {
     this.#counts[outcome]++;
-    this.#timer ??= this.#clock.at(this.#clock.now() + FLUSH_MS, () => this.flush());
+    this.#timer ??= this.#clock.after(FLUSH_MS, () => this.flush());
   }
 
   flush(): void {

@@ -97,6 +97,6 @@ export class Undecided extends Error {
 /** Fault: `unavailable` after that time; the work itself may still end later. */
 export async function inTime<T>(work: Promise<T>, ms: number, clock: Clock, otherwise: string): Promise<T> {
   const late = Promise.withResolvers<never>();
-  const timer = clock.at(clock.now() + ms, () => late.reject(new Fault('unavailable', `${otherwise} It has had ${Math.round(ms)} ms.`, { reason: 'move_too_slow' })));
+  const timer = clock.after(ms, () => late.reject(new Fault('unavailable', `${otherwise} It has had ${Math.round(ms)} ms.`, { reason: 'move_too_slow' })));
   return Promise.race([work, late.promise]).finally(() => timer.cancel());
 }

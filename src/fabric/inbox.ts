@@ -59,7 +59,7 @@ export class InboxPruner implements Lifecycle {
       }
     };
     const arm = (): void => {
-      this.#timer = clock.at(clock.now() + EVERY_MS, () => {
+      this.#timer = clock.after(EVERY_MS, () => {
         this.#running = round()
           .catch((err: unknown) => log.warn({ err }, 'inbox not pruned; tried again later'))
           .finally(() => {

@@ -101,9 +101,8 @@ export class OutboxLease {
   }
 
   #beatUntil(end: EpochMs): void {
-    const next = this.#clock.now() + BEAT_MS;
-    if (next > end) return;
-    this.#pulse = this.#clock.at(next, () => {
+    if (this.#clock.now() + BEAT_MS > end) return;
+    this.#pulse = this.#clock.after(BEAT_MS, () => {
       const token = this.#token;
       if (token !== undefined) void this.#storage.transaction((tx) => tx.run(beat, { token })).catch(() => {});
       this.#beatUntil(end);
@@ -112,7 +111,8 @@ export class OutboxLease {
 
   #isSilent({ token, beat }: Seen): boolean {
     const now = this.#clock.now();
-    if (this.#seen?.token !== token || this.#seen.beat !== beat) this.#seen = { token, beat, at: now };
+    // A clock that was set back counts anew.
+    if (this.#seen?.token !== token || this.#seen.beat !== beat || now < this.#seen.at) this.#seen = { token, beat, at: now };
     return now - this.#seen.at >= SILENT_MS;
   }
 }

@@ -139,7 +139,7 @@ export class OutboxRelay implements Lifecycle {
   }
 
   #lookOften(): void {
-    this.#look = this.#clock.at(this.#clock.now() + LOOK_MS, () => {
+    this.#look = this.#clock.after(LOOK_MS, () => {
       this.wake();
       // What the others have carried of ours, only who asks knows.
       if (this.#lease?.isHeld === false) void this.#lookAtOthers().catch(() => {});
@@ -172,7 +172,7 @@ export class OutboxRelay implements Lifecycle {
       await this.#lease?.giveBack().catch(() => {});
       this.#again = false;
       this.#timer?.cancel();
-      if (this.#open && this.#life.state !== 'stopping') this.#timer = this.#clock.at(this.#clock.now() + this.#retryMs, this.wake);
+      if (this.#open && this.#life.state !== 'stopping') this.#timer = this.#clock.after(this.#retryMs, this.wake);
       this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS);
     }
   }

@@ -72,7 +72,7 @@ export class RemoteConsumer implements Consumer {
     const flight: Flight = { message, delivery, begun: false };
     this.#flights.set(message.id, flight);
     if (this.#mayBegin(flight)) void this.#handle(flight);
-    else this.#clock.at(this.#clock.now() + PLACE_MS, () => this.#giveBack(flight));
+    else this.#clock.after(PLACE_MS, () => this.#giveBack(flight));
   }
 
   /** Whether a handler here speaks for this message, though it may come to another consumer of the queue. */

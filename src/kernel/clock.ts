@@ -18,6 +18,8 @@ export interface Clock {
    * The timer does not keep the process alive.
    */
   at(time: EpochMs, fire: () => void): Timer;
+  /** The same so many milliseconds later, also when the wall clock is set meanwhile: for pauses and for the time that an answer may take. */
+  after(ms: number, fire: () => void): Timer;
 }
 
 export const Clock = Symbol.for('multilith.Clock');
@@ -27,14 +29,21 @@ const LONGEST_NAP_MS = 60_000;
 
 export const systemClock: Clock = {
   now: () => Date.now(),
-  at(time, fire) {
-    let handle: NodeJS.Timeout;
-    const nap = (): void => {
-      handle = setTimeout(wake, Math.min(Math.max(time - Date.now(), 0), LONGEST_NAP_MS)).unref();
-    };
-    // setTimeout counts monotonic time and may be a millisecond early by the wall clock.
-    const wake = (): void => (Date.now() >= time ? fire() : nap());
-    nap();
-    return { cancel: () => clearTimeout(handle) };
-  },
+  at: (time, fire) => timer(Date.now, time, fire),
+  after: (ms, fire) => timer(monotonic, monotonic() + ms, fire),
 };
+
+function timer(now: () => number, time: number, fire: () => void): Timer {
+  let handle: NodeJS.Timeout;
+  const nap = (): void => {
+    handle = setTimeout(wake, Math.min(Math.max(time - now(), 0), LONGEST_NAP_MS)).unref();
+  };
+  // setTimeout may be a millisecond early.
+  const wake = (): void => (now() >= time ? fire() : nap());
+  nap();
+  return { cancel: () => clearTimeout(handle) };
+}
+
+function monotonic(): number {
+  return performance.now();
+}

@@ -155,7 +155,7 @@ export class OptionalServer<C extends Conversation> implements Lifecycle {
     this.#problem = problem;
     if (this.#open) this.#losses.add(1, { server: this.#settings.kind });
     this.#end();
-    this.#rest = this.#clock.at(this.#clock.now() + this.#settings.restMs, () => void this.#connect());
+    this.#rest = this.#clock.after(this.#settings.restMs, () => void this.#connect());
     this.#onLost();
   }
 

@@ -40,7 +40,7 @@ export class Rounds implements Lifecycle {
 
   #arm(): void {
     const { clock, everyMs, round, failed } = this.#options;
-    this.#timer = clock.at(clock.now() + everyMs, () => {
+    this.#timer = clock.after(everyMs, () => {
       this.#under = round(this.#goesOn)
         .catch(failed)
         .finally(() => {

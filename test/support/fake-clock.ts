@@ -36,6 +36,10 @@ export class FakeClock implements Clock {
     return { cancel: () => void this.#alarms.delete(alarm) };
   }
 
+  after(ms: number, fire: () => void): Timer {
+    return this.at(this.#now + ms, fire);
+  }
+
   /**
    * Moves the time on, firing what becomes due in order of time, each at its own time. Between two of them what
    * one sets off settles, so that it may set the next.

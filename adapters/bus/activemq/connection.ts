@@ -129,7 +129,7 @@ export class Connection {
         reject(fault);
       };
       const cancel = (): void => fail(new Fault('cancelled', 'The bus is stopping.', { origin: 'unsent' }));
-      const timer = clock.at(clock.now() + connectTimeoutMs, () => fail(away(`The broker did not answer within ${connectTimeoutMs} ms; if it is there, check bus.port and whether it speaks TLS at it (bus.tls).`, 'unsent')));
+      const timer = clock.after(connectTimeoutMs, () => fail(away(`The broker did not answer within ${connectTimeoutMs} ms; if it is there, check bus.port and whether it speaks TLS at it (bus.tls).`, 'unsent')));
       const { connect } = load('stompit') as typeof stompit;
       const client = connect(
         {
@@ -264,7 +264,7 @@ export class Connection {
     if (this.#end !== undefined) return Promise.reject(this.#end.with({ origin: 'unsent' }));
     return new Promise((resolve, reject) => {
       const { answerTimeoutMs } = this.#settings;
-      const timer = this.#clock.at(this.#clock.now() + answerTimeoutMs, () => {
+      const timer = this.#clock.after(answerTimeoutMs, () => {
         this.#client.destroy();
         this.#finish(new Error(`no answer within ${answerTimeoutMs} ms`));
       });

@@ -95,7 +95,7 @@ export class HandOuts {
     this.#closed = true;
     this.#wake();
     for (const desk of this.#desks.values()) this.#guard(desk);
-    this.#last = clock.at(clock.now() + deadlineMs, () => {
+    this.#last = clock.after(deadlineMs, () => {
       for (const hand of [...this.#hands.keys()]) this.#end(hand, this.#untaken('stopped'));
     });
   }
@@ -153,7 +153,7 @@ export class HandOuts {
     const { clock } = this.#options;
     if (!this.#hands.has(name)) return;
     hand.timer?.cancel();
-    hand.timer = clock.at(clock.now() + hand.withinMs, () => this.#late(name, hand));
+    hand.timer = clock.after(hand.withinMs, () => this.#late(name, hand));
   }
 
   /** No try is used where the broker still had it: it waited for a worker. */
@@ -164,12 +164,12 @@ export class HandOuts {
     const desk = this.#desks.get(hand.queue)!;
     desk.recalled.push(name);
     if (desk.recalled.length > MOST_RECALLED) desk.recalled.shift();
-    desk.gathering ??= clock.at(clock.now() + GATHER_MS, () => {
+    desk.gathering ??= clock.after(GATHER_MS, () => {
       desk.gathering = undefined;
       this.#guard(desk);
     });
     const recallMs = Math.min(Math.max(hand.withinMs * RECALL_SHARE, RECALL_MS.least), RECALL_MS.most);
-    hand.timer = clock.at(clock.now() + GATHER_MS + recallMs, () => this.#end(name, { kind: 'interrupted' }));
+    hand.timer = clock.after(GATHER_MS + recallMs, () => this.#end(name, { kind: 'interrupted' }));
   }
 
   /** The keeper's own subscription to a work queue. The old one ends when there is the new one. */

@@ -64,7 +64,7 @@ export class Intake {
       connection.subscribe(addresses.undeclared(name), { prefetch: PREFETCH }, (delivery) => this.#take(asSentIn(delivery)));
     }
     this.#timer?.cancel();
-    this.#timer = clock.at(clock.now() + TAKE_UP_MS, () => void this.takeUp());
+    this.#timer = clock.after(TAKE_UP_MS, () => void this.takeUp());
   }
 
   /** What is not in the bus stays on the broker. */

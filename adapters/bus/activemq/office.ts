@@ -62,7 +62,7 @@ export class Office {
     const cancel = (): void => held.reject(new Fault('cancelled', 'The bus is stopping.', { origin: 'unsent' }));
     const nudge = (name: string): void => {
       connection.post({ destination: office.#destination, headers: { nudge: name }, body: Buffer.alloc(0) });
-      nudging = clock.at(clock.now() + NUDGE_MS, () => nudge(name));
+      nudging = clock.after(NUDGE_MS, () => nudge(name));
     };
     connection.subscribe(office.#destination, { prefetch: PREFETCH, exclusive: true }, (delivery) => {
       const { nudge: name } = delivery.headers;

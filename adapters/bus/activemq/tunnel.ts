@@ -81,7 +81,7 @@ export function openTunnels(connection: Connection, prefix: string, clock: Clock
   const beat = (): void => {
     if (!connection.open) return;
     post();
-    beating = clock.at(clock.now() + BEAT_MS, beat);
+    beating = clock.after(BEAT_MS, beat);
   };
   beat();
   return () => {
@@ -141,7 +141,7 @@ export class TunnelFinder {
     this.#keeper = keeper;
     if (isNew) this.close();
     if (keeper === undefined) return;
-    this.#silence = this.#clock.at(this.#clock.now() + BELIEVED_MS, () => this.#hear(undefined));
+    this.#silence = this.#clock.after(BELIEVED_MS, () => this.#hear(undefined));
     if (isNew) this.onKeeper?.();
   }
 }

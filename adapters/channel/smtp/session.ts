@@ -110,7 +110,7 @@ export class SmtpSession {
     if (!this.#alive) return Promise.resolve();
     this.#alive = false;
     return new Promise((resolve) => {
-      const timer = this.#clock.at(this.#clock.now() + GOODBYE_MS, () => this.#connection.close());
+      const timer = this.#clock.after(GOODBYE_MS, () => this.#connection.close());
       this.#connection.once('end', () => {
         timer.cancel();
         resolve();
@@ -131,7 +131,7 @@ export class SmtpSession {
       };
       const failed = (error: SmtpError): void => end(failedVerdict(error, handedOver));
       const onAbort = (): void => this.cut();
-      const limit = (ms: number, what: string) => this.#clock.at(this.#clock.now() + ms, () => failed({ code: 'ETIMEDOUT', message: `No end of ${what} after ${ms} ms.` }));
+      const limit = (ms: number, what: string) => this.#clock.after(ms, () => failed({ code: 'ETIMEDOUT', message: `No end of ${what} after ${ms} ms.` }));
       let timer = limit(this.#settings.commandTimeoutMs, 'the envelope');
       const body = new Body(raw, this.#socket, () => {
         this.carries = true;
@@ -169,7 +169,7 @@ export class SmtpSession {
         this.close();
         reject(new ConnectFailed(connectVerdict(error)));
       };
-      const timer = this.#clock.at(this.#clock.now() + ms, () => end({ code: 'ETIMEDOUT', message: `No end of ${what} after ${ms} ms.` }));
+      const timer = this.#clock.after(ms, () => end({ code: 'ETIMEDOUT', message: `No end of ${what} after ${ms} ms.` }));
       this.#onBroken = end;
       work((error) => end(error as SmtpError | null | undefined));
     });

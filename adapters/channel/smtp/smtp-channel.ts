@@ -167,7 +167,7 @@ export class SmtpChannel implements Channel {
     }
     const waiting = this.#line.shift();
     if (waiting) return waiting(session);
-    const timer = this.#clock.at(this.#clock.now() + this.#settings.idleMs, () => {
+    const timer = this.#clock.after(this.#settings.idleMs, () => {
       this.#idle.splice(this.#idle.findIndex((idle) => idle.session === session), 1);
       this.#letGo(session);
     });
@@ -209,7 +209,7 @@ export class SmtpChannel implements Channel {
 
   async #shutDown(deadlineMs: number): Promise<void> {
     this.quiesce();
-    const cut = this.#clock.at(this.#clock.now() + deadlineMs * 0.9, () => {
+    const cut = this.#clock.after(deadlineMs * 0.9, () => {
       for (const session of this.#busy) session.cut();
     });
     await Promise.allSettled(this.#underWay);

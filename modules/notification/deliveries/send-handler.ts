@@ -241,7 +241,7 @@ export class SendHandler implements EffectHandler<z.infer<typeof SendRequest>> {
   }
 
   #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => this.#clock.at(this.#clock.now() + ms, resolve));
+    return new Promise((resolve) => this.#clock.after(ms, resolve));
   }
 
   #again(ms: number, reason: string): Again {

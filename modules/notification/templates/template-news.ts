@@ -35,7 +35,7 @@ export class TemplateNews implements Lifecycle {
           },
         });
         if (!hints.capabilities.spansHosts) return;
-        const timer = clock.at(clock.now() + BEGIN_MS, begun.resolve);
+        const timer = clock.after(BEGIN_MS, begun.resolve);
         await begun.promise.finally(() => timer.cancel());
       },
       () => this.#unwatch?.(),

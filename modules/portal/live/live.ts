@@ -102,7 +102,7 @@ export class Live implements Lifecycle {
     response.on('error', () => this.#forget(listener));
     response.writeHead(200, { 'Content-Type': 'text/event-stream; charset=utf-8', 'X-Accel-Buffering': 'no' });
     response.write('retry: 3000\nevent: hello\ndata: {}\n\n');
-    this.#heartbeat ??= this.#clock.at(this.#clock.now() + HEARTBEAT_MS, this.#beat);
+    this.#heartbeat ??= this.#clock.after(HEARTBEAT_MS, this.#beat);
   }
 
   readonly #heard = (topic: string, workspace: string | null, payload: string): void => {
@@ -130,7 +130,7 @@ export class Live implements Lifecycle {
     if (pending === undefined) {
       pending = { people: 0, events: 0, deliveries: [], moreDeliveries: 0 };
       this.#pending.set(workspace, pending);
-      this.#gather ??= this.#clock.at(this.#clock.now() + GATHER_MS, this.#tell);
+      this.#gather ??= this.#clock.after(GATHER_MS, this.#tell);
     }
     return pending;
   }
@@ -146,7 +146,7 @@ export class Live implements Lifecycle {
 
   /** Keeps proxies from closing the stream, and ends those whose session or key is worth nothing any more. */
   readonly #beat = (): void => {
-    this.#heartbeat = this.#listeners === 0 ? undefined : this.#clock.at(this.#clock.now() + HEARTBEAT_MS, this.#beat);
+    this.#heartbeat = this.#listeners === 0 ? undefined : this.#clock.after(HEARTBEAT_MS, this.#beat);
     for (const group of this.#byWorkspace.values()) {
       for (const listener of group) {
         this.#write(listener, ': still here\n\n');

@@ -121,7 +121,7 @@ export class Agenda implements Lifecycle {
 
   /** What others have planned sets the timer too. */
   #lookOften(): void {
-    this.#look = this.#clock.at(this.#clock.now() + LOOK_MS, () => {
+    this.#look = this.#clock.after(LOOK_MS, () => {
       this.#looking = this.#store
         .run(soonest, {})
         .then(([first]) => first && this.#arm(first.due))

@@ -72,7 +72,7 @@ export class SendingHold {
   }
 
   #lookAgain(): Timer {
-    return this.#clock.at(this.#clock.now() + LOOK_MS, () => {
+    return this.#clock.after(LOOK_MS, () => {
       if (existsSync(join(this.#dataDir, FILE))) {
         this.#look = this.#lookAgain();
         return;

@@ -113,7 +113,7 @@ describe('a cached query', () => {
   it('is not older than its ttl when the clock is set back', async () => {
     const callee = new PantryCallee();
     let now = Date.UTC(2026, 0, 1);
-    const cache = cachedPantry(callee, { now: () => now, at: () => ({ cancel() {} }) });
+    const cache = cachedPantry(callee, { now: () => now, at: () => ({ cancel() {} }), after: () => ({ cancel() {} }) });
     callee.auto = (request, call) => itemOf(request, call);
     await cache.stub.get({ id: 'a' }, callAt(now));
     now -= 3_600_000;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { systemClock } from '../../../src/kernel/clock.ts';
 
 describe('the system clock', () => {
@@ -12,6 +13,21 @@ describe('the system clock', () => {
     assert.equal(fired, 0);
     t.mock.timers.tick(60_000);
     assert.equal(fired, 1);
+  });
+
+  it('pauses for as long as it was told, also when the wall clock is set back meanwhile', async (t) => {
+    const paused = new Promise<void>((resolve) => systemClock.after(20, resolve));
+    const { now } = Date;
+    t.mock.method(Date, 'now', () => now() - 3_600_000);
+    const began = performance.now();
+    const late = new AbortController();
+    await Promise.race([paused, pause(5_000, undefined, { signal: late.signal })]);
+    late.abort();
+    assert.ok(performance.now() - began < 4_000);
+    let fired = false;
+    systemClock.after(10, () => (fired = true)).cancel();
+    await pause(30);
+    assert.equal(fired, false);
   });
 
   it('fires what is past at once but never within the call, and not when cancelled', (t) => {
