@@ -31,20 +31,23 @@ async function listening(t: TestContext) {
   const client = connect(server.address.port).on('error', () => {});
   t.after(() => client.destroy());
   await once(client, 'connect');
-  return client.setNoDelay(true);
+  return { server, client: client.setNoDelay(true) };
 }
 
-test('a stranger who sends less than tells what it speaks costs nothing while it is waited for', async (t) => {
-  const client = await listening(t);
+test('a stranger who sends less than tells what it speaks costs nothing while it is waited for, and holds up no stop', async (t) => {
+  const { server, client } = await listening(t);
   const before = process.threadCpuUsage();
   client.write('R');
   await new Promise((resolve) => setTimeout(resolve, 200));
   const { user, system } = process.threadCpuUsage(before);
   assert.ok(user + system < 100_000, `${user + system} µs`);
+  const began = performance.now();
+  await server.stop(1_000);
+  assert.ok(performance.now() - began < 2_000, `${performance.now() - began} ms`);
 });
 
 test('a beginning that comes byte by byte reaches its transport whole', async (t) => {
-  const client = await listening(t);
+  const { client } = await listening(t);
   for (const byte of 'RPC1') {
     client.write(byte);
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -81,9 +84,11 @@ for (const kind of ['TCP', 'TLS']) {
     known.write('RPC1');
     await once(known, 'data');
     const closed: number[] = [];
+    const began = performance.now();
     for (let n = 0; n < 260; n++) (await dial(t, port)).resume().once('close', () => void closed.push(n));
     while (closed.length < 4) await new Promise((resolve) => setTimeout(resolve, 10));
     assert.deepEqual(closed.toSorted((a, b) => a - b), [0, 1, 2, 3]);
+    assert.ok(performance.now() - began < 4_500, 'before their time is over');
     known.write('still');
     const [said] = await once(known, 'data');
     assert.equal(String(said), 'still');
