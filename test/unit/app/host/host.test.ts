@@ -160,13 +160,19 @@ test('stopping ends live streams, answers what is under way, refuses what is new
   await host.stop(1);
 });
 
-test('a registry that does not answer does not hold back the stop', async () => {
+test('a host that stops takes itself off the registry while it still answers; one that does not reply does not hold back the stop', async () => {
   const idle = defineModule({ ...echo, name: 'idle', contract: contract<object>('idle', {}), subscriptions: [], publishes: [] });
+  let address = '';
+  let answering: Promise<unknown> | undefined;
   const silent: Registry = {
     start: async () => {},
     stop: async () => {},
-    announce: async () => {},
-    withdraw: () => new Promise(() => {}),
+    announce: async (own) => void (address = own.address),
+    withdraw: () => {
+      const socket = connect(Number(address.split(':')[1]), '127.0.0.1');
+      answering = new Promise((resolve) => socket.once('connect', () => resolve(true)).once('error', () => resolve(false))).finally(() => socket.destroy());
+      return new Promise(() => {});
+    },
     watch: () => () => {},
     elect: () => assert.fail('nobody stands for an office'),
   };
@@ -179,6 +185,7 @@ test('a registry that does not answer does not hold back the stop', async () => 
   await host.stop(20_000);
   await started.catch(() => {});
   assert.ok(performance.now() - began < 10_000, `the stop took ${performance.now() - began} ms`);
+  assert.equal(await answering, true);
 });
 
 test('a client that holds its request back does not hold back the stop', async () => {
