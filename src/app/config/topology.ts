@@ -49,7 +49,7 @@ function checkHosts({ hosts }: ConfigShape, names: readonly string[], checking: 
       if (!names.includes(module)) {
         misspelt.push(didYouMean(module, names));
         reject(path, `no such module.${misspelt.at(-1)} There are: ${names.join(', ')}.`, checking);
-      } else if (other !== undefined) reject(path, `a module belongs to one host, and ${other} has it already`, checking);
+      } else if (other !== undefined) reject(path, `a module belongs to one host, and ${other} has it already. Take it off one of them, or leave out a whole host, also of a file that is extended: ${other}: null.`, checking);
       else homes.set(module, host);
     });
   }

@@ -15,6 +15,12 @@ test('every module lives on one host', () => {
   assert.deepEqual(placesOf('hosts: { app: { modules: [] } }'), ['hosts.app.modules']);
 });
 
+test('who gives a module to another host is told how to leave out the one that the extended file has', () => {
+  const moved = (app: string) => read({ yaml: `extends: default\nhosts: { ${app}front: { modules: [portal, trigger], listen: "127.0.0.1:7071" }, mailer: { modules: [notification], listen: "127.0.0.1:7072" } }\nbus: { driver: embedded, host: front }` }).problems;
+  assert.match(moved('')[0]!.expected, /app has it already\. .*: app: null\./);
+  assert.deepEqual(moved('app: null, '), []);
+});
+
 test('what only follows from another mistake is not told', () => {
   const cached = `${TWO}calls: { notification: { via: rpc, cache: { entries: 1_000 } }, trigger: { via: inline } }`;
   assert.deepEqual(placesOf(cached), []);
