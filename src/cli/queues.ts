@@ -12,6 +12,7 @@ import { age, type Ask, withBus } from './bus-access.ts';
 import { EXIT, UsageError, type Args, type Command, type Io } from './command.ts';
 import { CONFIG_OPTIONS, loadConfig } from './configuration.ts';
 import { FILTERS, filterOf, limitOf, requireScope } from './queue-filter.ts';
+import { harmless } from './top/text.ts';
 
 interface Action {
   /** The options that it takes, beside those that every action takes. */
@@ -149,8 +150,9 @@ async function browse(ask: Ask, queue: string, args: Args, io: Io): Promise<void
   const page = (await ask('browse', { queue, dead: args.flag('dead'), filter: filterOf(args), limit: limitOf(args), ...(after !== undefined && { after }) })) as { messages: BrowsedMessage[]; next: string | null };
   if (args.flag('json')) return io.out(JSON.stringify(page, undefined, 2));
   for (const { id, name, workspace, key, lane, time: published, due, attempts, reason, history, payload } of page.messages) {
-    io.out(`${id}  ${name}`);
-    io.out(columns([['workspace', workspace ?? '-'], ['key', key ?? '-'], ['published', `${time(published)}, ${lane}`], ['due', time(due)], ['tries', String(attempts)], ...(reason === null ? [] : [['reason', reason]]), ...historyRows(history), ['payload', payload]]).join('\n'));
+    const rows = [['workspace', workspace ?? '-'], ['key', key ?? '-'], ['published', `${time(published)}, ${lane}`], ['due', time(due)], ['tries', String(attempts)], ...(reason === null ? [] : [['reason', reason]]), ...historyRows(history), ['payload', payload]];
+    // Recipients' servers and programs of others have written most of it.
+    io.out([`${id}  ${name}`, ...columns(rows)].map(harmless).join('\n'));
   }
   io.out(page.messages.length === 0 ? 'No messages.' : page.next === null ? 'That is all.' : `More: --after ${page.next}`);
 }

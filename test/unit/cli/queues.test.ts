@@ -40,7 +40,7 @@ async function filled(): Promise<string> {
     void bus
       .consume('q', { concurrency: 1 }, async ({ id }) => {
         if (++seen === 3) resolve();
-        return { kind: 'dead', reason: `because of ${id}` };
+        return { kind: 'dead', reason: `because of ${id}${id === 'd3' ? '\x1b[2J\r\npayload' : ''}` };
       })
       .then((consumer) => consumer);
   });
@@ -69,6 +69,7 @@ test('while no host runs, the command line opens the bus itself', async () => {
   assert.deepEqual(await idsOf(dataDir, '--before', '2020-01-01T00:00:00Z'), []);
   const text = await run(dataDir, 'browse', 'q', '--dead');
   assert.match(text, /because of d1/);
+  assert.match(text, /because of d3�\[2J��payload/, 'what a recipient says steers no terminal');
   assert.ok(!text.includes('a@b.example'), 'personal data is shown');
 });
 
