@@ -31,8 +31,9 @@ Exit codes: 0 stopped in order · 1 could not start, or broke · 2 wrong option 
   async run(args, io) {
     const config = loadConfig(args, io, parts);
     const log = createLog(config.log.level, process.stderr.isTTY === true);
-    const host = new Host(config, hostOf(config, args, io), parts, log);
+    const name = hostOf(config, args, io);
     const servers = args.flag('with-servers') ? new (await import('../app/servers/local-servers.ts')).LocalServers(config, log) : undefined;
+    const host = new Host(config, name, parts, log, () => servers?.problems ?? []);
     const stop = async (deadlineMs: number) => {
       await host.stop(deadlineMs).finally(() => servers?.stop(SERVERS_STOP_MS));
     };

@@ -248,7 +248,7 @@ export interface BusCheck {
  */
 export interface Bus extends Lifecycle {
   readonly capabilities: BusCapabilities;
-  /** Why the messages cannot be reached just now, for people and without addresses; undefined while they can. Left out by a driver that depends on nothing. */
+  /** Why the messages cannot be reached or no more are taken just now, for people and without addresses; undefined while all is well. Left out by a driver that depends on nothing. */
   readonly problem?: string | undefined;
   /** Looks, without a start, whether what it depends on is there: for people. Left out by a driver that depends on nothing. */
   check?(): Promise<BusCheck>;

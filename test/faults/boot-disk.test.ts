@@ -61,8 +61,11 @@ test('when the disk fills while it runs, nothing is accepted until there is room
   const refused = await until(post, ({ status }) => status !== 200);
   assert.ok([429, 503].includes(refused.status) && refused.retryAfter !== null, JSON.stringify(refused));
   assert.equal((await fetch(`${server.url}/livez`)).status, 200);
+  const problems = async () => ((await (await fetch(`${server.url}/readyz`)).json()) as { problems: string[] }).problems;
+  await until(problems, (told) => told.some((problem) => /^The disk of the bus has 0 MB free.* Make room/.test(problem)));
   rmSync(join(path, 'ballast'));
   await until(post, ({ status }) => status === 200);
+  await until(problems, (told) => told.length === 0);
 });
 
 async function until<T>(ask: () => Promise<T>, enough: (answer: T) => boolean): Promise<T> {

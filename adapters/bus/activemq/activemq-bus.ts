@@ -77,7 +77,9 @@ export class ActiveMqBus implements Bus {
   }
 
   get problem(): string | undefined {
-    return this.#trouble.words ?? (this.#role === undefined ? 'No process keeps the messages of the bus yet.' : undefined);
+    if (this.#role === undefined) return this.#trouble.words ?? 'No process keeps the messages of the bus yet.';
+    // A guest's would be its way to the keeper, of which the trouble speaks.
+    return this.#trouble.words ?? (this.#role.kind === 'keeper' ? this.#role.bus.problem : undefined);
   }
 
   get kept(): Storage | undefined {

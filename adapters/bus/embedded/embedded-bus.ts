@@ -127,6 +127,12 @@ export class EmbeddedBus implements Bus {
     return worker;
   }
 
+  get problem(): string | undefined {
+    if (!this.#lacksRoom) return undefined;
+    const megabytes = (bytes: number) => `${Math.floor(bytes / 1024 / 1024)} MB`;
+    return `The disk of the bus has ${megabytes(this.#freeBytes)} free; with less than ${megabytes(this.#options.settings.minFreeBytes)} no more is accepted, and what was accepted stays. Make room on it.`;
+  }
+
   async inspect({ queue, workspace }: QueueFilter = {}): Promise<QueueState[]> {
     this.#running();
     const now = this.#options.clock.now();
@@ -279,8 +285,13 @@ export class EmbeddedBus implements Bus {
     const { pending } = pump;
     if (pending.copies + copies > MOST_PENDING || pending.bytes + bytes > MOST_PENDING_BYTES) throw exhausted('overload', 'More messages are published than the disk can take.', 100);
     if (this.#memory.size + pending.copies + copies > maxBacklog) throw exhausted('backlog', `The bus holds ${this.#memory.size} messages, of ${maxBacklog} that it may.`, 5_000);
+    if (this.#lacksRoom) throw exhausted('disk_full', `The disk has ${this.#freeBytes} bytes left; the bus leaves ${minFreeBytes} free for finishing what it has.`, 5_000);
+  }
+
+  /** As of the last look, a moment ago; the first begins one. */
+  get #lacksRoom(): boolean {
     if (this.#options.clock.now() - this.#looked >= DISK_LOOK_MS) void this.#readDisk();
-    if (this.#freeBytes < minFreeBytes) throw exhausted('disk_full', `The disk has ${this.#freeBytes} bytes left; the bus leaves ${minFreeBytes} free for finishing what it has.`, 5_000);
+    return this.#freeBytes < this.#options.settings.minFreeBytes;
   }
 
   async #readDisk(): Promise<void> {

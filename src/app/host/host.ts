@@ -37,7 +37,7 @@ import type { HostLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import type { Peers } from './peers.ts';
 import { fingerprintOf } from './same-installation.ts';
-import { holdText, SendingHold } from './sending-hold.ts';
+import { SendingHold } from './sending-hold.ts';
 import { takenDatabase } from './taken-database.ts';
 import { plainly, type Trouble } from './trouble.ts';
 
@@ -67,6 +67,7 @@ export class Host implements Lifecycle {
   readonly #elsewhere: readonly ModuleDefinition[];
   readonly #workerQueues: readonly QueueSettings[];
   readonly #log: HostLog;
+  readonly #beside: () => readonly string[];
   readonly #life: StartStop;
   readonly #readTopology: ReturnType<typeof readTopologyWith>;
   readonly #health: HealthSurface;
@@ -87,8 +88,10 @@ export class Host implements Lifecycle {
   #blobs: Blobs | undefined;
   #composition: Composition | undefined;
 
-  constructor(config: Config, name: string, parts: Parts, log: HostLog) {
+  /** `beside`: what is wrong with the servers that its process runs for it, for people, without addresses. */
+  constructor(config: Config, name: string, parts: Parts, log: HostLog, beside: () => readonly string[] = () => []) {
     this.name = name;
+    this.#beside = beside;
     this.#config = config;
     this.#parts = { ...parts, modules: parts.modules.filter((module) => config.hosts[name]!.modules.includes(module.name)) };
     this.#modules = this.#parts.modules.filter(({ name }) => !isOnThread(name, config));
@@ -311,13 +314,8 @@ export class Host implements Lifecycle {
   /** What is away that this host calls or uses; said once of a cache that stands in front of threads and of other hosts. */
   #problems(): Trouble[] {
     const bus = this.#bus?.problem;
-    const all = [...(this.#threads?.otherProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)]), ...(this.#composition?.problems ?? []).map(plainly), ...this.#moveProblems(), ...this.#storages.problems, ...this.#holdProblems()];
+    const all = [...(this.#threads?.otherProblems() ?? []), ...(this.#peers?.problems() ?? []), ...(bus === undefined ? [] : [plainly(bus)]), ...(this.#composition?.problems ?? []).map(plainly), ...this.#moveProblems(), ...this.#storages.problems, ...(this.#sending?.problems ?? []), ...this.#beside().map(plainly)];
     return [...new Map(all.map((trouble) => [trouble.detail, trouble])).values()];
-  }
-
-  #holdProblems(): Trouble[] {
-    const held = this.#sending?.held;
-    return held === undefined ? [] : [plainly(holdText(held))];
   }
 
   #moveProblems(): Trouble[] {

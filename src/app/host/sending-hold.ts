@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { Clock, Timer } from '../../kernel/clock.ts';
 import { BootProblem } from './boot-problem.ts';
 import { replaceDurably, syncFolder } from './durable-file.ts';
+import { plainly, type Trouble } from './trouble.ts';
 
 const FILE = 'sending-held.json';
 /** How soon a running host goes on once it may. */
@@ -58,6 +59,11 @@ export class SendingHold {
   /** Since when, and of what; undefined when nothing is held. */
   get held(): Held | undefined {
     return this.#held;
+  }
+
+  /** What whoever looks at the host is told of it. */
+  get problems(): readonly Trouble[] {
+    return this.#held === undefined ? [] : [plainly(holdText(this.#held))];
   }
 
   /** Calls `begin` once sending is released; not at all when `stop` comes first. To be asked for only while it is held. */

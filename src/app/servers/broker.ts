@@ -45,6 +45,11 @@ export function brokerCommand({ port, directory, storeBytes, user }: BrokerOptio
 export function brokerOf(settings: ActiveMqSettings, directory: string, user: BrokerOptions['user']): ServerProgram {
   return {
     name: 'ActiveMQ',
+    directory,
+    // What it has confirmed stands that at any moment.
+    endsMute: true,
+    // Where nobody waited for the write, the broker goes on with an index that speaks of it (docs/decisions/2026-11-21-broker-on-a-full-disk.md).
+    endsSaying: /Journal failed while writing/,
     ...brokerCommand({ port: settings.port, directory, ...(user !== undefined && { user }) }),
     answers: async () => {
       const { passwordFile: _, ...rest } = settings;

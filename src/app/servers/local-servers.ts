@@ -58,6 +58,11 @@ export class LocalServers implements Lifecycle {
     return wantedBy(this.#config).map(({ name, port }) => `${name} at 127.0.0.1:${port}`);
   }
 
+  /** What is wrong with them just now, for people, without addresses. */
+  get problems(): readonly string[] {
+    return this.#servers.flatMap(({ problem }) => (problem === undefined ? [] : [problem]));
+  }
+
   async stop(deadlineMs: number): Promise<void> {
     this.#over = true;
     await Promise.all(this.#servers.map((server) => server.stop(deadlineMs)));

@@ -64,6 +64,7 @@ export function postgresServer({ directory, tenants, password }: PostgresOptions
   };
   return {
     name: 'PostgreSQL',
+    directory,
     command: [...asUser(), program(version, 'postgres'), '-D', data, ...Object.entries(options).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
     env: {},
     // Its "fast" one: SIGTERM would wait for clients that may not know of the stop.

@@ -25,6 +25,8 @@ export function zooKeeperServer({ port, directory, tickMs = 1_000 }: ZooKeeperOp
   const options = ['-Xms16m', '-Xmx96m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-XX:+ExitOnOutOfMemoryError', '-Dzookeeper.jmx.log4j.disable=true', '-Dorg.slf4j.simpleLogger.defaultLogLevel=error'];
   return {
     name: 'ZooKeeper',
+    directory,
+    endsMute: true,
     command: ['java', ...options, '-cp', JARS.join(':'), 'org.apache.zookeeper.server.ZooKeeperServerMain', config],
     env: {},
     answers: () => isWell(port),
