@@ -1,11 +1,11 @@
 import { createServer } from 'node:net';
-import { isMainThread, type MessagePort, workerData } from 'node:worker_threads';
+import { isMainThread, workerData } from 'node:worker_threads';
 import { rpc } from '../../adapters/transport/rpc/transport.ts';
-import { PortStream } from '../../adapters/transport/thread/port-stream.ts';
+import { type StreamEnd, ThreadStream } from '../../adapters/transport/thread/thread-stream.ts';
 
 /*
  * The serving end of the bench `thread`: echoes over rpc, as a process behind the Unix socket that its argument names,
- * or as a thread behind the port that it was given.
+ * or as a thread behind the stream whose end it was given.
  */
 
 const identity = { introduction: { host: 'bench', process: String(process.pid), contracts: {} }, offers: [], secret: null };
@@ -15,5 +15,5 @@ if (isMainThread) {
   createServer((socket) => serving.accept(socket)).listen(process.argv[2], () => process.send!('ready'));
   process.on('disconnect', () => process.exit(0));
 } else {
-  serving.accept(new PortStream(workerData as MessagePort));
+  serving.accept(new ThreadStream(workerData as StreamEnd));
 }

@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MessageChannel, Worker } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
 import { rpc, rpcLinkOver } from '../../adapters/transport/rpc/transport.ts';
-import { PortStream } from '../../adapters/transport/thread/port-stream.ts';
+import { newStreamEnds, ThreadStream } from '../../adapters/transport/thread/thread-stream.ts';
 import { newTrace } from '../../src/kernel/call.ts';
 import { newId } from '../../src/kernel/ids.ts';
 import type { Identity, Link } from '../../src/ports/transport.ts';
@@ -53,9 +53,9 @@ export async function benchThread(): Promise<BenchRow[]> {
   const socketPath = join(folder, 'socket');
   const child = fork(CHILD, [socketPath]);
   await once(child, 'message');
-  const { port1, port2 } = new MessageChannel();
-  const worker = new Worker(CHILD, { workerData: port2, transferList: [port2] });
-  const links = { socket: await opened(rpc.link(IDENTITY, { at: { socketPath } })), thread: await opened(rpcLinkOver({ name: 'thread', connect: () => new PortStream(port1) }, IDENTITY)) };
+  const [here, there] = newStreamEnds();
+  const worker = new Worker(CHILD, { workerData: there, transferList: [there.port] });
+  const links = { socket: await opened(rpc.link(IDENTITY, { at: { socketPath } })), thread: await opened(rpcLinkOver({ name: 'thread', connect: () => new ThreadStream(here) }, IDENTITY)) };
   try {
     const rows: BenchRow[] = [];
     for (const size of SIZES) rows.push(...(await compare(size, links)));

@@ -5,10 +5,8 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { MessageChannel } from 'node:worker_threads';
 import { httpTransport } from '../../adapters/transport/http/transport.ts';
 import { rpc, rpcLinkOver } from '../../adapters/transport/rpc/transport.ts';
-import { PortStream } from '../../adapters/transport/thread/port-stream.ts';
 import type { Call } from '../../src/kernel/call.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
 import type { Contract } from '../../src/kernel/contract.ts';
@@ -24,6 +22,7 @@ import { offerOf, Serving } from '../../src/fabric/serve.ts';
 import { stubOf, type Target } from '../../src/fabric/target.ts';
 import { noMetrics } from './context.ts';
 import { localCache } from './pantry.ts';
+import { threadWayTo } from './thread-way.ts';
 
 export interface Placed<T> {
   readonly stub: T;
@@ -95,17 +94,11 @@ function fromCache(place: Place): Place {
   };
 }
 
-/** Both ends in this thread, so that the suite sees both; a module in a worker is test/unit/app/thread's matter. */
 async function overPort<T>(target: Target, contract: Contract<T>, log: Log): Promise<Placed<T>> {
   const serving = new Serving([target], log);
   const server = rpc.serve({ introduction: { host: 'callee', process: 'callee-1', contracts: { [contract.name]: contract.hash } }, offers: [offerOf(contract)], secret: null }, serving);
-  const connect = (): PortStream => {
-    const { port1, port2 } = new MessageChannel();
-    server.accept(new PortStream(port2));
-    return new PortStream(port1);
-  };
   const caller: Identity = { introduction: { host: 'caller', process: 'caller-1', contracts: {} }, offers: [], secret: null };
-  const replicas = new Replicas({ host: 'callee', contracts: [contract], newLink: () => rpcLinkOver({ name: 'the thread', connect }, caller), log: silent });
+  const replicas = new Replicas({ host: 'callee', contracts: [contract], newLink: () => rpcLinkOver(threadWayTo(server), caller), log: silent });
   replicas.update(['callee']);
   while (!replicas.ready) await new Promise<void>((resolve) => replicas.patience.onceChanged(resolve));
   return {

@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext as Test } from 'node:test';
 import { streamTransports } from '../../adapters/transport/catalog.ts';
+import { rpc, rpcLinkOver } from '../../adapters/transport/rpc/transport.ts';
 import type { Dispatcher, Identity, Link, PeerAddress, Server, StreamTransport } from '../../src/ports/transport.ts';
 import { identityOf, linkState } from './http-host.ts';
+import { threadWayTo } from './thread-way.ts';
 
 export { ask, callOf, echo, faultOf, Held, identityOf, linkState, SECRET } from './http-host.ts';
 export { within } from './buses.ts';
@@ -40,6 +42,27 @@ export function onEachTransport(title: string, suite: (under: TransportUnderTest
   for (const [name, transport] of Object.entries(streamTransports)) {
     for (const way of ['tcp', 'unix'] as const) describe(`${title}: ${name} over ${way}`, () => suite(transportUnderTest(name, transport, way)));
   }
+}
+
+/** Gives an open link to a host that answers with `dispatch`; both stop at the end of the test. */
+export type Opened = (t: Test, dispatch: Dispatcher['dispatch']) => Promise<Link>;
+
+/** Runs a suite for which only what crosses matters, not how the ends find each other: for every transport once, and for rpc between threads. */
+export function onEachWire(title: string, suite: (opened: Opened) => void): void {
+  for (const [name, transport] of Object.entries(streamTransports)) {
+    const under = transportUnderTest(name, transport);
+    describe(`${title}: ${name}`, () => suite(async (t, dispatch) => under.openLink(t, (await under.host(t, dispatch)).address)));
+  }
+  describe(`${title}: rpc between threads`, () => suite(openedBetweenThreads));
+}
+
+async function openedBetweenThreads(t: Test, dispatch: Dispatcher['dispatch']): Promise<Link> {
+  const server = rpc.serve(identityOf(), { dispatch });
+  const link = rpcLinkOver(threadWayTo(server), identityOf({ offers: [] }));
+  t.after(() => Promise.all([link.stop(0), server.stop(0)]));
+  void link.start();
+  await linkState(link, 'open');
+  return link;
 }
 
 export function transportUnderTest(name: string, transport: StreamTransport, way: 'tcp' | 'unix' = 'tcp'): TransportUnderTest {

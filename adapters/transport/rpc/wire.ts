@@ -1,7 +1,7 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import { type DatedStream, isDated } from '../shared/dated-stream.ts';
+import { isMemoryStream, type MemoryStream } from '../shared/memory-stream.ts';
 import { FrameReader } from './frame-reader.ts';
 import { handshakeFrame, KIND_HANDSHAKE, PREAMBLE, WireError } from './frames.ts';
 import { Incoming } from './incoming.ts';
@@ -41,8 +41,8 @@ export class Wire {
   readonly #reader: FrameReader;
   readonly #incoming = new Incoming();
   /** What such a socket has taken, the kernel has; other streams may pass on the very same memory. */
-  readonly #isPlainSocket: boolean;
-  readonly #dated: DatedStream | undefined;
+  readonly #isCopying: boolean;
+  readonly #memory: MemoryStream | undefined;
   #isOpen = false;
   #isClosed = false;
   #handshakes = 0;
@@ -53,8 +53,8 @@ export class Wire {
 
   constructor(duplex: Duplex, settings: RpcSettings, events: WireEvents, side: 'calls' | 'serves') {
     this.#duplex = duplex;
-    this.#isPlainSocket = duplex instanceof Socket && !(duplex instanceof TLSSocket);
-    this.#dated = isDated(duplex) ? duplex : undefined;
+    this.#memory = isMemoryStream(duplex) ? duplex : undefined;
+    this.#isCopying = this.#memory !== undefined || (duplex instanceof Socket && !(duplex instanceof TLSSocket));
     this.#settings = settings;
     this.#events = events;
     this.#reader = new FrameReader(settings.maxHandshakeBytes, side === 'serves', (body) => this.#take(body));
@@ -75,7 +75,7 @@ export class Wire {
 
   /** When the message that is taken just now was written, as far as the stream knows it; else now. */
   get writtenAt(): number {
-    return this.#dated?.writtenAt ?? Date.now();
+    return this.#memory?.writtenAt ?? Date.now();
   }
 
   get isClosed(): boolean {
@@ -110,7 +110,7 @@ export class Wire {
     this.#events.flushed?.();
     if (frames.length === 1) this.#write(frames[0]!);
     else this.#writeAll(frames);
-    if (this.#isPlainSocket && this.#duplex.writableLength === 0) this.out.reuse();
+    if (this.#isCopying && this.#duplex.writableLength === 0) this.out.reuse();
     // Else the socket says when.
     if (wasCrowded && !this.isCrowded) this.#events.roomy();
   }

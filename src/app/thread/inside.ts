@@ -1,4 +1,4 @@
-import { MessageChannel, type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../kernel/clock.ts';
 import type { DriverContext } from '../../kernel/driver.ts';
 import { newId } from '../../kernel/ids.ts';
@@ -18,7 +18,7 @@ import { Replicas } from '../../fabric/replicas.ts';
 import { offerOf, Serving } from '../../fabric/serve.ts';
 import { Target } from '../../fabric/target.ts';
 import { rpcLinkOver, rpcWith } from '../../../adapters/transport/rpc/transport.ts';
-import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
+import { newStreamEnds, type StreamEnd, ThreadStream } from '../../../adapters/transport/thread/thread-stream.ts';
 import { STORAGE_MOVES } from '../backup/databases.ts';
 import { backupDesk } from '../backup/desk.ts';
 import { OwnDesk } from '../backup/own-desk.ts';
@@ -63,7 +63,7 @@ export async function runInThread(parts: Parts): Promise<void> {
     host.close();
   };
   const take = (module: ThreadModule, message: ToThread) => {
-    if (message.kind === 'connection') module.accept(message.port);
+    if (message.kind === 'connection') module.accept(message.end);
     else if (message.kind === 'measure') void metrics.json().then((json) => tell({ kind: 'measured', metrics: json }));
     else if (message.kind === 'drain') void module.drain(message.deadlineMs).then(() => tell({ kind: 'drained' }));
     else void module.stop(message.deadlineMs).then((problem) => tell({ kind: 'stopped', problem })).finally(end);
@@ -150,8 +150,8 @@ class ThreadModule {
     );
   }
 
-  accept(port: MessagePort): void {
-    this.#server.accept(new PortStream(port));
+  accept(end: StreamEnd): void {
+    this.#server.accept(new ThreadStream(end));
   }
 
   /** What the module calls on the main thread, whoever answers it there. */
@@ -238,8 +238,8 @@ class ThreadModule {
   }
 }
 
-function newStream(tell: (message: FromThread, transfer: readonly MessagePort[]) => void): PortStream {
-  const { port1, port2 } = new MessageChannel();
-  tell({ kind: 'connection', port: port2 }, [port2]);
-  return new PortStream(port1);
+function newStream(tell: (message: FromThread, transfer: readonly MessagePort[]) => void): ThreadStream {
+  const [here, there] = newStreamEnds();
+  tell({ kind: 'connection', end: there }, [there.port]);
+  return new ThreadStream(here);
 }

@@ -1,8 +1,8 @@
-import { MessageChannel, Worker } from 'node:worker_threads';
+import { type MessagePort, Worker } from 'node:worker_threads';
 import { Duplex } from 'node:stream';
 import type { EdgeStatus } from '../../kernel/system.ts';
 import type { Log } from '../../kernel/telemetry.ts';
-import { PortStream } from '../../../adapters/transport/thread/port-stream.ts';
+import { newStreamEnds, ThreadStream } from '../../../adapters/transport/thread/thread-stream.ts';
 import type { Measured } from '../host/metrics.ts';
 import { writeLine } from './log-lines.ts';
 import type { FromThread, ThreadData, ToThread } from './protocol.ts';
@@ -107,9 +107,9 @@ export class ThreadLife {
   /** A stream to the module, for calls; one that is destroyed when there is nobody. */
   connect(): Duplex {
     if (this.#startedAt === undefined || this.#isGone || this.#stopped !== undefined) return new Duplex().destroy(new Error('The thread is not running.'));
-    const { port1, port2 } = new MessageChannel();
-    this.#tell({ kind: 'connection', port: port2 }, [port2]);
-    return this.#kept(new PortStream(port1));
+    const [here, there] = newStreamEnds();
+    this.#tell({ kind: 'connection', end: there }, [there.port]);
+    return this.#kept(new ThreadStream(here));
   }
 
   /** Its metrics now; undefined when it does not say so in time. */
@@ -176,7 +176,7 @@ export class ThreadLife {
         this.#reason ??= STOPPED;
         return this.#stopped?.resolve(message.problem);
       case 'connection':
-        return this.#options.served.accept(this.#kept(new PortStream(message.port)));
+        return this.#options.served.accept(this.#kept(new ThreadStream(message.end)));
       case 'measured':
         this.#measuring?.resolve(message.metrics);
         this.#measuring = undefined;
@@ -220,17 +220,15 @@ export class ThreadLife {
     this.#end.resolve(end);
   }
 
-  #kept(stream: PortStream): PortStream {
+  #kept(stream: ThreadStream): ThreadStream {
     this.#streams.add(stream);
     return stream.once('close', () => this.#streams.delete(stream));
   }
 
-  #tell(message: ToThread, transfer: readonly Transferable[] = []): void {
-    this.#worker.postMessage(message, transfer as never);
+  #tell(message: ToThread, transfer: readonly MessagePort[] = []): void {
+    this.#worker.postMessage(message, transfer);
   }
 }
-
-type Transferable = MessageChannel['port1'];
 
 async function within<T>(work: Promise<T>, ms: number, late: T): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

@@ -1,7 +1,7 @@
-import type { MessagePort } from 'node:worker_threads';
 import type { FaultRecord } from '../../kernel/fault.ts';
 import type { Installation } from '../../kernel/module.ts';
 import type { EdgeStatus } from '../../kernel/system.ts';
+import type { StreamEnd } from '../../../adapters/transport/thread/thread-stream.ts';
 import type { Config } from '../config/config.ts';
 import type { Level } from '../host/log.ts';
 import type { Measured } from '../host/metrics.ts';
@@ -20,7 +20,7 @@ export interface ThreadData {
 /** What the host tells the thread. */
 export type ToThread =
   /** The host calls the module over it from now on. */
-  | { readonly kind: 'connection'; readonly port: MessagePort }
+  | { readonly kind: 'connection'; readonly end: StreamEnd }
   | { readonly kind: 'measure' }
   /** Take no more messages, finish those that are under way; calls go on. */
   | { readonly kind: 'drain'; readonly deadlineMs: number }
@@ -37,7 +37,7 @@ export type FromThread =
   /** It has stopped, with what did not go in order; the thread ends. */
   | { readonly kind: 'stopped'; readonly problem: string | null }
   /** The module calls the host over it. */
-  | { readonly kind: 'connection'; readonly port: MessagePort }
+  | { readonly kind: 'connection'; readonly end: StreamEnd }
   | { readonly kind: 'measured'; readonly metrics: Measured }
   /** What the module calls, and how that goes, and what waits for a bus that takes nothing; once a second. */
   | { readonly kind: 'edges'; readonly edges: readonly EdgeStatus[]; readonly waiting: readonly string[] }

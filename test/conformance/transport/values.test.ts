@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { ask, callOf, echo, onEachTransport } from '../../support/transports.ts';
+import { ask, callOf, echo, onEachWire } from '../../support/transports.ts';
 import { seeded } from '../../support/seed.ts';
 
 /** Keys that mean something to JavaScript or to some codec, and texts that UTF-8 cannot carry. */
@@ -22,11 +22,10 @@ function objectOf(entries: readonly (readonly [string, unknown])[]): object {
   return made;
 }
 
-onEachTransport('values', (under) => {
+onEachWire('values', (opened) => {
   test('any JSON value arrives, as request and as answer, exactly as JSON would carry it', async (t) => {
     const random = seeded((line) => t.diagnostic(line));
-    const host = await under.host(t, echo);
-    const link = await under.openLink(t, host.address);
+    const link = await opened(t, echo);
     const property = fc.asyncProperty(fc.array(anyJson, { minLength: 1, maxLength: 8 }), async (values) => {
       const answers = await Promise.all(values.map((value) => ask(link, callOf(value))));
       values.forEach((value, i) => assert.deepStrictEqual(answers[i], JSON.parse(JSON.stringify(value))));
@@ -35,8 +34,7 @@ onEachTransport('values', (under) => {
   });
 
   test('what JSON leaves out or replaces is left out or replaced', async (t) => {
-    const host = await under.host(t, echo);
-    const link = await under.openLink(t, host.address);
+    const link = await opened(t, echo);
     class Point {
       x = 1;
     }
@@ -45,8 +43,7 @@ onEachTransport('values', (under) => {
   });
 
   test('long texts, deep nesting and many keys arrive', async (t) => {
-    const host = await under.host(t, echo);
-    const link = await under.openLink(t, host.address);
+    const link = await opened(t, echo);
     let deep: unknown = 'bottom';
     for (let level = 0; level < 900; level++) deep = level % 2 === 0 ? [deep] : { deep };
     const wide = Object.fromEntries(Array.from({ length: 70_000 }, (_, n) => [`key ${n}`, n]));
@@ -55,8 +52,7 @@ onEachTransport('values', (under) => {
 
   test('objects of a thousand shapes, each with keys that are data, arrive in turns', async (t) => {
     const random = seeded((line) => t.diagnostic(line));
-    const host = await under.host(t, echo);
-    const link = await under.openLink(t, host.address);
+    const link = await opened(t, echo);
     const shapes = Array.from({ length: 1_000 }, (_, n) => ({ [`person ${n}`]: { [`at ${n % 300}`]: n, list: [{ [`k${n % 90}`]: true }] }, same: { a: 1, b: 'two' } }));
     for (let round = 0; round < 10; round++) {
       const values = Array.from({ length: 1_000 }, () => shapes[random.whole(shapes.length)]!);
@@ -65,8 +61,7 @@ onEachTransport('values', (under) => {
   });
 
   test('the value is the one of the moment of the call, whatever becomes of the object', async (t) => {
-    const host = await under.host(t, echo);
-    const link = await under.openLink(t, host.address);
+    const link = await opened(t, echo);
     const requests = Array.from({ length: 2_000 }, (_, n) => ({ n, inner: { n } }));
     const answers = requests.map((request) => {
       const answer = ask(link, callOf(request));
