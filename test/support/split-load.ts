@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { Analytics } from '@segment/analytics-node';
+import { isLong } from './campaign.ts';
 import { type Deployment, deploy } from './deployments.ts';
 import { auditMails } from './mail-audit.ts';
 import { MailServer } from './smtp-server.ts';
@@ -8,7 +9,8 @@ import type { Layout, SystemOptions, TestSystem } from './topologies.ts';
 import { TestWorkspace } from './workspace.ts';
 
 const PEOPLE = 50;
-const EVENTS_PER_SECOND = 200;
+/** In short there are some under way at each moment, and a processor is left for what is tested. */
+const EVENTS_PER_SECOND = isLong ? 200 : 80;
 const TICK_MS = 25;
 /** Not yet accepted: what a client keeps for a server that is away. */
 const MOST_OPEN = 500;
@@ -24,7 +26,7 @@ const SLACK_MS = 1_500;
 export interface LoadOptions {
   /** Starts what the system stores in and is told by. Default: SQLite and the embedded bus. */
   readonly use?: Deployment['use'];
-  /** Default 200. */
+  /** Default 200, in short 80. */
   readonly eventsPerSecond?: number;
   /** So many accepted events may wait for their mails before no more are sent. Default: any number. */
   readonly mostUnderWay?: number;
