@@ -4,7 +4,7 @@ import type { Problem } from './liquid-engine.ts';
 
 type Mjml = (source: string, options: object) => Promise<{ html: string; errors: readonly { line: number; message: string; tagName: string }[] }>;
 
-/** MJML takes 80 MB and half a second to load: only where it is needed. Loading it again costs nothing. */
+/** MJML takes tens of MB and a fifth of a second or more to load: only where it is needed. Loading it again costs nothing. */
 export function loadMjml(): Mjml {
   return createRequire(import.meta.url)('mjml') as Mjml;
 }
