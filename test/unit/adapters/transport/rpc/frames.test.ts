@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FrameReader } from '../../../../../adapters/transport/rpc/frame-reader.ts';
-import { HEADER_BYTES, PREAMBLE, WireError } from '../../../../../adapters/transport/rpc/frames.ts';
+import { HEADER_BYTES, KIND_MESSAGES_AFRESH, PREAMBLE, WireError } from '../../../../../adapters/transport/rpc/frames.ts';
 import { Incoming } from '../../../../../adapters/transport/rpc/incoming.ts';
 import { ANSWER, type Message } from '../../../../../adapters/transport/rpc/messages.ts';
 import { Outgoing } from '../../../../../adapters/transport/rpc/outgoing.ts';
@@ -96,6 +96,26 @@ test('a frame that is repeated or left out is noticed', () => {
     return out.take()[0]!;
   });
   assert.deepEqual([read([frames[0]!, frames[0]!, frames[1]!]), read([frames[0]!, frames[2]!])].map(({ messages, refused }) => [messages.length, refused]), [[1, true], [1, true]]);
+});
+
+test('where objects have ever other keys, records are forgotten, and those in use then get theirs', () => {
+  const out = new Outgoing(LIMIT, 0);
+  const frames: Buffer[] = [];
+  const values: unknown[] = [];
+  const write = (value: unknown): number => {
+    values.push(value);
+    out.answer(1, value);
+    const taken = out.take().map((frame) => Buffer.from(frame));
+    frames.push(...taken);
+    return Buffer.concat(taken).length;
+  };
+  const lasting = { aKeyThatIsLongEnoughToTell: 1, anotherOneOfTheSameKind: 2 };
+  for (let n = 0; n < 100; n++) write({ [`key${n}`]: n });
+  const without = write(lasting);
+  for (let n = 100; n < 1_500; n++) write([{ [`key${n}`]: n }, lasting]);
+  assert.ok(write(lasting) < without / 2);
+  assert.ok(frames.some((frame) => frame[HEADER_BYTES] === KIND_MESSAGES_AFRESH));
+  assert.deepEqual(read(frames), { messages: values.map((value) => [ANSWER, 1, value]), refused: false });
 });
 
 test('noise is refused, and what it promises is not waited for or kept room for', (t) => {
