@@ -36,6 +36,16 @@ test('calls through several hosts are tried three times in all where they fail, 
   assert.deepEqual([b!.sent.length, effects], [2, 1]);
 });
 
+test('a callee that passes on what failed behind it is not left alone for that, one that fails itself is', async (t) => {
+  for (const [spent, state] of [[true, 'open'], [false, 'resting']] as const) {
+    const rig = new ReplicaRig(t);
+    const [a] = await rig.open('a');
+    a!.answer = (_, reply) => reply.fail(new Fault('unavailable', 'As the script says.', { reason: 'scripted', origin: 'lost', ...(spent && { spent }) }));
+    for (let n = 0; n < 30; n++) await outcomeOf(rig.stub.buy({ n }, call()));
+    assert.equal(rig.replicas.states()[0]!.state, state);
+  }
+});
+
 test('a request that cannot cross is not tried again', async (t) => {
   const rig = new ReplicaRig(t);
   const [a, b] = await rig.open('a', 'b');
