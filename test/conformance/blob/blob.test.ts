@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdirSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -218,4 +218,35 @@ it('a draft that another process finishes while one starts is in nobody\'s way',
   const blobs = create(t, 'fs', { directory: dataDir });
   await blobs.start();
   assert.equal(await blobs.write('a', text('x'), NEVER), 1);
+});
+
+it('nothing is left of what broke off, neither on the disk nor with the server', async (t) => {
+  const { dataDir, remove } = testContext();
+  t.after(remove);
+  const broken = async function* () {
+    yield* bytes(6 * MB);
+    throw new Fault('deadline', 'The content broke off.');
+  };
+  const folder = create(t, 'fs', { directory: dataDir });
+  await folder.start();
+  await rejectsWith('deadline', folder.write('a', broken(), NEVER));
+  assert.deepEqual(readdirSync(dataDir, { recursive: true }), ['.drafts']);
+
+  // Amazon's may answer 200 and say in the answer that it has failed; no server that can be had here does.
+  const asked: string[] = [];
+  const server = createServer(async (request, response) => {
+    for await (const _ of request);
+    const { searchParams } = new URL(request.url!, 'http://s3');
+    asked.push(`${request.method} ${[...searchParams.keys()].join()}`);
+    response.setHeader('etag', '"tag"').end(searchParams.has('uploads') ? '<UploadId>one</UploadId>' : request.method === 'POST' ? '<Error><Code>InternalError</Code></Error>' : '');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const bucket = create(t, 's3', { endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, bucket: 'suite', accessKeyId: 'a', secretAccessKey: 'b', partBytes: 5 * MB });
+  await bucket.start();
+  await rejectsWith('deadline', bucket.write('a', broken(), NEVER));
+  assert.deepEqual(asked.splice(0), ['POST uploads', 'PUT partNumber,uploadId', 'DELETE uploadId']);
+  await rejectsWith('unavailable', bucket.write('a', bytes(6 * MB), NEVER), 's3');
+  assert.deepEqual(asked, ['POST uploads', 'PUT partNumber,uploadId', 'PUT partNumber,uploadId', 'POST uploadId', 'DELETE uploadId']);
+  server.closeAllConnections();
 });

@@ -40,8 +40,8 @@ async function armed(clock: FakeClock): Promise<void> {
   while (clock.pending === 0) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** A bus that knows the queue of those who are asked to send. */
-async function sends(t: TestContext, clock: FakeClock): Promise<Bus> {
+/** A bus, mostly one that knows the queue of those who are asked to send. */
+async function sends(t: TestContext, clock: FakeClock, isKnown = true): Promise<Bus> {
   const place = testContext({ clock });
   const bus = createBus('embedded', place);
   t.after(async () => {
@@ -49,7 +49,7 @@ async function sends(t: TestContext, clock: FakeClock): Promise<Bus> {
     place.remove();
   });
   await bus.start();
-  await bus.declare(queueOf(sendRequested.name));
+  if (isKnown) await bus.declare(queueOf(sendRequested.name));
   return bus;
 }
 
@@ -118,6 +118,12 @@ onEachStorage('retention', (under) => {
     await retention.start();
     for (const own of [time, clock]) await own.advance(30 * DAY_MS);
     await round();
+    assert.deepEqual(await left(), ['d1']);
+    // Nor while the bus cannot say what waits.
+    const early = rig(t, notificationModule, storage, { deliveries: 7 }, await sends(t, time, false));
+    await early.retention.start();
+    await early.clock.advance(30 * DAY_MS);
+    await early.round();
     assert.deepEqual(await left(), ['d1']);
     await bus.purge(sendRequested.name, { dead: false, filter: {} });
     await round();
