@@ -46,7 +46,7 @@ export class Logins {
   }
 
   async #note(userId: string, outcome: 'done' | 'refused:wrong_login', { address, callId }: LoginOrigin): Promise<void> {
-    const [first] = await this.#users.memberships(userId);
+    const first = await this.#users.membership(userId);
     const actor = outcome === 'done' ? ({ kind: 'user', id: userId } as const) : ({ kind: 'anonymous', id: 'anonymous' } as const);
     await this.#audit.record({ workspace: first?.workspaceId ?? null, actor, action: 'logIn', targetId: userId, address, callId }, outcome);
   }

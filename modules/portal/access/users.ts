@@ -106,10 +106,11 @@ export class Users {
     return row?.operator === 1;
   }
 
-  /** The first one joined comes first; of those joined at once, the one made last. */
-  async memberships(userId: string): Promise<{ workspaceId: string; role: string }[]> {
-    const rows = await this.#store.db.selectFrom('memberships').select(['workspace_id', 'role']).where('user_id', '=', userId).orderBy('created_at').orderBy('workspace_id', 'desc').execute();
-    return rows.map((row) => ({ workspaceId: row.workspace_id, role: row.role }));
+  /** In this workspace; left out: in the first one joined, of those joined at once the one made last. Undefined where there is none. */
+  async membership(userId: string, workspace?: string): Promise<{ readonly workspaceId: string; readonly role: string } | undefined> {
+    const all = this.#store.db.selectFrom('memberships').select(['workspace_id as workspaceId', 'role']).where('user_id', '=', userId);
+    const those = workspace === undefined ? all : all.where('workspace_id', '=', workspace);
+    return those.orderBy('created_at').orderBy('workspace_id', 'desc').limit(1).executeTakeFirst();
   }
 
   /** Joining twice changes nothing. */

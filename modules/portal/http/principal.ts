@@ -70,8 +70,7 @@ export class Principals {
   }
 
   async #ofSession(session: Session, workspace: string | undefined): Promise<Principal> {
-    const memberships = await this.#users.memberships(session.userId);
-    const membership = workspace === undefined ? memberships[0] : memberships.find((each) => each.workspaceId === workspace);
+    const membership = await this.#users.membership(session.userId, workspace);
     if (membership === undefined && workspace !== undefined) throw workspaceNotFound();
     return { actor: { kind: 'user', id: session.userId }, workspace: membership?.workspaceId ?? null, scopes: new Set(membership === undefined ? [] : scopesOfRole(membership.role)), session, lastWrite: session.lastWrite };
   }
