@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { EpochMs } from '../../../src/kernel/clock.ts';
 import { statement } from '../../../src/ports/storage.ts';
 import type { Attributes, ConsentState } from '../contract.ts';
@@ -12,9 +13,9 @@ export const personById = statement<Tables, { workspace: string; id: string }>()
 );
 
 /**
- * So many at once, the smallest number first: each is prepared for itself. Whether they stay or have gone is named, since
- * SQLite would otherwise rather walk past all people of the workspace than look up more than three by their ids. The most
- * are what the event loop can bear at 32 KB of attributes each.
+ * So many at once, the smallest number first: each is prepared for itself. The most are what the event loop can bear at
+ * 32 KB of attributes each. By their ids alone, and then held to the workspace: a database that does not know how much a
+ * workspace holds would rather walk past all of its people than look up more than three.
  */
 export const peopleByIds = [4, 16, 50].map((size) => ({
   size,
@@ -22,9 +23,8 @@ export const peopleByIds = [4, 16, 50].map((size) => ({
     db
       .selectFrom('people')
       .selectAll()
-      .where('workspace_id', '=', p('workspace'))
-      .where('gone', 'in', [0, 1])
-      .where('id', 'in', Array.from({ length: size }, (_, i) => p(`s${i}`))),
+      .where('id', 'in', Array.from({ length: size }, (_, i) => p(`s${i}`)))
+      .where(sql<string>`workspace_id || ''`, '=', p('workspace')),
   ),
 }));
 

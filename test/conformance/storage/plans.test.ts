@@ -20,8 +20,8 @@ import { person, TriggerRig } from '../../support/trigger-rig.ts';
 /** What a database keeps of itself, the few who work with an installation, and a lease or two. */
 const SMALL = '(?:sqlite_master|sqlite_schema|migrations|pg_class|pg_constraint|users|fabric_refused|fabric_leases)';
 const READS_ALL = new RegExp(`Seq Scan on (?!${SMALL}\\b)\\w+|SCAN (?!${SMALL}\\b)\\w+`);
-/** Of a statement that names ids: SQLite, which does not know how much a workspace holds, walks past all of it. */
-const READS_A_WORKSPACE = /\(workspace(?:_id)?=\?\)/;
+/** Of a statement that names ids: who does not know how much a workspace holds walks past all of it. */
+const READS_A_WORKSPACE = /\(workspace(?:_id)?=\?\)|Index Cond: \(workspace(?:_id)? = \$\d+\)$/m;
 /** What is left to do where an index does not lead to the page that is asked for. */
 const SORTS = /TEMP B-TREE FOR ORDER BY|Sort Key/;
 /** Wanted whole: the rules of a workspace, and a source's few counts. */
