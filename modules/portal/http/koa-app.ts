@@ -59,10 +59,11 @@ export class KoaApp {
 
     // `sensitive` and `strict`: one thing has one address.
     const router = new Router({ sensitive: true, strict: true });
-    const openApi = JSON.stringify(openApiOf(api.routes, installation.publicUrl));
-    router.get('/api/openapi.json', (context) => {
+    // Made when somebody asks: most starts are for nobody who does.
+    let openApi: Promise<string> | undefined;
+    router.get('/api/openapi.json', async (context) => {
       (context.state.scope as RequestScope).route = '/api/openapi.json';
-      send(context, { status: 200, headers: { 'Content-Type': 'application/json; charset=utf-8' }, body: openApi });
+      send(context, { status: 200, headers: { 'Content-Type': 'application/json; charset=utf-8' }, body: await (openApi ??= openApiOf(api.routes, installation.publicUrl).then((document) => JSON.stringify(document))) });
     });
     for (const spec of api.routes) {
       const path = `/api/v1${spec.path.replace(/\{(\w+)\}/g, ':$1')}`;
