@@ -1,10 +1,11 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Clock, Timer } from '../../kernel/clock.ts';
 import { BootProblem } from './boot-problem.ts';
 import { replaceDurably, syncFolder } from './durable-file.ts';
+import { installationText } from './installation.ts';
 import { plainly, type Trouble } from './trouble.ts';
 
 const FILE = 'sending-held.json';
@@ -22,10 +23,10 @@ export type Held = z.infer<typeof Held>;
 /** Why nothing is sent from a data directory; undefined when it is. @throws BootProblem when that cannot be read. */
 export function readHold(dataDir: string): Held | undefined {
   const path = join(dataDir, FILE);
-  if (!existsSync(path)) return undefined;
   try {
     return Held.parse(JSON.parse(readFileSync(path, 'utf8')));
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new BootProblem(`${path} cannot be read. It says that sending is held.`, 'Give this user the right to read it; or remove it, and sending begins.', error);
   }
 }
@@ -79,13 +80,22 @@ export class SendingHold {
 
   #lookAgain(): Timer {
     return this.#clock.after(LOOK_MS, () => {
-      if (existsSync(join(this.#dataDir, FILE))) {
+      if (!isReleased(this.#dataDir)) {
         this.#look = this.#lookAgain();
         return;
       }
       this.#held = undefined;
       for (const begin of this.#waiting.splice(0)) begin();
     });
+  }
+}
+
+/** A folder that is away, or cannot be read just now, has not been released. */
+function isReleased(dataDir: string): boolean {
+  try {
+    return installationText(dataDir) !== undefined && readHold(dataDir) === undefined;
+  } catch {
+    return false;
   }
 }
 
