@@ -24,7 +24,7 @@ import type { HealthSurface } from './health.ts';
 import { knownAddresses, Network, type OtherProcess } from './network.ts';
 import { PeerServer } from './peer-server.ts';
 import { SameInstallation } from './same-installation.ts';
-import { plainly, type Trouble } from './trouble.ts';
+import type { Trouble } from './trouble.ts';
 
 export interface PeersOptions {
   readonly config: Config;
@@ -75,7 +75,7 @@ export class Peers {
     const { replicas } = config.hosts[host]!;
     this.#registry = createRegistry(config.registry, parts, { ...context, hosts: knownAddresses(config), host, replicas });
     this.#network = new Network({ config, host, modules: parts.modules, identity: this.#identity, registry: this.#registry, transports: streamTransports, parts, context });
-    this.#same = new SameInstallation({ fingerprint: options.installation, others: async (call) => (await this.#others(call)).flatMap(({ status }) => status ?? []), log: context.log });
+    this.#same = new SameInstallation({ fingerprint: options.installation, ...(replicas === 1 && { own: { host, process } }), others: async (call) => (await this.#others(call)).flatMap(({ status }) => status ?? []), log: context.log });
     const stub = this.#network.contract(busContract);
     this.remoteBus = stub && new RemoteBus({ stub, clock: context.clock, log: context.log });
   }
@@ -164,7 +164,7 @@ export class Peers {
 
   /** Hosts that are called from here and cannot be reached, with the reason; the registry and caches that are away. */
   problems(): Trouble[] {
-    return [...this.#network.problems(), ...this.#same.problems().map(plainly)];
+    return [...this.#network.problems(), ...this.#same.problems()];
   }
 
   edges(): EdgeStatus[] {

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { fingerprintOf, SameInstallation } from '../../../../src/app/host/same-installation.ts';
 import type { HostStatus } from '../../../../src/kernel/system.ts';
 import type { Log } from '../../../../src/kernel/telemetry.ts';
+import { silentLog } from '../../../support/context.ts';
 
 const secret = new Uint8Array(32).fill(7);
 
@@ -17,7 +18,7 @@ async function look(others: readonly HostStatus[]): Promise<{ problems: string[]
   const same = new SameInstallation({ fingerprint: fingerprintOf(secret), others: async () => (setImmediate(answered.resolve), others), log });
   await same.start();
   await answered.promise;
-  const problems = same.problems();
+  const problems = same.problems().map(({ detail }) => detail);
   await same.stop(1_000);
   return { problems, logged };
 }
@@ -35,4 +36,26 @@ test('hosts of one installation are no problem', async () => {
 test('a fingerprint shows nothing of the secret', () => {
   assert.match(fingerprintOf(secret), /^[0-9a-f]{16}$/);
   assert.ok(!Buffer.from(secret).toString('hex').includes(fingerprintOf(secret)));
+});
+
+test('a process whose host is called elsewhere is told to be one of two, but not for one that was just killed', async (t) => {
+  const replica = (process: string) => ({ address: '10.0.0.5:7072', number: 1, process, state: 'open', pending: 0, problem: null, bytesSent: 0, bytesReceived: 0 });
+  const called = (process: string): HostStatus => ({ ...statusOf('app', fingerprintOf(secret)), edges: [{ to: 'notification', host: 'mailer', via: 'rpc', callsPerSecond: 0, failedPerSecond: 0, p50Ms: null, p99Ms: null, calls: 0, failed: 0, retried: 0, pending: 0, cache: null, replicas: [replica(process)] }] as HostStatus['edges'] });
+  for (const [answers, isTold] of [[['old', 'old', 'old'], true], [['old', 'this', 'this'], false]] as const) {
+    let looks = 0;
+    const three = Promise.withResolvers<void>();
+    const others = async () => {
+      if (looks === 2) setImmediate(three.resolve);
+      return [called(answers[looks++] ?? answers[2])];
+    };
+    const same = new SameInstallation({ fingerprint: fingerprintOf(secret), others, own: { host: 'mailer', process: 'this' }, log: silentLog, everyMs: 1 });
+    t.after(() => same.stop(1_000));
+    await same.start();
+    await three.promise;
+    const [problem] = same.problems();
+    assert.equal(problem !== undefined, isTold);
+    if (problem === undefined) continue;
+    assert.match(problem.detail, /^mailer: .* at 10\.0\.0\.5:7072, and both take its messages\. Stop one/);
+    assert.ok(!problem.plain.includes('10.0.0.5'));
+  }
 });
