@@ -281,10 +281,15 @@ describe('postgres', () => {
     await rejectsWith('conflict', failing, 'unique');
   });
 
-  test('more reads than connections wait, then are refused', async (t) => {
-    const storage = await open(t, { readers: 1, connectTimeoutMs: 1_000 });
+  test('more reads than connections wait, then are refused; more than may wait, at once', async (t) => {
+    const storage = await open(t, { readers: 1, connectTimeoutMs: 1_000, maxWaiting: 2 });
     const slow = sql`select pg_sleep(2)`.execute(storage.db);
+    const waiting = [1, 2].map(() => rejectsWith('exhausted', storage.run(counter, { id: 'a' }), 'connections'));
+    let isWaiting = true;
+    const waited = Promise.all(waiting).then(() => (isWaiting = false));
     await rejectsWith('exhausted', storage.run(counter, { id: 'a' }), 'connections');
+    assert.equal(isWaiting, true);
+    await waited;
     await slow;
     assert.deepEqual(await storage.run(counter, { id: 'a' }), []);
   });
