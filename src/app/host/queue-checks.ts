@@ -7,7 +7,8 @@ const ANSWER_MS = 3_000;
 
 /** What staff hold back and may have forgotten, as a host that runs here says: only a host can tell. */
 export async function checkQueues({ dataDir }: Pick<Config, 'dataDir'>): Promise<Finding[]> {
-  const seen = await systemOn(dataDir, ANSWER_MS).catch(() => undefined);
+  const seen = await systemOn(dataDir, ANSWER_MS).catch(() => 'silent' as const);
+  if (seen === 'silent') return [{ check: 'queues', state: 'fail', detail: `a host runs on this data directory and has not answered for ${ANSWER_MS} ms`, remedy: 'Its log may say what it does. One that was stopped (ps shows T) goes on with kill -CONT; one that stays silent is to be started again.' }];
   const told = seen?.status.hosts.flatMap(({ queues }) => queues ?? []) ?? [];
   if (told.length === 0) return [{ check: 'queues', state: 'ok', detail: `not looked at: ${seen === undefined ? 'no host runs on this data directory' : 'no host that runs can tell'}` }];
   const queues = [...new Map(told.map((queue) => [queue.name, queue])).values()];
