@@ -134,17 +134,22 @@ describe('programs of other languages on an activemq bus', () => {
 
   test('that are not there use up no tries, however many messages wait for them', async (t) => {
     const count = 60;
-    const { bus: open, program } = workerDeployment(t, broker, { answerWithinMs: 1_000, concurrency: count });
+    const { bus: open, program } = workerDeployment(t, broker, { answerWithinMs: 1_000, concurrency: count + 1 });
     const bus = await open({ attempts: 2 });
+    const dying = (await program()).works(WORKER_QUEUE, 1);
+    await bus.publish([messageTo(WORKER_QUEUE, { id: 'deadly' })]);
+    await dying.nth(1);
+    dying.connection.close();
     await bus.publish(Array.from({ length: count }, (_, n) => messageTo(WORKER_QUEUE, { id: `m${n}` })));
-    await within(20_000, untilReason(bus, /not_taken/), () => 'none was ever taken back');
+    for (const [id, reason] of [['deadly', /interrupted/], ['m0', /not_taken/]] as const) await within(20_000, untilReason(bus, id, reason), () => `${id} was never taken back`);
     const worker = (await program()).works(WORKER_QUEUE, 100);
-    await worker.nth(count);
+    await worker.nth(count + 1);
     await Promise.all(worker.given.map((given) => worker.answer(given, 'done')));
     await untilQueue(bus, WORKER_QUEUE, isEmpty);
     // Of a broker that is kept busy by others, a few may come back too late.
-    const again = worker.given.filter(({ headers }) => headers.attempt !== '1').length;
-    assert.ok(again < count / 4, `${again} of ${count} have used a try`);
+    const again = worker.given.filter(({ headers: { attempt } }) => attempt !== '1').map(({ headers: { id } }) => id);
+    assert.ok(again.includes('deadly'), 'whoever had it may have died of it');
+    assert.ok(again.length < count / 4, `${again.length} of ${count} have used a try`);
   });
 
   test('are not given what a keeper before had handed out and nobody had taken', async (t) => {
@@ -196,7 +201,8 @@ describe('programs of other languages on an activemq bus', () => {
   });
 
   test('go on after a crash of the broker with what they had', async (t) => {
-    const { bus: open, program } = workerDeployment(t, broker);
+    // Less than the broker is away: for so long nobody can answer.
+    const { bus: open, program } = workerDeployment(t, broker, { answerWithinMs: 2_000 });
     const bus = await open();
     const worker = (await program()).works(WORKER_QUEUE);
     await bus.publish([messageTo(WORKER_QUEUE, { id: 'm1' })]);
@@ -208,6 +214,7 @@ describe('programs of other languages on an activemq bus', () => {
     assert.deepEqual([given.headers.id, given.headers.hand], ['m1', headers.hand]);
     await again.answer(given, 'done');
     await within(60_000, untilEmptyAgain(bus), () => 'the answer did not count');
+    assert.deepEqual(idsGiven(again), ['m1']);
   });
 
   test('answer more than the broker has memory for, which keeps nothing of it', async (t) => {
@@ -232,9 +239,9 @@ async function untilGiven(program: WorkerProgram, id: string, attempt: number): 
   }
 }
 
-async function untilReason(bus: Bus, reason: RegExp): Promise<void> {
+async function untilReason(bus: Bus, id: string, reason: RegExp): Promise<void> {
   for (;;) {
-    const { messages } = await bus.browse(WORKER_QUEUE, { dead: false, limit: 1 });
+    const { messages } = await bus.browse(WORKER_QUEUE, { dead: false, filter: { ids: [id] }, limit: 1 });
     if (reason.test(messages[0]?.reason ?? '')) return;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
