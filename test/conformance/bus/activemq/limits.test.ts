@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
-import { test, type TestContext as Test } from 'node:test';
+import { test } from 'node:test';
 import { Connection } from '../../../../adapters/bus/activemq/connection.ts';
 import { ActiveMqSettings } from '../../../../adapters/bus/activemq/driver.ts';
 import { readConfig, type Config } from '../../../../src/app/config/config.ts';
@@ -11,31 +11,28 @@ import { ActiveMqServer } from '../../../support/activemq.ts';
 import { within } from '../../../support/buses.ts';
 import { rejectsWith } from '../../../support/faults.ts';
 
-async function limited(t: Test, ...limits: [from: string, to: string][]): Promise<Connection> {
-  const edits: [from: string, to: string][] = [...limits, ['sendFailIfNoSpaceAfterTimeout="3000"', 'sendFailIfNoSpaceAfterTimeout="500"']];
-  const broker = await ActiveMqServer.start({ edit: (xml) => edits.reduce((text, [from, to]) => text.replace(from, to), xml) });
+const LIMITS: readonly (readonly [from: string, to: string])[] = [
+  ['<memoryUsage limit="64 mb"/>', '<memoryUsage limit="1 mb"/>'],
+  ['<tempUsage limit="256 mb"/>', '<tempUsage limit="1 mb"/>'],
+  ['sendFailIfNoSpaceAfterTimeout="3000"', 'sendFailIfNoSpaceAfterTimeout="500"'],
+];
+const frames = (count: number, persistent: boolean) => Array.from({ length: count }, () => ({ destination: `/queue/${persistent}`, body: Buffer.alloc(100_000), persistent }));
+
+test('temporary space that is used up and memory that is are told apart from a disk that is full, with what to do', async (t) => {
+  const broker = await ActiveMqServer.start({ edit: (xml) => LIMITS.reduce((text, [from, to]) => text.replace(from, to), xml) });
   t.after(() => broker.remove());
-  const connection = await Connection.open(ActiveMqSettings.parse({ port: broker.port }), systemClock);
-  t.after(() => connection.close());
-  return connection;
-}
-
-const frames = (count: number, persistent: boolean) => Array.from({ length: count }, () => ({ destination: '/queue/full', body: Buffer.alloc(100_000), persistent }));
-const SMALL_MEMORY: [string, string] = ['<memoryUsage limit="64 mb"/>', '<memoryUsage limit="1 mb"/>'];
-
-test('memory that is used up is told apart from a disk that is full, with what to do', async (t) => {
-  const connection = await limited(t, SMALL_MEMORY);
-  const fault = await rejectsWith('exhausted', within(30_000, connection.deliver(frames(20, true)), () => 'the sender waited without a word'), 'broker_memory');
-  assert.match(String(fault.details.remedy), /memoryUsage/);
-});
-
-test('so is temporary space', async (t) => {
-  const connection = await limited(t, SMALL_MEMORY, ['<tempUsage limit="256 mb"/>', '<tempUsage limit="1 mb"/>']);
-  const filled = (async () => {
+  const refused = async (reason: string, fill: (connection: Connection) => Promise<void>) => {
+    const connection = await Connection.open(ActiveMqSettings.parse({ port: broker.port }), systemClock);
+    t.after(() => connection.close());
+    const { details } = await rejectsWith('exhausted', within(30_000, fill(connection), () => 'the sender waited without a word'), reason);
+    return String(details.remedy);
+  };
+  const onDisk = await refused('broker_temp', async (connection) => {
     for (let at = 0; at < 400; at++) await connection.deliver(frames(1, false));
-  })();
-  const fault = await rejectsWith('exhausted', within(30_000, filled, () => 'the sender waited without a word'), 'broker_temp');
-  assert.match(String(fault.details.remedy), /tempUsage/);
+  });
+  assert.match(onDisk, /tempUsage/);
+  const inMemory = await refused('broker_memory', (connection) => connection.deliver(frames(20, true)));
+  assert.match(inMemory, /memoryUsage/);
 });
 
 test('doctor says how much of its limits a broker uses, and which to raise once one is full', async (t) => {
