@@ -48,12 +48,14 @@ test('a process whose host is called elsewhere is told to be one of two, but not
       if (looks === 2) setImmediate(three.resolve);
       return [called(answers[looks++] ?? answers[2])];
     };
-    const same = new SameInstallation({ fingerprint: fingerprintOf(secret), others, own: { host: 'mailer', process: 'this' }, log: silentLog, everyMs: 1 });
+    const logged: object[] = [];
+    const log: Log = { ...silentLog, error: (fields) => void logged.push(fields) };
+    const same = new SameInstallation({ fingerprint: fingerprintOf(secret), others, own: { host: 'mailer', process: 'this' }, log, everyMs: 1 });
     t.after(() => same.stop(1_000));
     await same.start();
     await three.promise;
     const [problem] = same.problems();
-    assert.equal(problem !== undefined, isTold);
+    assert.deepEqual([problem !== undefined, logged.length], [isTold, isTold ? 1 : 0]);
     if (problem === undefined) continue;
     assert.match(problem.detail, /^mailer: .* at 10\.0\.0\.5:7072, and both take its messages\. Stop one/);
     assert.ok(!problem.plain.includes('10.0.0.5'));
