@@ -18,6 +18,10 @@ export function answerText(answer: Answer): AnswerText {
 
 function unanswerable(problem: 'not_json' | 'too_large'): AnswerText {
   const message = problem === 'too_large' ? `The answer takes more than ${MAX_VALUE_BYTES} bytes. Large things go through the blob port, long lists in pages.` : `The answer is not JSON, or nested more than ${MAX_DEPTH} deep.`;
-  const fault = new Fault('internal', message, { reason: `answer_${problem}` }).toRecord();
-  return { text: JSON.stringify(fault), fault };
+  return faultText(new Fault('internal', message, { reason: `answer_${problem}` }));
+}
+
+export function faultText(fault: Fault): AnswerText {
+  const record = fault.toRecord();
+  return { text: JSON.stringify(record), fault: record };
 }

@@ -5,7 +5,7 @@ import { Fault, toFault } from '../../../src/kernel/fault.ts';
 import type { HttpSurface } from '../../../src/kernel/module.ts';
 import { type Answer, type Dispatcher, type Identity, PEER_REFUSED, type Server, STOPPING } from '../../../src/ports/transport.ts';
 import type { Arrived } from '../shared/arrived.ts';
-import { answerText } from './answer.ts';
+import { type AnswerText, answerText, faultText } from './answer.ts';
 import { arrivedOfEntry, entriesOf } from './batch.ts';
 import { BatchAnswers } from './batch-answers.ts';
 import { discardBody, readBody } from './body.ts';
@@ -29,6 +29,8 @@ interface Work {
   readonly response: ServerResponse;
   /** How many calls it holds. */
   calls: number;
+  /** Bytes of its answers so far. */
+  owed: number;
   /** Called when nobody is left to take the answer. */
   letGo: (() => void) | undefined;
 }
@@ -48,12 +50,16 @@ export class HttpServing implements Server<Duplex> {
   readonly #probes = new Set<Duplex>();
   /** By the id that the caller gave them. */
   readonly #batches = new Map<string, BatchAnswers>();
+  readonly #mostOwedBytes: number;
   #underWay = 0;
+  /** Of all that is under way. */
+  #owed = 0;
   #stopping: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
 
-  constructor({ introduction, offers, secret }: Identity, dispatcher: Dispatcher, { headersTimeoutMs, requestTimeoutMs, stalledMs }: HttpSettings, others?: HttpSurface) {
+  constructor({ introduction, offers, secret }: Identity, dispatcher: Dispatcher, { headersTimeoutMs, requestTimeoutMs, stalledMs, mostOwedBytes }: HttpSettings, others?: HttpSurface) {
     this.#others = others;
+    this.#mostOwedBytes = mostOwedBytes;
     this.#dispatcher = dispatcher;
     this.#secret = new SecretCheck(secret);
     this.#introduction = JSON.stringify(introduction);
@@ -113,7 +119,7 @@ export class HttpServing implements Server<Duplex> {
   }
 
   #take(request: IncomingMessage, response: ServerResponse): void {
-    const work: Work = { response, calls: 1, letGo: undefined };
+    const work: Work = { response, calls: 1, owed: 0, letGo: undefined };
     this.#underWay++;
     this.#open.get(request.socket)?.add(work);
     response.once('close', () => this.#finish(request.socket, work));
@@ -129,6 +135,7 @@ export class HttpServing implements Server<Duplex> {
   #finish(connection: Duplex, work: Work): void {
     if (!this.#open.get(connection)?.delete(work)) return;
     this.#underWay -= work.calls;
+    this.#owed -= work.owed;
     if (!work.response.writableEnded) work.letGo?.();
   }
 
@@ -178,20 +185,31 @@ export class HttpServing implements Server<Duplex> {
   #call({ contract, method }: { contract: string; method: string }, value: unknown, request: IncomingMessage, work: Work): void {
     const call = arrivedOf(contract, method, value, fieldsOf(request.headers));
     work.letGo = () => call.cancel();
-    void this.#dispatcher.dispatch(call).then((answer) => this.#answer(work.response, answer));
+    void this.#dispatcher.dispatch(call).then((answer) => this.#answer(work, answer));
   }
 
-  #answer(response: ServerResponse, answer: Answer): void {
-    const { text, fault } = answerText(answer);
+  #answer(work: Work, answer: Answer): void {
+    const { text, fault } = this.#owe(work, answerText(answer));
+    const { response } = work;
     if (fault === undefined) this.#send(response, 200, 'application/json', text);
     else this.#send(response, statusOf(fault), PROBLEM_TYPE, JSON.stringify(problemOf(fault)));
+  }
+
+  /** Counts what a caller has to take, or says that callers take too little. What is not under way any more is owed to nobody. */
+  #owe(work: Work, answer: AnswerText): AnswerText {
+    if (this.#owed + answer.text.length > this.#mostOwedBytes && answer.fault === undefined) return NOT_READ;
+    if (this.#open.get(work.response.req.socket)?.has(work)) {
+      work.owed += answer.text.length;
+      this.#owed += answer.text.length;
+    }
+    return answer;
   }
 
   #batch(value: unknown, request: IncomingMessage, work: Work): void {
     const { response } = work;
     const entries = entriesOf(value);
     const calls: (Arrived | undefined)[] = entries.map(() => undefined);
-    const answers = new BatchAnswers(response, calls);
+    const answers = new BatchAnswers(response, calls, (answer) => this.#owe(work, answer));
     if (this.#stopping) response.shouldKeepAlive = false;
     const id = request.headers[BATCH_HEADER] as string | undefined;
     if (id !== undefined) this.#batches.set(id, answers);
@@ -237,6 +255,8 @@ export class HttpServing implements Server<Duplex> {
     else discardBody(request, () => response.end());
   }
 }
+
+const NOT_READ = faultText(new Fault('exhausted', 'The callers do not take the answers of their other calls.', { reason: 'answers_not_read' }));
 
 /** Says nothing of what was shown instead. */
 function refusedPeer({ headers }: IncomingMessage): Error {

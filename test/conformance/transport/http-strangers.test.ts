@@ -187,6 +187,24 @@ test('a client that does not read its answer is cut off', async (t) => {
   await within(5_000, once(accepted!, 'close'), () => 'it was not cut off');
 });
 
+test('of answers that nobody takes a host holds so much, and makes room again when their callers are gone', async (t) => {
+  const host = await httpHost(t, async ({ request }) => ({ value: 'x'.repeat(Number(request)) }), undefined, 0, { mostOwedBytes: 6 * 1024 * 1024 });
+  const { socket } = await raw(t, host.port);
+  socket.pause();
+  socket.write(post('/contract/echo/say', String(MOST_VALUE_BYTES - 1_024)));
+  const statuses = async () => {
+    const { status, body } = await curl(...AUTHORIZATION, ...JSON_TYPE, '-d', '3000000', `${host.url}/contract/echo/say`);
+    const batch = await curl(...AUTHORIZATION, ...JSON_TYPE, '-d', '[{"contract":"echo","method":"say","request":3000000}]', `${host.url}/contract`);
+    return [status, status === 200 ? '' : JSON.parse(body).reason, Object.keys(JSON.parse(batch.body)).at(-1)];
+  };
+  assert.deepEqual(await statuses(), [429, 'answers_not_read', 'fault']);
+  const [accepted] = host.sockets;
+  const closed = new Promise((resolve) => accepted!.once('close', resolve));
+  socket.destroy();
+  await closed;
+  assert.deepEqual(await statuses(), [200, '', 'value']);
+});
+
 test('garbage closes its own connection and no other', async (t) => {
   const host = await httpHost(t, echo);
   const kept = await raw(t, host.port);
