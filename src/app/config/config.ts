@@ -5,7 +5,7 @@ import { check, reject, type Checking } from './check.ts';
 import { environmentLayers } from './environment.ts';
 import { fileLayers, joinLayers, setLayers } from './layers.ts';
 import { parseListen, urlOf, type ListenAddress } from './listen.ts';
-import type { Catalog, Chosen, Parts } from './parts.ts';
+import { type Catalog, type Chosen, type Parts, probe } from './parts.ts';
 import { ConfigError, type Problem } from './problem.ts';
 import { ConfigSchema, type ConfigShape } from './schema.ts';
 import { resolveSecrets } from './secrets.ts';
@@ -160,7 +160,24 @@ function storageOf(sections: ConfigShape['storage'], parts: Parts, checking: Che
     if (name !== 'default' && !names.includes(name)) reject(['storage', name], `no such module.${didYouMean(name, ['default', ...names])} There are: ${names.join(', ')}, and default.`, checking);
   }
   const chosen = mapEntries({ default: { driver: 'sqlite' }, ...sections }, (section, name) => choose(section, ['storage', name], parts.storage, checking));
-  return Object.fromEntries(names.map((name) => [name, chosen[name] ?? chosen.default!]));
+  const storage = Object.fromEntries(names.map((name) => [name, chosen[name] ?? chosen.default!]));
+  checkApart(storage, (name) => (Object.hasOwn(sections, name) ? name : 'default'), parts, checking);
+  return storage;
+}
+
+/** Two modules in one database would take each other's tables for their own. */
+function checkApart(storage: Config['storage'], sectionOf: (module: string) => string, parts: Parts, checking: Checking): void {
+  const owners = new Map<string, string>();
+  const told = new Set<string>();
+  for (const [name, { driver, settings }] of Object.entries(storage)) {
+    if (settings === undefined || !Object.hasOwn(parts.storage, driver)) continue;
+    const { place } = parts.storage[driver]!.create(settings, { ...probe(''), name }).contents;
+    const owner = owners.get(place);
+    const section = sectionOf(name);
+    if (owner !== undefined && !told.has(section)) reject(['storage', section, 'schema'], `must not be that of ${owner} (${place}): each module has a schema of its own; left out, it is called as the module`, checking);
+    if (owner === undefined) owners.set(place, name);
+    else told.add(section);
+  }
 }
 
 function modulesOf(sections: ConfigShape['modules'], modules: readonly ModuleDefinition[], checking: Checking): Config['modules'] {

@@ -64,6 +64,13 @@ test("a driver's section takes that driver's settings and no others", () => {
   assert.deepEqual(problems.map(({ path }) => path), ['channels.email.host', 'channels.sms.host']);
 });
 
+test('no two modules have one database', () => {
+  const problemsOf = (yaml: string) => read({ yaml }).problems.map(({ path, found }) => [path, found]);
+  assert.deepEqual(problemsOf('storage: { portal: { driver: sqlite, schema: both }, trigger: { driver: sqlite, schema: both } }'), [['storage.trigger.schema', '"both"']]);
+  assert.deepEqual(problemsOf('storage: { default: { driver: sqlite, schema: all } }'), [['storage.default.schema', '"all"']]);
+  assert.deepEqual(problemsOf('storage: { portal: { driver: sqlite, schema: trigger }, trigger: { driver: sqlite, schema: portal } }'), []);
+});
+
 test('each module may have a storage of its own, the rest have the default', () => {
   const { config } = read({ yaml: 'storage: { default: { driver: sqlite, cacheKb: 100 }, trigger: { driver: sqlite, cacheKb: 200 } }' });
   assert.deepEqual(Object.values(config!.storage).map(({ settings }) => (settings as { cacheKb: number }).cacheKb), [100, 200, 100]);

@@ -9,6 +9,7 @@ import { contract } from '../../../../src/kernel/contract.ts';
 import type { SharedCache } from '../../../../src/ports/cache.ts';
 import type { Registry } from '../../../../src/ports/registry.ts';
 import { defineModule, type ModuleDefinition } from '../../../../src/kernel/module.ts';
+import type { Storage } from '../../../../src/ports/storage.ts';
 
 function moduleNamed(name: string, settings: z.ZodType, calls: ModuleDefinition['calls'] = []): ModuleDefinition {
   class Nothing {}
@@ -24,7 +25,13 @@ export const parts: Parts = {
     moduleNamed('trigger', z.strictObject({})),
     moduleNamed('notification', z.strictObject({ from: z.string().default('a@b.example'), sender: z.strictObject({ name: z.string(), email: z.email() }).optional(), dkim: z.strictObject({ privateKey: z.string() }).optional() }), [contract<object>('portal', {})]),
   ],
-  storage: one('sqlite', z.strictObject({ cacheKb: z.int().min(64).default(2_048), durability: z.enum(['power-loss', 'process-crash']).default('power-loss') }), { capabilities: { shared: false, skipLocked: false } }),
+  storage: {
+    sqlite: {
+      name: 'sqlite',
+      settings: z.strictObject({ cacheKb: z.int().min(64).default(2_048), durability: z.enum(['power-loss', 'process-crash']).default('power-loss'), schema: z.string().optional() }),
+      create: ({ schema }, { name }) => ({ capabilities: { shared: false, skipLocked: false }, contents: { place: `here, schema ${schema ?? name}` } }) as Storage,
+    },
+  },
   bus: one('embedded', z.strictObject({ maxBacklog: z.int().min(1).default(1_000) }), { capabilities: { spansHosts: false } }),
   channel: {
     ...one('outbox', z.strictObject({ keepDays: z.int().default(30) }), {}),
