@@ -80,6 +80,8 @@ function listen(server: Server, path: string): Promise<boolean> {
     server.once('error', fail);
     server.listen({ path }, () => {
       server.removeListener('error', fail);
+      // Out of file descriptors, for example: whoever asked is not answered, and the next one may be.
+      server.on('error', () => {});
       resolve(true);
     });
   });

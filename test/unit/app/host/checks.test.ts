@@ -24,6 +24,8 @@ test('a host that runs and does not answer is a failure, not one that does not r
   assert.deepEqual(await checkQueues({ dataDir }), [{ check: 'queues', state: 'ok', detail: 'not looked at: no host runs on this data directory' }]);
   // It takes connections, as one does that is stopped, and says nothing.
   const frozen = await takeDataDir(dataDir, 'app');
+  // As the system does when it has no file descriptor left: nobody's process ends by it.
+  frozen.emit('error', new Error('accept EMFILE'));
   const [found] = await checkQueues({ dataDir });
   assert.deepEqual([found!.state, /has not answered/.test(found!.detail), found!.remedy !== undefined], ['fail', true, true]);
   await leaveDataDir(frozen, dataDir, 'app');
