@@ -173,7 +173,7 @@ export class BusMove {
     await Promise.all(consumersOf(queue).map((consumer) => consumer.suspend(DRAIN_MS)));
     await gate.empty(DRAIN_MS);
     const [state] = await sides.from.inspect({ queue });
-    if (state!.inFlight > 0 || state!.consumers > 0) throw new Fault('conflict', `Another process consumes ${queue}, or something of it is still under way.`, { reason: 'queue_in_use' });
+    if (state!.inFlight > 0 || state!.consumers > 0) throw new Fault('conflict', `Another process consumes ${queue}, or something of it is still under way. Stop it, or take the queue out of bus.workers, until the move has ended.`, { reason: 'queue_in_use' });
   }
 
   /** While publishing goes on, until few are left; answers where it stopped. */
