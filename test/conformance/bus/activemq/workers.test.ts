@@ -191,10 +191,12 @@ describe('programs of other languages on an activemq bus', () => {
     const worker = (await program()).works(WORKER_QUEUE, 1);
     await first.publish([messageTo(WORKER_QUEUE, { id: 'm1' }), messageTo(WORKER_QUEUE, { id: 'm2' })]);
     const taken = await worker.nth(1);
-    const stopped = first.stop(10_000);
+    const began = performance.now();
+    const stopped = first.stop(20_000);
     // Only when m2 has been taken back can the bus be done.
     await worker.answer(taken, 'done');
     await stopped;
+    assert.ok(performance.now() - began < 10_000, 'what nobody had was waited for');
     const next = await worker.nth(2);
     assert.deepEqual([next.headers.id, next.headers.attempt], [taken.headers.id === 'm1' ? 'm2' : 'm1', '1']);
     await worker.answer(next, 'done');
