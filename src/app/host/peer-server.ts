@@ -39,8 +39,9 @@ export class PeerServer implements Lifecycle {
     this.#server.maxConnections = MOST_CONNECTIONS;
     // Before what the listener above does with it.
     this.#server.prependListener('connection', (socket: Socket) => this.#meet(socket));
-    this.#server.on('tlsClientError', (error: Error, socket: Socket) => {
-      this.#refused.note('connections were refused: their certificate is not one of ours', socket.remoteAddress, error.message);
+    this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+      // Who hangs up by itself was not refused: a check whether the port is open, for example.
+      if (error.code !== 'ECONNRESET') this.#refused.note('connections were refused: their certificate is not one of ours', socket.remoteAddress, error.message);
       socket.destroy();
     });
     this.#life = new StartStop(
