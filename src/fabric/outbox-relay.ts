@@ -68,6 +68,8 @@ export class OutboxRelay implements Lifecycle {
   #look: Timer | undefined;
   /** Since when nothing could be carried. */
   #failingSince: number | undefined;
+  /** At the last look at what others carry while nothing could be carried here. */
+  #oldestSeen: number | undefined;
 
   constructor({ module, storage, bus, backlog, clock, log, metrics }: OutboxRelayOptions) {
     this.#module = module;
@@ -149,7 +151,11 @@ export class OutboxRelay implements Lifecycle {
 
   async #lookAtOthers(): Promise<void> {
     await this.#backlog.measure(this.#storage);
-    if (this.#backlog.messages === 0) this.#works();
+    if (this.#failingSince === undefined) return;
+    const [first] = await this.#storage.run(oldest, { limit: 1 });
+    // Under a steady load there is always one; that it is another one shows that the bus takes them.
+    if (first === undefined || (this.#oldestSeen !== undefined && first.seq !== this.#oldestSeen)) this.#works();
+    this.#oldestSeen = first?.seq;
   }
 
   async #carry(): Promise<void> {
@@ -195,6 +201,7 @@ export class OutboxRelay implements Lifecycle {
   async #failed(thrown: unknown): Promise<void> {
     if (this.#failingSince === undefined) {
       this.#failingSince = performance.now();
+      this.#oldestSeen = undefined;
       this.#log.warn({ module: this.#module, code: toFault(thrown).code, reason: toFault(thrown).reason, err: thrown }, 'outbox not carried to the bus; it is kept and tried again');
     }
     // Only who asks knows what other processes have put there.

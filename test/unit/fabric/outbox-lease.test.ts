@@ -16,6 +16,8 @@ import { noMetrics, silentLog, testContext } from '../../support/context.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { PostgresServer } from '../../support/postgres.ts';
 
+/** How often the relay looks at what others carry. */
+const LOOK_MS = 2_000;
 const mail = job('reader.mail', z.object({ text: z.string() }), { orderBy: () => 'k' });
 
 /** What one process of the module is to its outbox. */
@@ -153,6 +155,35 @@ describe('of processes that share an outbox', () => {
     await other.clock.advance(SILENT_MS - 1);
     await arrivals.count(1);
     assert.deepEqual([texts(), one.handed.length], [['a'], 0]);
+  });
+
+  it('one that reaches no bus is told of no longer once another carries, also where there is always another message', { timeout: 30_000 }, async (t) => {
+    const { arrivals, writers, lease } = await started(t, 2);
+    const [one, other] = writers as [Writer, Writer];
+    const away = Promise.withResolvers<void>();
+    let gate = Promise.withResolvers<void>();
+    one.standsStill = away.promise;
+    other.standsStill = gate.promise;
+    await one.publish('first');
+    await one.carries;
+    away.reject(new Fault('unavailable', 'No bus.', { reason: 'scripted', origin: 'lost' }));
+    while ((await lease())!.held === 1) await new Promise((next) => setTimeout(next, 5));
+    await other.publish('another');
+    await other.carries;
+    assert.match(one.relay.problem!, /^writer: /);
+    let count = 2;
+    for (; one.relay.problem !== undefined; count++) {
+      // Behind what is in hand, so that there is always one.
+      await other.publish(String(count));
+      const next = Promise.withResolvers<void>();
+      other.standsStill = next.promise;
+      gate.resolve();
+      gate = next;
+      await one.clock.advance(LOOK_MS / 4);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    gate.resolve();
+    await arrivals.count(count);
   });
 
   it('what the bus refuses is kept once, also by one that stood still until another had the lease', { timeout: 30_000 }, async (t) => {
