@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Trace } from '../../../src/kernel/call.ts';
-import { idFrom } from '../../../src/kernel/ids.ts';
+import { idBeside } from '../../../src/kernel/ids.ts';
 import type { Transaction } from '../../../src/ports/storage.ts';
 import { type SendRequest, sendRequested } from '../../notification/contract.ts';
 import type { AutomationRule } from '../contract.ts';
@@ -19,7 +19,7 @@ export interface Run {
 
 /** The same for the same event and automation, however often it is asked. */
 export function runIdOf(workspace: string, automationId: string, eventId: string): string {
-  return idFrom('run', workspace, automationId, eventId);
+  return idBeside(eventId, 'run', workspace, automationId, eventId);
 }
 
 /** Asks notification to send; the message's id comes from the run's, so that asking twice sends once. */
@@ -32,5 +32,5 @@ export async function requestSend(tx: Transaction<TriggerTables>, runId: string,
     source: { kind: 'automation', id: automationId, version, runId, eventId },
     event: properties,
   };
-  await tx.publish(sendRequested, request, { workspace, id: idFrom('delivery', runId), ...(trace === undefined ? {} : { trace }) });
+  await tx.publish(sendRequested, request, { workspace, id: idBeside(runId, 'delivery', runId), ...(trace === undefined ? {} : { trace }) });
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { idFrom } from '../../../src/kernel/ids.ts';
+import { idBeside } from '../../../src/kernel/ids.ts';
 import type { Condition } from '../../../modules/trigger/contract.ts';
 import type { FakeClock } from '../../support/fake-clock.ts';
 import { TriggerRig, WORKSPACE, person } from '../../support/trigger-rig.ts';
@@ -20,10 +20,10 @@ describe('an event enters automations', () => {
   test('asks for the send at once when there is no wait', async () => {
     const { automationId } = await rig.save({});
     await rig.event({ eventId: 'e-1', person: person('ada'), properties: { amount: 3 } });
-    const runId = idFrom('run', WORKSPACE, automationId, 'e-1');
+    const runId = idBeside('e-1', 'run', WORKSPACE, automationId, 'e-1');
     assert.deepEqual(await rig.sends(), [
       {
-        id: idFrom('delivery', runId),
+        id: idBeside(runId, 'delivery', runId),
         workspace: WORKSPACE,
         request: { personId: 'ada', templateId: 't1', channel: 'email', source: { kind: 'automation', id: automationId, version: 1, runId, eventId: 'e-1' }, event: { amount: 3 } },
       },
