@@ -84,7 +84,7 @@ test('the broker and the process that keeps the messages killed, connections cut
     await load.more(MORE);
     proxy.delayMs = 0;
     broker.freeze();
-    await untilTold(system, /broker of the bus has been away/);
+    await untilTold(system, /broker of the bus has been away .* It does not answer/);
     await Promise.all([sleep(FROZEN_MS), load.more(MORE)]);
     broker.thaw();
     await load.more(MORE);
@@ -99,7 +99,7 @@ test('a broker on a full disk ends at once; so it, one without space of its own 
     await load.more(MORE);
     const ballast = fill(disk);
     assert.equal(await within(DEADLINE_MS, broker.ended(), () => 'the broker goes on without a disk'), 74);
-    await untilTold(system, /broker of the bus has been away/);
+    await untilTold(system, /broker of the bus has been away .* its log says why it ended, such as a full disk/);
     await load.more(MORE);
     rmSync(ballast);
     if (isLong) await broker.up();

@@ -22,7 +22,13 @@ const CERTIFICATE_WORDS: Readonly<Record<string, string>> = {
 const FULL_RETRY_MS = 5_000;
 
 export function away(message: string, origin: 'unsent' | 'lost', cause?: unknown): Fault {
-  return new Fault('unavailable', message, { reason: 'broker_away', origin, cause });
+  return new Fault('unavailable', message, { reason: 'broker_away', origin, cause, details: { remedy: 'Start it where nobody does; its log says why it ended, such as a full disk.' } });
+}
+
+/** It may be another server, stand still, or be out of reach. */
+export function mute(waitedMs: number): Fault {
+  const remedy = 'It does not answer. If it runs, look at its log, its disk and its memory, and start it again where it stays so.';
+  return new Fault('unavailable', `The broker did not answer within ${waitedMs} ms; if it is there, check bus.port and whether it speaks TLS at it (bus.tls).`, { reason: 'broker_away', origin: 'unsent', details: { remedy } });
 }
 
 /** A file or a text of the settings. */

@@ -7,7 +7,7 @@ import type stompit from 'stompit';
 import type { Clock, Timer } from '../../../src/kernel/clock.ts';
 import { Fault } from '../../../src/kernel/fault.ts';
 import { readAnyHeader } from './any-header.ts';
-import { away, failure, foreign, refusal, unreadable } from './broker-faults.ts';
+import { away, failure, foreign, mute, refusal, unreadable } from './broker-faults.ts';
 import type { ActiveMqSettings } from './driver.ts';
 
 /** When the first connection is made: few installations have a use for it, and each start would wait for it. */
@@ -129,7 +129,7 @@ export class Connection {
         reject(fault);
       };
       const cancel = (): void => fail(new Fault('cancelled', 'The bus is stopping.', { origin: 'unsent' }));
-      const timer = clock.after(connectTimeoutMs, () => fail(away(`The broker did not answer within ${connectTimeoutMs} ms; if it is there, check bus.port and whether it speaks TLS at it (bus.tls).`, 'unsent')));
+      const timer = clock.after(connectTimeoutMs, () => fail(mute(connectTimeoutMs)));
       const { connect } = load('stompit') as typeof stompit;
       const client = connect(
         {

@@ -36,5 +36,5 @@ function wordsFor({ code, reason, message, details: { remedy } }: Fault, forS: n
   const kept = 'what is published waits where it was.';
   if (code === 'exhausted') return `${message} It has taken nothing for ${forS} s; ${kept} ${String(remedy)}`;
   if (reason === 'broker_refused') return `The bus has had no broker for ${forS} s; ${kept} ${message}`;
-  return `The broker of the bus has been away for ${forS} s; ${kept}`;
+  return `The broker of the bus has been away for ${forS} s; ${kept}${remedy === undefined ? '' : ` ${String(remedy)}`}`;
 }
