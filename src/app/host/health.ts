@@ -8,7 +8,7 @@ export type Phase = 'starting' | 'ready' | 'stopping';
 /** What whoever runs the host asks: is it alive, may it get traffic, how is it doing. Knows nothing of the modules. */
 export class HealthSurface implements HttpSurface {
   readonly #metrics: HostMetrics;
-  readonly #since = Date.now();
+  readonly #since = performance.now();
   readonly #modules: readonly string[];
   readonly #problems: () => readonly string[];
   phase: Phase = 'starting';
@@ -30,7 +30,7 @@ export class HealthSurface implements HttpSurface {
   }
 
   #status(): object {
-    return { ready: this.phase === 'ready', phase: this.phase, modules: this.#modules, problems: this.#problems(), uptimeSeconds: Math.round((Date.now() - this.#since) / 1_000) };
+    return { ready: this.phase === 'ready', phase: this.phase, modules: this.#modules, problems: this.#problems(), uptimeSeconds: Math.round((performance.now() - this.#since) / 1_000) };
   }
 
   /** Before it is ready and while it stops, nothing else is answered. */
