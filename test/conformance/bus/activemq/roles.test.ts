@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test, type TestContext as Test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Connection } from '../../../../adapters/bus/activemq/connection.ts';
+import { Office } from '../../../../adapters/bus/activemq/office.ts';
 import { busDrivers } from '../../../../adapters/bus/catalog.ts';
 import { busSharing } from '../../../../src/app/host/bus-sharing.ts';
 import { systemClock } from '../../../../src/kernel/clock.ts';
@@ -101,6 +103,19 @@ describe('a process on an activemq bus', () => {
     await consuming;
     await guest.publish([messageTo('late')]);
     await arrivals.count(1);
+  });
+
+  test('has its office alone for as long as its connection lasts', async (t) => {
+    const { program } = deployment(t);
+    const [prefix, { signal }] = [`office-${newId()}`, new AbortController()];
+    const [one, other] = [(await program()).connection, (await program()).connection];
+    const office = await Office.seek(one, prefix, systemClock, signal);
+    await office.change({ keeper: 'one', log: 'l', base: 0, waste: null });
+    const next = Office.seek(other, prefix, systemClock, signal);
+    // Long enough to ask more than once.
+    assert.equal(await Promise.race([next, pause(2_500)]), undefined);
+    one.close();
+    assert.equal((await within(20_000, next, () => 'nobody took over')).charge?.keeper, 'one');
   });
 
   test('takes nothing for the token of its office that is none, and keeps it for those who look after it', async (t) => {
