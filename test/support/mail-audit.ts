@@ -15,7 +15,9 @@ interface Delivery {
  * Answers how many mails came twice.
  */
 export async function auditMails(workspace: TestWorkspace, automationId: string, server: MailServer, events: number, deadlineMs: number): Promise<number> {
-  const counts = await workspace.until(`/api/v1/automations/${automationId}/deliveries/counts`, (c) => c.audience >= events && c.pending === 0, deadlineMs);
+  const counts = await workspace
+    .until(`/api/v1/automations/${automationId}/deliveries/counts`, (c) => c.audience >= events && c.pending === 0, deadlineMs)
+    .catch((error: Error) => assert.fail(`of ${events} events: ${error.message}`));
   assert.equal(counts.audience, events, 'every accepted event has its effect once');
   assert.equal(counts.sent + counts.uncertain, events, JSON.stringify(counts));
   const seen = new Set<string>();
