@@ -22,8 +22,8 @@ const REQUEST_MS = 10_000;
 const WHOLE_TIME_MS = REQUEST_MS - 500;
 /** For the way there and back, and for a machine that does other things too. */
 const SLACK_MS = 1_500;
-/** What each event may take that has piled up while something was away: what two busy cores do, several times. */
-const LEAST_MS = 5;
+/** For each event, since most may have piled up while something was away: several times what it takes on two cores. */
+const CATCH_UP_MS = 5;
 
 export interface LoadOptions {
   /** Starts what the system stores in and is told by. Default: SQLite and the embedded bus. */
@@ -159,7 +159,7 @@ export class SplitLoad {
   }
 
   /** Everything comes to rest, and then nothing is lost and nothing done twice. Answers how many mails came twice, each of them marked. */
-  async addsUp(t: TestContext, deadlineMs = 90_000 + this.#accepted * LEAST_MS): Promise<number> {
+  async addsUp(t: TestContext, deadlineMs = 90_000 + this.#accepted * CATCH_UP_MS): Promise<number> {
     clearInterval(this.#sending);
     await this.#leave();
     await this.#system.healed(deadlineMs);
