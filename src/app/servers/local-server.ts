@@ -49,8 +49,8 @@ const LEAST_FREE = `${LEAST_FREE_BYTES / 1024 / 1024} MB`;
 /**
  * One server in a process of its own. `start` resolves when it serves and rejects with a BootProblem that tells what it
  * said last. One that dies later is started again, after a rest that doubles until it has served, and as soon as its disk
- * has room; one that lives and answers nothing is told of. It ends when we do, also where we are killed, and hears no
- * Ctrl-C that is meant for us: `stop` ends it.
+ * has room; one that lives and answers nothing is told of, and ended after a while where its program may be. It ends when
+ * we do, also where we are killed, and hears no Ctrl-C that is meant for us: `stop` ends it.
  */
 export class LocalServer implements Lifecycle {
   readonly #program: ServerProgram;
