@@ -1,7 +1,7 @@
 import type { PoolClient, QueryConfig, QueryResult } from 'pg';
 import { writeOutsideTransaction } from '../shared/faults.ts';
 import { scanEnded, whenAborted } from '../shared/when-aborted.ts';
-import { FetchSize, inBatches } from './fetch-size.ts';
+import { rowsOfCursor } from './cursor.ts';
 import { readFault, type Readers } from './readers.ts';
 
 export interface ScanRequest {
@@ -11,11 +11,7 @@ export interface ScanRequest {
   readonly signal: AbortSignal;
 }
 
-/**
- * Reads over one snapshot through a cursor of the server's. One batch is with the consumer while the next is fetched;
- * a third is not asked for before the consumer comes back. The connection goes back when the consumer stops, for
- * whatever reason.
- */
+/** Reads over one snapshot through a cursor of the server's. The connection goes back when the consumer stops, for whatever reason. */
 export async function* scan<Row>({ readers, query, batchRows, signal }: ScanRequest): AsyncGenerator<Row[], void, void> {
   if (signal.aborted) throw scanEnded(signal);
   if (/^\s*(?:insert|update|delete|merge)\b/i.test(query.text)) throw writeOutsideTransaction();
@@ -23,25 +19,11 @@ export async function* scan<Row>({ readers, query, batchRows, signal }: ScanRequ
   // Also while the consumer is busy with a batch.
   const aborted = whenAborted(signal, () => readers.giveBack(client, true));
   let fetching: Promise<QueryResult> = client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-  const size = new FetchSize(batchRows);
-  const fetch = (rows: number): { readonly rows: number; readonly batch: Promise<QueryResult> } => {
-    fetching = client.query(`FETCH FORWARD ${rows} FROM scan`);
-    // Nobody waits for it while the consumer is busy, and maybe nobody ever will.
-    fetching.catch(() => {});
-    return { rows, batch: fetching };
-  };
   try {
     await aborted.race(fetching);
     fetching = client.query({ ...query, text: `DECLARE scan NO SCROLL CURSOR FOR ${query.text}` });
     await aborted.race(fetching);
-    for (let asked = fetch(size.rows); ; ) {
-      const { rows } = await aborted.race(asked.batch);
-      const isLast = rows.length < asked.rows;
-      size.saw(rows);
-      if (!isLast) asked = fetch(size.rows);
-      yield* inBatches(rows) as AsyncIterable<Row[]>;
-      if (isLast) return;
-    }
+    yield* rowsOfCursor({ client, name: 'scan', mostRows: batchRows, aborted, fetching: (fetch) => (fetching = fetch) }) as AsyncIterable<Row[]>;
   } catch (error) {
     throw readFault(error);
   } finally {

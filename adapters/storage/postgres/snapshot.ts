@@ -3,7 +3,7 @@ import type { Snapshot } from '../../../src/ports/storage.ts';
 import { batchRowsOf } from '../shared/limits.ts';
 import { type ColumnRow, everyRow, tableShapes } from '../shared/table-shapes.ts';
 import { type Aborted, whenAborted } from '../shared/when-aborted.ts';
-import { FetchSize, inBatches } from './fetch-size.ts';
+import { rowsOfCursor } from './cursor.ts';
 import { readFault, type Readers } from './readers.ts';
 
 /** The first statement of the transaction: from here on it sees nothing else. */
@@ -38,23 +38,9 @@ export async function openSnapshot({ readers, schema, signal }: { readonly reade
 }
 
 async function* rowsOf(client: PoolClient, aborted: Aborted, query: string, batchRows: number): AsyncGenerator<Record<string, unknown>[], void, void> {
-  const size = new FetchSize(batchRows);
-  const fetch = (rows: number) => {
-    const batch = client.query(`FETCH FORWARD ${rows} FROM rows`);
-    // Nobody waits for it while the consumer is busy, and maybe nobody ever will.
-    batch.catch(() => {});
-    return { rows, batch };
-  };
   try {
     await aborted.race(client.query(`DECLARE rows NO SCROLL CURSOR FOR ${query}`));
-    for (let asked = fetch(size.rows); ; ) {
-      const { rows } = await aborted.race(asked.batch);
-      const isLast = rows.length < asked.rows;
-      size.saw(rows);
-      if (!isLast) asked = fetch(size.rows);
-      yield* inBatches(rows);
-      if (isLast) return;
-    }
+    yield* rowsOfCursor({ client, name: 'rows', mostRows: batchRows, aborted });
   } catch (error) {
     throw readFault(error);
   } finally {

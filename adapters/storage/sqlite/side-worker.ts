@@ -1,14 +1,12 @@
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite';
 import { parentPort } from 'node:worker_threads';
+import { BATCH_BYTES, bytesOf } from '../shared/limits.ts';
 import { type Batch, type SideReply, type SideRequest, SNAPSHOT_GONE, type WalState } from './side-protocol.ts';
 
 /*
  * The side thread: copies write-ahead logs into their databases and reads what takes long, so that neither holds up
  * the event loop. It serves every database of the process, one request at a time.
  */
-
-/** A batch also ends at about this size, so that few large rows do not become one large batch. */
-const BATCH_BYTES = 1_048_576;
 
 interface Held {
   readonly path: string;
@@ -112,19 +110,13 @@ function advance(id: number): Batch {
         return { rows, done: true };
       }
       rows.push(next.value);
-      bytes += sizeOf(next.value);
+      bytes += bytesOf(next.value);
     }
     return { rows, done: false };
   } catch (error) {
     end(id);
     throw error;
   }
-}
-
-function sizeOf(row: readonly SQLOutputValue[]): number {
-  let bytes = 0;
-  for (const value of row) bytes += typeof value === 'string' ? value.length * 2 : value instanceof Uint8Array ? value.byteLength : 8;
-  return bytes;
 }
 
 function end(id: number): undefined {
